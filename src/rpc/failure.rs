@@ -1,0 +1,106 @@
+//! Failures, in the form from which a caller's oslo.messaging rebuilds a Python exception.
+
+use serde_json::{Map, Value, json};
+
+/// Python's built-in exceptions. Callers take `builtins` and Python 2's `exceptions` for
+/// their own of the two (oslo.messaging 5.17 to 18.3), so one name serves both.
+const BUILTINS: &str = "builtins";
+/// Cinder's exceptions, which cinder-api allows to be rebuilt (`cinder/rpc.py`).
+const CINDER: &str = "cinder.exception";
+/// The dispatcher's own exceptions. cinder-api does not allow them, so they arrive there as
+/// `RemoteError` with the class's name in it, as they do from cinder-volume itself.
+const DISPATCHER: &str = "oslo_messaging.rpc.dispatcher";
+
+/// Stands where Python puts its traceback. Callers append it to the exception's text, and
+/// cinder-api shows that text to its user, so it is one line that is true and harmless.
+const TRACEBACK: &str = concat!("answered by cinder-progress ", env!("CARGO_PKG_VERSION"));
+
+/// An exception that the caller shall see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The exception's class.
+    pub class: &'static str,
+    /// The Python module of the class.
+    pub module: &'static str,
+    /// The exception's text, and its one positional argument.
+    pub message: String,
+    /// The keyword arguments with which the caller makes the exception.
+    pub kwargs: Map<String, Value>,
+}
+
+impl Failure {
+    /// The call's volume is no good; HTTP 400 with `reason` in cinder-api.
+    ///
+    /// Callers make the exception as `InvalidVolume(message, reason=…, code=400)`. The text is
+    /// given whole because cinder formats its template only when it is not; a `message` among
+    /// the keyword arguments, as Ocata's own servers send it, would collide with it (a
+    /// `TypeError`, and a `RemoteError` for the user).
+    pub fn invalid_volume(reason: &str) -> Self {
+        let mut kwargs = Map::new();
+        kwargs.insert("reason".to_owned(), json!(reason));
+        kwargs.insert("code".to_owned(), json!(400));
+        Self {
+            class: "InvalidVolume",
+            module: CINDER,
+            message: format!("Invalid volume: {reason}"),
+            kwargs,
+        }
+    }
+
+    /// No endpoint serves this version, in the dispatcher's words.
+    pub fn unsupported_version(version: &str, method: &str) -> Self {
+        Self::plain(
+            "UnsupportedVersion",
+            DISPATCHER,
+            format!("Endpoint does not support RPC version {version}. Attempted method: {method}"),
+        )
+    }
+
+    /// The version is served but the method is not, in the dispatcher's words.
+    pub fn no_such_method(method: &str) -> Self {
+        Self::plain(
+            "NoSuchMethod",
+            DISPATCHER,
+            format!("Endpoint does not support RPC method {method}"),
+        )
+    }
+
+    /// The request is not made as requests are. Python's dispatcher stumbles over such a
+    /// request with a built-in exception, mostly this one.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::plain("TypeError", BUILTINS, message.into())
+    }
+
+    /// The request is good but the answer cannot be given, for instance because /proc may
+    /// not be read.
+    ///
+    /// A built-in class, because every caller of every release rebuilds it, has it, and makes
+    /// it from one text. cinder-api answers HTTP 500 and keeps the text for its log, which is
+    /// right: it is the operator who has to read it, not the user.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::plain("RuntimeError", BUILTINS, message.into())
+    }
+
+    /// The JSON text that goes into a reply's `failure`; the keys are those of
+    /// `serialize_remote_exception` in `oslo_messaging/_drivers/common.py`.
+    pub fn to_json(&self) -> String {
+        json!({
+            "class": self.class,
+            "module": self.module,
+            "message": self.message,
+            "tb": [TRACEBACK],
+            "args": [self.message],
+            "kwargs": self.kwargs,
+        })
+        .to_string()
+    }
+
+    fn plain(class: &'static str, module: &'static str, message: String) -> Self {
+        Self {
+            class,
+            module,
+            message,
+            kwargs: Map::new(),
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The volume of a call: the little of cinder's volume object that progress needs.
+
+use serde_json::{Map, Value};
+
+use super::kind;
+
+/// The largest size whose bytes still fit into 64 bits; 16 EiB, beyond any block device.
+const MAX_SIZE_GIB: u64 = (1 << 34) - 1;
+
+/// The longest name of a file (`NAME_MAX` in `linux/limits.h`), which ids become part of.
+const NAME_MAX: usize = 255;
+
+/// A volume, as the caller knew it when it asked.
+///
+/// The names are cinder's (`cinder/objects/volume.py`). Secrets such as `provider_auth` are not
+/// among the fields, so a volume may be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The volume's id.
+    pub id: String,
+    /// The id in the volume's name on the backend where that is not `id`: after a migration the
+    /// volume keeps its id but lives under the name that the copy was made with.
+    pub name_id: Option<String>,
+    /// The name on the backend, if the caller sent it (dictionaries may, objects do not).
+    pub name: Option<String>,
+    /// The size in GiB; never 0, and in bytes it fits into 64 bits.
+    pub size: u64,
+    /// `host@backend#pool`.
+    pub host: Option<String>,
+    /// `available`, `in-use`, `retyping`, ...
+    pub status: Option<String>,
+    /// `migrating`, `success`, ...
+    pub migration_status: Option<String>,
+    /// `attached`, `detached`, ...
+    pub attach_status: Option<String>,
+    /// Whether the object lists attachments, which Ocata's does not.
+    pub has_attachments: bool,
+}
+
+/// Why a call's volume is no good, in words for the user who asked: these become the reason of
+/// cinder's `InvalidVolume`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VolumeError {
+    /// There is no `volume` among the arguments.
+    #[error("the call carries no volume")]
+    Missing,
+    /// It, or its `versioned_object.data`, is something else than an object.
+    #[error("the volume is {0}, not an object")]
+    NotAnObject(&'static str),
+    /// An id that cannot be one.
+    #[error("the volume's {field} is {found}; a volume's id is needed")]
+    Id {
+        /// Which of the ids.
+        field: &'static str,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A size from which no percentage can be made.
+    #[error("the size of volume {id} is {found}; a whole number of GiB from 1 is needed")]
+    Size {
+        /// The volume's id.
+        id: String,
+        /// What it is instead.
+        found: String,
+    },
+}
+
+impl Volume {
+    /// Reads the argument `volume` of a call: a versioned object, as cinder sends it, or a plain
+    /// dictionary. Fields that are not known here are ignored, and so are optional ones that are
+    /// not text fit for a log.
+    pub fn from_args(args: &Map<String, Value>) -> Result<Self, VolumeError> {
+        let volume = args.get("volume").ok_or(VolumeError::Missing)?;
+        let fields = fields(volume).map_err(VolumeError::NotAnObject)?;
+        let id = required_id(fields)?;
+        let name_id = match optional_id(fields, "_name_id")? {
+            Some(name_id) => Some(name_id),
+            None => optional_id(fields, "name_id")?,
+        };
+        Ok(Self {
+            size: size(fields.get("size"), &id)?,
+            // A dictionary made from cinder's model has name_id always, and mostly equal.
+            name_id: name_id.filter(|name_id| *name_id != id),
+            name: text(fields, "name").filter(|name| unfit_for_a_path(name).is_none()),
+            host: text(fields, "host"),
+            status: text(fields, "status"),
+            migration_status: text(fields, "migration_status"),
+            attach_status: text(fields, "attach_status"),
+            has_attachments: has_attachments(fields.get("volume_attachment")),
+            id,
+        })
+    }
+
+    /// Whether the volume is attached to a server. Nova and qemu copy such a volume, not dd:
+    /// cinder decides it by the attachments (`_migrate_volume_generic` in
+    /// `cinder/volume/manager.py`), of which Ocata's object says no more than the two statuses.
+    pub fn attached(&self) -> bool {
+        self.attach_status.as_deref() == Some("attached")
+            || self.status.as_deref() == Some("in-use")
+            || self.has_attachments
+    }
+
+    /// The size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.size << 30
+    }
+}
+
+/// Looks through the wrapper of a versioned object (`oslo_versionedobjects/base.py`); if there is
+/// no object, says what there is.
+fn fields(value: &Value) -> Result<&Map<String, Value>, &'static str> {
+    let outer = value.as_object().ok_or_else(|| kind::of(value))?;
+    match outer.get("versioned_object.data") {
+        None => Ok(outer),
+        Some(Value::Object(inner)) => Ok(inner),
+        Some(other) => Err(kind::of(other)),
+    }
+}
+
+fn required_id(fields: &Map<String, Value>) -> Result<String, VolumeError> {
+    let missing = VolumeError::Id {
+        field: "id",
+        found: "missing or empty",
+    };
+    optional_id(fields, "id")?.ok_or(missing)
+}
+
+/// An id that is absent, null or empty is none, as it is to cinder (`Volume.name_id`). One that is
+/// something else than an id is an error: to ignore it could mean to answer for another volume.
+fn optional_id(
+    fields: &Map<String, Value>,
+    field: &'static str,
+) -> Result<Option<String>, VolumeError> {
+    let wrong = |found| Err(VolumeError::Id { field, found });
+    match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) if id.is_empty() => Ok(None),
+        Some(Value::String(id)) => match unfit_for_a_path(id) {
+            None => Ok(Some(id.clone())),
+            Some(found) => wrong(found),
+        },
+        Some(other) => wrong(kind::of(other)),
+    }
+}
+
+/// Ids and names are compared with names of files and written to logs. Nothing in them may lead
+/// out of a directory or break a line.
+fn unfit_for_a_path(name: &str) -> Option<&'static str> {
+    match name {
+        "" | "." | ".." => Some("no name of its own"),
+        _ if name.len() > NAME_MAX => Some("longer than 255 bytes"),
+        _ if name.contains('/') => Some("a text with a slash"),
+        _ if name.contains(char::is_control) => Some("a text with control characters"),
+        _ => None,
+    }
+}
+
+fn text(fields: &Map<String, Value>, field: &str) -> Option<String> {
+    let text = fields.get(field)?.as_str()?;
+    let usable = text.len() <= NAME_MAX && !text.contains(char::is_control);
+    usable.then(|| text.to_owned())
+}
+
+/// A number such as `10.0` is as whole as `10`; a boolean is no number, though Python has it so.
+fn size(value: Option<&Value>, id: &str) -> Result<u64, VolumeError> {
+    let found = match value {
+        None => "missing".to_owned(),
+        Some(Value::Number(number)) => {
+            let whole = number.as_u64().or_else(|| {
+                let float = number.as_f64()?;
+                // Above the maximum the cast saturates, and the range refuses it.
+                (float.fract() == 0.0).then_some(float as u64)
+            });
+            match whole {
+                Some(size @ 1..=MAX_SIZE_GIB) => return Ok(size),
+                _ => number.to_string(),
+            }
+        }
+        Some(other) => kind::of(other).to_owned(),
+    };
+    Err(VolumeError::Size {
+        id: id.to_owned(),
+        found,
+    })
+}
+
+/// A list of attachments is a versioned object with `objects`, or a plain list.
+fn has_attachments(value: Option<&Value>) -> bool {
+    let list = match value {
+        Some(Value::Array(list)) => Some(list),
+        Some(value) => fields(value)
+            .ok()
+            .and_then(|fields| fields.get("objects"))
+            .and_then(Value::as_array),
+        None => None,
+    };
+    list.is_some_and(|list| !list.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "b4d1c0de-0000-4000-8000-000000000001";
+
+    fn read(volume: Value) -> Result<Volume, VolumeError> {
+        Volume::from_args(json!({"volume": volume}).as_object().unwrap())
+    }
+
+    fn with(field: &str, value: Value) -> Result<Volume, VolumeError> {
+        let mut volume = json!({"id": ID, "size": 10});
+        volume[field] = value;
+        read(volume)
+    }
+
+    #[test]
+    fn object_and_dictionary_read_the_same() {
+        let fields = json!({
+            "id": ID, "_name_id": "other", "size": 7, "host": "node1@lvm#lvm",
+            "status": "available", "migration_status": "migrating", "attach_status": "detached",
+            "provider_auth": "secret", "name": "volume-other",
+        });
+        let expected = Volume {
+            id: ID.into(),
+            name_id: Some("other".into()),
+            name: Some("volume-other".into()),
+            size: 7,
+            host: Some("node1@lvm#lvm".into()),
+            status: Some("available".into()),
+            migration_status: Some("migrating".into()),
+            attach_status: Some("detached".into()),
+            has_attachments: false,
+        };
+        assert_eq!(read(fields.clone()).unwrap(), expected);
+        let object = json!({
+            "versioned_object.name": "Volume",
+            "versioned_object.version": "1.6",
+            "versioned_object.data": fields,
+        });
+        assert_eq!(read(object).unwrap(), expected);
+        assert!(!format!("{expected:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_name_id_counts_only_where_it_differs() {
+        let name_id = |volume: Value| read(volume).unwrap().name_id;
+        assert_eq!(name_id(json!({"id": ID, "size": 1})), None);
+        assert_eq!(
+            name_id(json!({"id": ID, "size": 1, "_name_id": null})),
+            None
+        );
+        assert_eq!(name_id(json!({"id": ID, "size": 1, "name_id": ID})), None);
+        assert_eq!(name_id(json!({"id": ID, "size": 1, "_name_id": ""})), None);
+        assert_eq!(
+            name_id(json!({"id": ID, "size": 1, "name_id": "n"})),
+            Some("n".into())
+        );
+        assert_eq!(
+            name_id(json!({"id": ID, "size": 1, "_name_id": "m", "name_id": "n"})),
+            Some("m".into())
+        );
+    }
+
+    #[test]
+    fn a_call_without_a_usable_volume_says_so() {
+        assert_eq!(
+            Volume::from_args(&Map::new()).unwrap_err().to_string(),
+            "the call carries no volume"
+        );
+        for (volume, text) in [
+            (json!(null), "the volume is null, not an object"),
+            (json!([1]), "the volume is a list, not an object"),
+            (
+                json!({"versioned_object.data": "x", "id": ID, "size": 1}),
+                "the volume is a string, not an object",
+            ),
+        ] {
+            assert_eq!(read(volume).unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn ids_are_harmless_parts_of_paths() {
+        for (id, found) in [
+            (json!(null), "missing or empty"),
+            (json!(5), "a number"),
+            (json!(""), "missing or empty"),
+            (json!(".."), "no name of its own"),
+            (json!("../../etc/passwd"), "a text with a slash"),
+            (json!("a\u{0}b"), "a text with control characters"),
+            (json!("a\nb"), "a text with control characters"),
+            (json!("x".repeat(256)), "longer than 255 bytes"),
+        ] {
+            let error = with("id", id.clone()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("the volume's id is {found}; a volume's id is needed")
+            );
+            if found != "missing or empty" {
+                for field in ["_name_id", "name_id"] {
+                    let error = with(field, id.clone()).unwrap_err();
+                    assert_eq!(error, VolumeError::Id { field, found });
+                }
+            }
+        }
+        assert!(with("id", json!("x".repeat(255))).is_ok());
+        assert!(with("id", json!("größe ü 卷")).is_ok());
+    }
+
+    #[test]
+    fn optional_texts_unfit_for_a_log_are_none() {
+        for odd in [json!(5), json!("a\nb"), json!("x".repeat(300)), json!(null)] {
+            for field in [
+                "host",
+                "status",
+                "migration_status",
+                "attach_status",
+                "name",
+            ] {
+                let volume = with(field, odd.clone()).unwrap();
+                assert_eq!(volume, with(field, json!(null)).unwrap());
+            }
+        }
+        assert_eq!(with("name", json!("a/b")).unwrap().name, None);
+    }
+
+    #[test]
+    fn a_size_is_a_whole_number_of_gib() {
+        assert_eq!(with("size", json!(1)).unwrap().bytes(), 1 << 30);
+        assert_eq!(with("size", json!(10.0)).unwrap().size, 10);
+        let largest = with("size", json!(MAX_SIZE_GIB)).unwrap();
+        assert_eq!(largest.bytes(), u64::MAX - ((1 << 30) - 1));
+    }
+
+    #[test]
+    fn other_sizes_are_refused_by_name() {
+        for (size, found) in [
+            (json!(null), "null"),
+            (json!("10"), "a string"),
+            (json!(true), "a boolean"),
+            (json!([10]), "a list"),
+            (json!(0), "0"),
+            (json!(-1), "-1"),
+            (json!(0.0), "0.0"),
+            (json!(-1.0), "-1.0"),
+            (json!(1.5), "1.5"),
+            (json!(MAX_SIZE_GIB + 1), "17179869184"),
+            (json!(i64::MAX), "9223372036854775807"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!(1e300), "1e+300"),
+        ] {
+            assert_eq!(
+                with("size", size).unwrap_err().to_string(),
+                format!(
+                    "the size of volume {ID} is {found}; a whole number of GiB from 1 is needed"
+                )
+            );
+        }
+        assert_eq!(
+            read(json!({"id": ID})).unwrap_err(),
+            VolumeError::Size {
+                id: ID.into(),
+                found: "missing".into()
+            }
+        );
+    }
+
+    #[test]
+    fn attached_by_any_of_the_three_signs() {
+        assert!(!with("attach_status", json!("detached")).unwrap().attached());
+        assert!(with("attach_status", json!("attached")).unwrap().attached());
+        assert!(with("status", json!("in-use")).unwrap().attached());
+        for (list, attached) in [
+            (json!({"versioned_object.data": {"objects": [{}]}}), true),
+            (json!([{}]), true),
+            (json!({"versioned_object.data": {"objects": []}}), false),
+            (json!({"versioned_object.data": {}}), false),
+            (json!([]), false),
+            (json!(null), false),
+            (json!("x"), false),
+        ] {
+            let volume = with("volume_attachment", list.clone()).unwrap();
+            assert_eq!(volume.attached(), attached, "{list}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_is_harmless(
+            id in "\\PC*|.{0,300}",
+            size in prop_oneof![any::<f64>(), (0u64..1 << 35).prop_map(|size| size as f64)],
+        ) {
+            if let Ok(volume) = read(json!({"id": id, "size": size})) {
+                prop_assert!(!volume.id.contains('/') && !volume.id.contains(char::is_control));
+                prop_assert!(!volume.id.is_empty() && volume.id.len() <= 255);
+                prop_assert_eq!(volume.size as f64, size);
+                prop_assert_eq!(volume.bytes() >> 30, volume.size);
+            }
+        }
+    }
+}

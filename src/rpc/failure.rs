@@ -104,3 +104,104 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::captured;
+    use super::*;
+
+    /// The failure in a captured reply, and ours, both without the traceback.
+    fn without_traceback(json: &str) -> Value {
+        let mut failure: Value = serde_json::from_str(json).unwrap();
+        let traceback = failure.as_object_mut().unwrap().remove("tb").unwrap();
+        assert!(traceback.as_array().unwrap().iter().all(Value::is_string));
+        failure
+    }
+
+    fn same_as_captured(prefix: &str, ours: impl Fn(&str) -> Failure) {
+        for message in captured::all(prefix) {
+            let theirs = message.decode()["failure"].as_str().unwrap().to_owned();
+            assert_eq!(
+                without_traceback(&ours(&message.release).to_json()),
+                without_traceback(&theirs),
+                "{prefix}.{}",
+                message.release
+            );
+        }
+    }
+
+    #[test]
+    fn refusals_are_those_of_real_servers() {
+        same_as_captured("reply-no-such-method", |_| {
+            Failure::no_such_method("no_such_method")
+        });
+        same_as_captured("reply-unsupported-version", |_| {
+            Failure::unsupported_version("9.0", "get_migrate_volume_progress")
+        });
+        same_as_captured("reply-progress-unknown", |release| match release {
+            "latest" => Failure::no_such_method("get_migrate_volume_progress"),
+            _ => Failure::unsupported_version("3.11", "get_migrate_volume_progress"),
+        });
+    }
+
+    #[test]
+    fn an_invalid_volume_travels_as_cinder_29_sends_its_exceptions() {
+        let ours = without_traceback(&Failure::invalid_volume("no size").to_json());
+        assert_eq!(
+            ours,
+            json!({
+                "class": "InvalidVolume",
+                "module": "cinder.exception",
+                "message": "Invalid volume: no size",
+                "args": ["Invalid volume: no size"],
+                "kwargs": {"reason": "no size", "code": 400},
+            })
+        );
+        let captured = captured::all("reply-exception-cinder");
+        for message in captured {
+            let theirs = without_traceback(message.decode()["failure"].as_str().unwrap());
+            assert_eq!(theirs["module"], ours["module"]);
+            assert_eq!(theirs["args"], json!([theirs["message"]]));
+            assert_eq!(theirs["kwargs"]["code"], 404);
+            // Ocata's own form is one that its callers cannot rebuild.
+            let collides = theirs["kwargs"]
+                .as_object()
+                .unwrap()
+                .contains_key("message");
+            assert_eq!(collides, message.release == "ocata");
+        }
+    }
+
+    #[test]
+    fn built_in_exceptions_have_the_form_of_real_ones() {
+        for message in captured::all("reply-exception") {
+            let theirs = message.decode()["failure"].as_str().unwrap().to_owned();
+            let theirs = without_traceback(&theirs);
+            if theirs["class"] != "ValueError" {
+                continue;
+            }
+            for failure in [
+                Failure::internal("lab failure"),
+                Failure::malformed("lab failure"),
+            ] {
+                let ours = without_traceback(&failure.to_json());
+                for key in ["message", "args", "kwargs"] {
+                    assert_eq!(ours[key], theirs[key]);
+                }
+                assert_eq!(ours["module"], "builtins");
+            }
+        }
+    }
+
+    #[test]
+    fn the_traceback_is_one_true_line() {
+        let failure: Value = serde_json::from_str(&Failure::internal("x").to_json()).unwrap();
+        assert_eq!(
+            failure["tb"],
+            json!([format!(
+                "answered by cinder-progress {}",
+                env!("CARGO_PKG_VERSION")
+            )])
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! What to do with a request: answer it, or refuse it as oslo.messaging's dispatcher would.
+
+use serde_json::{Map, Value};
+
+use super::METHOD;
+use super::failure::Failure;
+use super::request::Request;
+use super::version::Version;
+use super::volume::{Volume, VolumeError};
+
+/// The method of oslo.messaging's ping endpoint (`PingEndpoint` in `rpc/dispatcher.py`).
+const PING: &str = "oslo_rpc_server_ping";
+/// What the ping endpoint returns.
+pub const PONG: &str = "pong";
+/// The ping endpoint names no version, which the dispatcher takes for this one.
+const PING_VERSION: Version = Version::new(1, 0);
+
+/// The longest path (`PATH_MAX` in `linux/limits.h`, its end mark not counted).
+const PATH_MAX: usize = 4095;
+
+/// What is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Api {
+    /// The version under which the progress call is served.
+    pub version: Version,
+    /// Whether pings are answered (`rpc_ping_enabled`).
+    pub ping_enabled: bool,
+}
+
+/// What to do with a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Dispatch {
+    /// Find out how far the copy is and answer with it.
+    Progress(ProgressCall),
+    /// Answer [`PONG`].
+    Ping,
+    /// Answer with a failure.
+    Refuse(Failure),
+}
+
+/// The arguments of the progress call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgressCall {
+    /// The volume that is being migrated.
+    pub volume: Volume,
+    /// Where the copy reads, if the caller knows it.
+    pub src_path: Option<String>,
+    /// Where the copy writes, if the caller knows it.
+    pub dest_path: Option<String>,
+    /// How the copy is made, if the caller knows it; not checked here.
+    pub migration_mode: Option<String>,
+}
+
+impl ProgressCall {
+    /// Reads the arguments of the call.
+    ///
+    /// A Python endpoint would raise `TypeError` at an argument that it does not know. Here it
+    /// is ignored: the volume alone answers the question, and a newer caller that says more
+    /// than that should get its answer. For the same reason an optional argument that is empty,
+    /// not text or unfit for a path counts as absent.
+    pub fn from_args(args: &Map<String, Value>) -> Result<Self, VolumeError> {
+        Ok(Self {
+            volume: Volume::from_args(args)?,
+            src_path: text(args, "src_path"),
+            dest_path: text(args, "dest_path"),
+            migration_mode: text(args, "migration_mode"),
+        })
+    }
+}
+
+impl Api {
+    /// Whether `request` is the progress call in a version and a namespace served here. Beside a
+    /// cinder-volume everything else is its business, refusals included.
+    pub fn serves(&self, request: &Request) -> bool {
+        request.method == METHOD && reachable(request, self.version)
+    }
+}
+
+/// Decides by the rule of oslo.messaging's `RPCDispatcher.dispatch`: the first endpoint whose
+/// namespace and version fit and which has the method gets the request. Where none has it, the
+/// refusal depends on whether any endpoint fitted: `NoSuchMethod` if so, else
+/// `UnsupportedVersion` (also for a namespace that nobody serves).
+pub fn dispatch(request: &Request, api: &Api) -> Dispatch {
+    let ping_reachable = api.ping_enabled && reachable(request, PING_VERSION);
+    if api.serves(request) {
+        match ProgressCall::from_args(&request.args) {
+            Ok(call) => Dispatch::Progress(call),
+            Err(error) => Dispatch::Refuse(Failure::invalid_volume(&error.to_string())),
+        }
+    } else if ping_reachable && request.method == PING {
+        Dispatch::Ping
+    } else if ping_reachable || reachable(request, api.version) {
+        Dispatch::Refuse(Failure::no_such_method(&request.method))
+    } else {
+        Dispatch::Refuse(Failure::unsupported_version(
+            &request.version,
+            &request.method,
+        ))
+    }
+}
+
+/// Whether an endpoint of version `served` is asked. All endpoints here serve the null namespace
+/// only, as those of cinder-volume do.
+fn reachable(request: &Request, served: Version) -> bool {
+    request.namespace.is_none() && served.accepts(&request.version)
+}
+
+fn text(args: &Map<String, Value>, name: &str) -> Option<String> {
+    let text = args.get(name)?.as_str()?;
+    let usable = !text.is_empty() && text.len() <= PATH_MAX && !text.contains(char::is_control);
+    usable.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const API: Api = Api {
+        version: Version::new(3, 11),
+        ping_enabled: false,
+    };
+    const WITH_PING: Api = Api {
+        ping_enabled: true,
+        ..API
+    };
+
+    fn request(message: Value) -> Request {
+        Request::from_message(message.as_object().unwrap().clone()).unwrap()
+    }
+
+    fn refusal(message: Value, api: &Api) -> (&'static str, String) {
+        match dispatch(&request(message), api) {
+            Dispatch::Refuse(failure) => (failure.class, failure.message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_call_is_served_up_to_our_version() {
+        for (version, served) in [
+            (json!("3.0"), true),
+            (json!("3.11"), true),
+            (json!("3.12"), false),
+            (json!("4.0"), false),
+            (json!("1.0"), false),
+            (json!("a.b"), false),
+            (json!(null), false),
+        ] {
+            let request = request(json!({
+                "method": METHOD, "version": version, "args": {"volume": {"id": "v", "size": 1}},
+            }));
+            assert_eq!(API.serves(&request), served, "{version}");
+            let progress = matches!(dispatch(&request, &API), Dispatch::Progress(_));
+            assert_eq!(progress, served, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_call_without_a_version_is_1_0_and_not_served() {
+        let message = json!({"method": METHOD, "args": {"volume": {"id": "v", "size": 1}}});
+        assert_eq!(
+            refusal(message.clone(), &API),
+            (
+                "UnsupportedVersion",
+                format!("Endpoint does not support RPC version 1.0. Attempted method: {METHOD}")
+            )
+        );
+        // The ping endpoint fits 1.0 but has no such method: oslo's rule, not a mistake here.
+        assert_eq!(refusal(message, &WITH_PING).0, "NoSuchMethod");
+    }
+
+    #[test]
+    fn a_null_version_is_refused_in_pythons_words() {
+        assert_eq!(
+            refusal(json!({"method": METHOD, "version": null}), &API).1,
+            format!("Endpoint does not support RPC version None. Attempted method: {METHOD}")
+        );
+    }
+
+    #[test]
+    fn another_namespace_is_an_unsupported_version() {
+        let message = json!({"method": METHOD, "version": "3.11", "namespace": "lab"});
+        assert!(!API.serves(&request(message.clone())));
+        assert_eq!(refusal(message.clone(), &API).0, "UnsupportedVersion");
+        assert_eq!(refusal(message, &WITH_PING).0, "UnsupportedVersion");
+    }
+
+    #[test]
+    fn another_method_is_refused_by_name() {
+        assert_eq!(
+            refusal(json!({"method": "create_volume", "version": "3.0"}), &API),
+            (
+                "NoSuchMethod",
+                "Endpoint does not support RPC method create_volume".to_owned()
+            )
+        );
+        assert_eq!(
+            refusal(json!({"method": "create_volume", "version": "4.0"}), &API).0,
+            "UnsupportedVersion"
+        );
+    }
+
+    #[test]
+    fn pings_are_answered_where_enabled() {
+        let ping = |version: &str| json!({"method": PING, "version": version});
+        assert_eq!(
+            dispatch(&request(json!({"method": PING})), &WITH_PING),
+            Dispatch::Ping
+        );
+        assert_eq!(dispatch(&request(ping("1.0")), &WITH_PING), Dispatch::Ping);
+        assert_eq!(refusal(ping("1.0"), &API).0, "UnsupportedVersion");
+        assert_eq!(refusal(ping("1.1"), &WITH_PING).0, "UnsupportedVersion");
+        // Under our own version it reaches our endpoint, which has no such method.
+        assert_eq!(refusal(ping("3.0"), &WITH_PING).0, "NoSuchMethod");
+        let elsewhere = json!({"method": PING, "namespace": "lab"});
+        assert_eq!(refusal(elsewhere, &WITH_PING).0, "UnsupportedVersion");
+    }
+
+    #[test]
+    fn a_bad_volume_becomes_cinders_exception() {
+        assert_eq!(
+            refusal(json!({"method": METHOD, "version": "3.11"}), &API),
+            (
+                "InvalidVolume",
+                "Invalid volume: the call carries no volume".to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn optional_arguments_are_honoured_and_others_ignored() {
+        let call = |args: Value| ProgressCall::from_args(args.as_object().unwrap()).unwrap();
+        let volume = json!({"id": "v", "size": 1});
+        let told = call(json!({
+            "volume": volume, "src_path": "/dev/sdb", "dest_path": "/dev/sda",
+            "migration_mode": "FILE_BASED", "from_the_future": {"x": 1},
+        }));
+        assert_eq!(told.src_path.as_deref(), Some("/dev/sdb"));
+        assert_eq!(told.dest_path.as_deref(), Some("/dev/sda"));
+        assert_eq!(told.migration_mode.as_deref(), Some("FILE_BASED"));
+        for odd in [
+            json!(null),
+            json!(""),
+            json!(5),
+            json!("/a\u{0}b"),
+            json!("x".repeat(4096)),
+        ] {
+            let untold = call(json!({
+                "volume": volume, "src_path": odd, "dest_path": odd, "migration_mode": odd,
+            }));
+            assert_eq!(untold, call(json!({"volume": volume})));
+            assert_eq!(untold.src_path, None);
+        }
+    }
+}

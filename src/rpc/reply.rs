@@ -1,0 +1,121 @@
+//! Replies: the bodies that go to a caller's reply queue.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::envelope;
+use super::failure::Failure;
+use super::request::ReplyTo;
+
+/// The answer of a call that succeeded. Everything answered here is text; cinder-api puts a
+/// percent sign behind it.
+pub fn success(reply_to: &ReplyTo, result: &str) -> Vec<u8> {
+    payload(reply_to, Value::from(result), Value::Null, true)
+}
+
+/// The answer of a call that failed.
+pub fn failure(reply_to: &ReplyTo, failure: &Failure) -> Vec<u8> {
+    payload(reply_to, Value::Null, Value::from(failure.to_json()), true)
+}
+
+/// A sign of life of a call that takes longer, for a caller that asked for such signs
+/// (see [`Request::monitor_interval`](super::request::Request::monitor_interval)). Any other
+/// caller would take it for the answer or fail on it.
+pub fn heartbeat(reply_to: &ReplyTo) -> Vec<u8> {
+    payload(reply_to, Value::Null, Value::Null, false)
+}
+
+/// As `AMQPIncomingMessage._send_reply` has it. All keys are always there: oslo.messaging 5.17
+/// looks `failure` up without a default. `_unique_id` is new in each, for the caller drops a
+/// reply whose id it has seen.
+fn payload(reply_to: &ReplyTo, result: Value, failure: Value, ending: bool) -> Vec<u8> {
+    let message = Map::from_iter([
+        ("result".to_owned(), result),
+        ("failure".to_owned(), failure),
+        ("ending".to_owned(), json!(ending)),
+        ("_msg_id".to_owned(), json!(reply_to.msg_id)),
+        (
+            "_unique_id".to_owned(),
+            json!(Uuid::new_v4().simple().to_string()),
+        ),
+    ]);
+    envelope::encode(&message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::captured;
+    use super::*;
+
+    fn reply_to() -> ReplyTo {
+        ReplyTo {
+            queue: "reply_1".into(),
+            msg_id: "e7d0fe41ce184994b70e9bd9db316142".into(),
+        }
+    }
+
+    fn decoded(body: &[u8]) -> Map<String, Value> {
+        envelope::decode(body, None, 1 << 20).unwrap()
+    }
+
+    /// Equal but for the ids, which are hexadecimal and of one length in both.
+    fn same_as_captured(prefix: &str, ours: &[u8]) {
+        for message in captured::all(prefix) {
+            let (mut ours, mut theirs) = (decoded(ours), message.decode());
+            assert_eq!(ours["_msg_id"], reply_to().msg_id.as_str());
+            for key in ["_msg_id", "_unique_id"] {
+                let (our_id, their_id) = (ours.remove(key).unwrap(), theirs.remove(key).unwrap());
+                for id in [our_id, their_id] {
+                    let id = id.as_str().unwrap();
+                    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                }
+            }
+            assert_eq!(ours, theirs, "{prefix}.{}", message.release);
+        }
+    }
+
+    #[test]
+    fn success_is_as_real_servers_send_it() {
+        same_as_captured("reply-success", &success(&reply_to(), "0"));
+    }
+
+    #[test]
+    fn heartbeats_are_as_real_servers_send_them() {
+        same_as_captured("reply-heartbeat", &heartbeat(&reply_to()));
+    }
+
+    #[test]
+    fn the_envelope_has_the_keys_of_real_ones() {
+        let ours: Value = serde_json::from_slice(&heartbeat(&reply_to())).unwrap();
+        for message in captured::all("reply") {
+            let theirs: Value = serde_json::from_slice(&message.body).unwrap();
+            let keys = |value: &Value| Vec::from_iter(value.as_object().unwrap().keys().cloned());
+            assert_eq!(keys(&ours), keys(&theirs));
+            assert_eq!(ours["oslo.version"], theirs["oslo.version"]);
+        }
+    }
+
+    #[test]
+    fn a_failure_has_the_keys_of_real_ones_and_is_text() {
+        let ours = decoded(&failure(&reply_to(), &Failure::internal("x")));
+        for message in captured::all("reply-exception") {
+            let theirs = message.decode();
+            assert!(ours.keys().eq(theirs.keys()));
+            assert_eq!(ours["result"], theirs["result"]);
+            assert_eq!(ours["ending"], theirs["ending"]);
+            let keys = |reply: &Map<String, Value>| {
+                let failure: Value =
+                    serde_json::from_str(reply["failure"].as_str().unwrap()).unwrap();
+                Vec::from_iter(failure.as_object().unwrap().keys().cloned())
+            };
+            assert_eq!(keys(&ours), keys(&theirs));
+        }
+    }
+
+    #[test]
+    fn each_reply_has_an_id_of_its_own() {
+        let id = |body: Vec<u8>| decoded(&body)["_unique_id"].clone();
+        assert_ne!(id(heartbeat(&reply_to())), id(heartbeat(&reply_to())));
+        assert_ne!(id(success(&reply_to(), "1")), id(success(&reply_to(), "1")));
+    }
+}

@@ -1,1 +1,69 @@
-//! The settings room.
+//! The settings room: what cinder's own files say, and the little that is the daemon's own.
+//!
+//! A storage node has a `cinder.conf` already, and everything that shapes queues and connections
+//! must be the same on both sides, so the daemon reads that file, with the rules of oslo.config, and
+//! an operator need write nothing twice. Three stages, each with a type of its own:
+//!
+//! 1. *fragments*: what one source said, word for word, with where it said it;
+//! 2. *inputs*: all sources laid over one another, the strongest on top: defaults, files in order,
+//!    environment, command line, and, as in oslo.messaging, the query string of `transport_url`;
+//! 3. `Settings`: checked, in the types the other rooms work with.
+//!
+//! Options of cinder's that the daemon does not need are ignored, whatever they hold.
+
+/// The services of cinder-volume on this node and the names of their queues.
+mod backends;
+/// Which brokers to connect to, and how.
+mod brokers;
+/// What can be wrong with the settings.
+mod error;
+/// First stage: what each source said.
+mod fragments;
+/// Second stage: the sources laid over one another.
+mod inputs;
+/// Every option: name, older spellings, default.
+mod options;
+/// Where a value was written.
+mod origin;
+/// oslo.config's file syntax.
+mod oslo_file;
+/// The section `[progress]`.
+mod progress;
+/// The section `[oslo_messaging_rabbit]`.
+mod rabbit;
+/// Passwords.
+mod secret;
+/// Third stage: checked settings.
+mod settings;
+/// Where settings come from.
+mod sources;
+/// `$name` inside a value.
+mod substitution;
+/// `transport_url`.
+mod transport_url;
+/// Texts into types.
+mod values;
+
+pub use backends::Backend;
+pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
+pub use error::{ConfigError, Place};
+pub use origin::Origin;
+pub use progress::{MigrationMode, Mode, Progress};
+pub use rabbit::{FailoverStrategy, LoginMethod, Rabbit};
+pub use secret::Secret;
+pub use settings::Settings;
+pub use sources::Sources;
+
+/// Reads all of `sources` and checks what they say.
+///
+/// Blocks on the file system; nothing is kept open, so that calling it again rereads everything.
+///
+/// # Errors
+///
+/// The first mistake found. Its text names the place, the option and what would be right, and no
+/// secret.
+pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
+    let (fragments, files) = sources.read()?;
+    let machine = gethostname::gethostname().to_string_lossy().into_owned();
+    settings::settle(inputs::Inputs::new(fragments, machine), files)
+}

@@ -1,0 +1,111 @@
+//! The services of cinder-volume on this node and the names of their queues.
+
+use super::inputs::Inputs;
+use super::progress::{MigrationMode, migration_mode};
+use super::{ConfigError, options, values};
+
+/// The topic that all of cinder-volume is reached under.
+const TOPIC: &str = "cinder-volume";
+
+/// One cinder-volume service: a backend, or the only one where `enabled_backends` is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Its section in cinder.conf; `None` where `enabled_backends` is empty.
+    pub name: Option<String>,
+    /// `backend_host` of its section, else `host`.
+    pub host: String,
+    /// Topic queue: `cinder-volume.<host>@<backend>`, without `@<backend>` where there is no name.
+    pub topic: String,
+    /// Server queue, where the progress call arrives: the topic, a dot and the host.
+    pub server_queue: String,
+    /// Fanout exchange: the topic and `_fanout`.
+    pub fanout_exchange: String,
+    /// How this backend migrates. Source: `[progress:<backend>] migration_mode`, else that of
+    /// `[progress]`.
+    pub migration_mode: MigrationMode,
+}
+
+/// Reads `enabled_backends` and what each backend says of itself; never empty.
+pub(super) fn read(
+    inputs: &Inputs,
+    node: &str,
+    default_mode: &MigrationMode,
+) -> Result<Vec<Backend>, ConfigError> {
+    let mut names = inputs.read(&options::ENABLED_BACKENDS, values::list)?;
+    // A backend named twice has one set of queues all the same.
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+
+    if names.is_empty() {
+        return Ok(vec![backend(None, node, default_mode.clone())]);
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            let section = super::fragments::normal_group(&name);
+            let host = inputs
+                .read_in(&section, options::BACKEND_HOST, values::text)?
+                .filter(|host| !host.is_empty());
+            let mode = inputs.read_in(
+                &format!("{}{section}", options::PROGRESS_OF_BACKEND),
+                options::MIGRATION_MODE.name,
+                migration_mode,
+            )?;
+            Ok(backend(
+                Some(name),
+                host.as_deref().unwrap_or(node),
+                mode.unwrap_or_else(|| default_mode.clone()),
+            ))
+        })
+        .collect()
+}
+
+fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> Backend {
+    let topic = match &name {
+        Some(name) => format!("{TOPIC}.{host}@{name}"),
+        None => format!("{TOPIC}.{host}"),
+    };
+    Backend {
+        server_queue: format!("{topic}.{}", bare_host(host)),
+        fanout_exchange: format!("{topic}_fanout"),
+        name,
+        host: host.to_owned(),
+        topic,
+        migration_mode,
+    }
+}
+
+/// cinder takes the server's name from the service's by cutting off pool and backend, also where
+/// an operator wrote these into `host` himself.
+fn bare_host(host: &str) -> &str {
+    host.split(['#', '@']).next().unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MigrationMode, backend};
+
+    #[test]
+    fn queues_are_named_as_on_a_real_broker() {
+        let lvm1 = backend(Some("lvm1".into()), "storage1", MigrationMode::Auto);
+        assert_eq!(lvm1.topic, "cinder-volume.storage1@lvm1");
+        assert_eq!(lvm1.server_queue, "cinder-volume.storage1@lvm1.storage1");
+        assert_eq!(lvm1.fanout_exchange, "cinder-volume.storage1@lvm1_fanout");
+    }
+
+    #[test]
+    fn without_backends_the_host_stands_alone() {
+        let only = backend(None, "storage1", MigrationMode::Auto);
+        assert_eq!(only.topic, "cinder-volume.storage1");
+        assert_eq!(only.server_queue, "cinder-volume.storage1.storage1");
+    }
+
+    #[test]
+    fn a_backend_written_into_host_is_not_part_of_the_server() {
+        let only = backend(None, "rbd:volumes@ceph", MigrationMode::Auto);
+        assert_eq!(
+            only.server_queue,
+            "cinder-volume.rbd:volumes@ceph.rbd:volumes"
+        );
+    }
+}

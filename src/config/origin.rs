@@ -1,0 +1,37 @@
+//! Where a value was written, so that a mistake can be found again.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where one value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it: the built-in default.
+    Default,
+    /// A line of a configuration file.
+    File {
+        /// The file as it was opened.
+        path: Arc<Path>,
+        /// The line the assignment starts on, counted from 1.
+        line: usize,
+    },
+    /// The environment variable of this name.
+    Environment(String),
+    /// The command line.
+    CommandLine,
+    /// The query string of `transport_url`, which oslo.messaging puts above everything else.
+    TransportUrl,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("built-in default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::CommandLine => f.write_str("command line"),
+            Self::TransportUrl => f.write_str("query string of transport_url"),
+        }
+    }
+}

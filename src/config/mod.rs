@@ -44,6 +44,9 @@ mod transport_url;
 /// Texts into types.
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use backends::Backend;
 pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
 pub use error::{ConfigError, Place};

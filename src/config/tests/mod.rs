@@ -10,6 +10,8 @@ mod layers;
 mod mistakes;
 /// Nothing that can be written in a file panics.
 mod never_panics;
+/// The file that is shipped documents every option.
+mod sample_file;
 /// Every URL reads as the real oslo.messaging reads it, and leads where kombu would go.
 mod transport_urls;
 

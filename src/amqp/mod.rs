@@ -1,1 +1,37 @@
-//! The broker room.
+//! The broker room: connections, queues, the hand-over and the replies.
+//!
+//! **Goal.** Everything that is said to RabbitMQ is said here, and nothing here knows what a
+//! message means: bodies are bytes, and what is *ours* is decided by a function that comes in
+//! from outside.
+//!
+//! **Where trouble comes from.** A broker ends things in many ways: it closes the connection,
+//! closes one channel, cancels one consumer, or simply falls silent. lapin can recover some of
+//! these by itself, but then a closed channel leaves a consumer that waits for ever on a
+//! connection that looks healthy. And a message that was taken from cinder-volume's queue must
+//! never be in nobody's hands.
+//!
+//! **The rule.** lapin's recovery stays off. [`supervisor`] owns the one loop: connect, serve
+//! until *anything* ends, drop everything, next host, wait a jittered while. Inside it
+//! [`handover`] works in AMQP transactions, so that a message is on cinder-volume's topic queue
+//! or still on its server queue, at every instant; and [`outbox`] sends the replies on a
+//! connection of its own, because a broker that is short of memory stops reading from whoever
+//! publishes.
+
+/// How long to wait before the next try.
+pub mod backoff;
+/// One open connection to one broker host.
+pub mod connection;
+/// What happened on the broker's side, in numbers.
+pub mod counters;
+/// Sidecar: keep what is ours, hand the rest over to cinder-volume.
+pub mod handover;
+/// A message as it came, and where it goes.
+pub mod message;
+/// Replies: confirmed, and patient with reply queues that are not there yet.
+pub mod outbox;
+/// Standalone: consume a topic as its only RPC server.
+pub mod server;
+/// The one loop that keeps a connection.
+pub mod supervisor;
+/// Exchanges and queues as oslo.messaging would declare them, and passive look-ups.
+pub mod topology;

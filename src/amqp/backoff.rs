@@ -1,0 +1,63 @@
+//! Waiting times that grow and never fall in step with other nodes'.
+
+use std::time::Duration;
+
+/// Waiting times that start at `first`, grow by `step` and end at `longest`, each shortened or
+/// lengthened by up to half.
+///
+/// The linear growth is kombu's (`interval_start`, `interval_step`, `interval_max`), which
+/// oslo.messaging sets from `rabbit_retry_interval`, `rabbit_retry_backoff` and
+/// `rabbit_interval_max`. The jitter is ours: a thousand nodes that lose the same broker in the
+/// same instant must not come back in the same instant.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    step: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// Waiting times from `first` by steps of `step` up to `longest`.
+    #[must_use]
+    pub fn new(first: Duration, step: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            step,
+            longest,
+            next: first,
+        }
+    }
+
+    /// The time to wait now; the one after it will be longer.
+    pub fn wait(&mut self) -> Duration {
+        let base = self.next.min(self.longest);
+        self.next = (self.next + self.step).min(self.longest);
+        base.mul_f64(0.5 + fastrand::f64())
+    }
+
+    /// Starts over: things went well for a while.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_by_steps_up_to_the_longest_and_starts_over() {
+        let mut backoff = Backoff::new(
+            Duration::from_secs(1),
+            Duration::from_secs(2),
+            Duration::from_secs(6),
+        );
+        for base in [1.0, 3.0, 5.0, 6.0, 6.0] {
+            let wait = backoff.wait().as_secs_f64();
+            assert!((base * 0.5..=base * 1.5).contains(&wait), "{base}: {wait}");
+        }
+        backoff.reset();
+        assert!(backoff.wait() <= Duration::from_millis(1500));
+    }
+}

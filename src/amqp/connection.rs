@@ -1,0 +1,291 @@
+//! One open connection to one broker host, with time limits of its own.
+
+use std::net::{Shutdown, TcpStream as StdTcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_compat::CompatExt;
+use futures_util::{Stream, StreamExt};
+use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
+use lapin::types::ReplyCode;
+use lapin::uri::{
+    AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism,
+};
+use lapin::{Channel, ConnectionProperties, ConnectionStatus, Event};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
+
+/// A broker that has not finished the handshake by then is as good as dead: lapin waits for
+/// ever for a server that accepts and then says nothing.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a clean goodbye may take before the socket is shut.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How often the state of the connection is looked at, besides being told of its end.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// The frame size asked for, in bytes; RabbitMQ offers 128 KiB. lapin keeps 32 frames' worth of
+/// buffer in each direction, and cinder's messages are a few KiB.
+const FRAME_MAX: u32 = 32 * 1024;
+
+/// AMQP's reply code for "nothing is wrong".
+const REPLY_SUCCESS: ReplyCode = 200;
+
+/// Why a connection could not be opened, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// No TCP connection, or no TLS over it.
+    #[error("{0}")]
+    Tcp(#[from] std::io::Error),
+    /// The broker said no, or lapin did.
+    #[error("{0}")]
+    Amqp(#[from] lapin::Error),
+    /// Nothing came back in time.
+    #[error("the broker accepts connections but does not answer within {0:?}")]
+    Silent(Duration),
+    /// A file for TLS cannot be read.
+    #[error("{path}: {cause}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The broker has cancelled a consumer: its queue was deleted.
+    #[error("the broker has cancelled a consumer: its queue was deleted")]
+    Cancelled,
+    /// It was open and is not any more.
+    #[error("the connection has ended")]
+    Ended,
+}
+
+/// One open connection.
+///
+/// Dropping it shuts the socket: nothing of it outlives the session that used it.
+pub struct Connection {
+    inner: lapin::Connection,
+    ended: CancellationToken,
+    blocked: Arc<AtomicBool>,
+    plug: Plug,
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// The handle by which a socket is shut whatever lapin's thread is waiting for.
+struct Plug(Option<StdTcpStream>);
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // Fails only when the peer has shut it already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to `host`, logs in and opens the virtual host, all within ten seconds.
+    ///
+    /// `label` is the `connection_name` that `rabbitmqctl list_connections client_properties`
+    /// shows.
+    ///
+    /// # Errors
+    ///
+    /// What the system or the broker said, or [`ConnectionError::Silent`].
+    pub async fn open(
+        brokers: &Brokers,
+        host: &BrokerHost,
+        rabbit: &Rabbit,
+        label: &str,
+    ) -> Result<Self, ConnectionError> {
+        let deadline = tokio::time::Instant::now() + HANDSHAKE;
+        let silent = |_| ConnectionError::Silent(HANDSHAKE);
+        let tls = brokers.tls.as_ref().map(read_tls).transpose()?;
+
+        let socket = tokio::time::timeout_at(
+            deadline,
+            TcpStream::connect((host.host.as_str(), host.port)),
+        )
+        .await
+        .map_err(silent)??;
+        // A hand-over is a dialogue of small frames: waiting to fill a packet would cost each
+        // of them up to 40 ms.
+        socket.set_nodelay(true)?;
+        let socket = socket.into_std()?;
+        let mut plug = Plug(Some(socket.try_clone()?));
+
+        let uri = uri(brokers, host, rabbit);
+        let properties = ConnectionProperties::default()
+            .with_connection_name(label.into())
+            .with_client_property("product".into(), env!("CARGO_PKG_NAME").into())
+            .with_client_property("product_version".into(), env!("CARGO_PKG_VERSION").into());
+        let runtime = lapin::runtime::default_runtime()?;
+        let opening = lapin::Connection::connector(
+            uri,
+            runtime,
+            // Called once: retries are the supervisor's.
+            async move |uri: AMQPUri, _runtime| {
+                let socket = socket.try_clone()?;
+                let stream = AsyncTcpStream::Plain(TcpStream::from_std(socket)?.compat());
+                match &tls {
+                    None => Ok(stream),
+                    Some(tls) => Ok(stream.into_tls(&uri.authority.host, tls.as_ref()).await?),
+                }
+            },
+            properties,
+        );
+        // On time-out the plug is dropped, which ends lapin's thread too.
+        let inner = tokio::time::timeout_at(deadline, opening)
+            .await
+            .map_err(silent)??;
+
+        let ended = CancellationToken::new();
+        let blocked = Arc::new(AtomicBool::new(false));
+        let watch = tokio::spawn(watch(
+            inner.events_listener(),
+            inner.status().clone(),
+            label.to_owned(),
+            ended.clone(),
+            Arc::clone(&blocked),
+        ));
+        Ok(Self {
+            inner,
+            ended,
+            blocked,
+            plug: Plug(plug.0.take()),
+            _watch: AbortOnDropHandle::new(watch),
+        })
+    }
+
+    /// Opens a channel.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is not open any more.
+    pub async fn channel(&self) -> Result<Channel, ConnectionError> {
+        tokio::select! {
+            channel = self.inner.create_channel() => Ok(channel?),
+            () = self.ended() => Err(ConnectionError::Ended),
+        }
+    }
+
+    /// Returns when the connection has ended, for whatever reason.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Whether the connection has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled() || !self.inner.status().connected()
+    }
+
+    /// Whether the broker has stopped reading from us because it is short of memory or disk.
+    #[must_use]
+    pub fn blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Says goodbye, or gives up after a second.
+    pub async fn close(self) {
+        let goodbye = self.inner.close(REPLY_SUCCESS, "bye".into());
+        // Whatever comes of it, the plug is pulled next.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        drop(self.plug);
+    }
+}
+
+/// Tells of the connection's end and of the broker's alarms.
+async fn watch(
+    mut events: impl Stream<Item = Event> + Unpin,
+    status: ConnectionStatus,
+    connection: String,
+    ended: CancellationToken,
+    blocked: Arc<AtomicBool>,
+) {
+    let mut pulse = tokio::time::interval(PULSE);
+    // lapin shares one queue of events among all listeners and drops none: it is taken once
+    // and drained for as long as the connection lives.
+    while status.connected() {
+        let event = tokio::select! {
+            _ = pulse.tick() => continue,
+            event = events.next() => event,
+        };
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => {
+                blocked.store(true, Ordering::Relaxed);
+                warn!(%connection, %reason, "the broker is short of resources: publishing waits");
+            }
+            Some(Event::ConnectionUnblocked) => {
+                blocked.store(false, Ordering::Relaxed);
+                info!(%connection, "the broker takes messages again");
+            }
+            // An error may have ended the connection or only a channel: the status knows.
+            Some(_) => {}
+            None => break,
+        }
+    }
+    ended.cancel();
+}
+
+/// The files that TLS needs, read anew for each connection so that a renewed certificate counts.
+fn read_tls(tls: &Tls) -> Result<OwnedTLSConfig, ConnectionError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|cause| ConnectionError::Certificate {
+            path: path.display().to_string(),
+            cause,
+        })
+    };
+    let cert_chain = match &tls.ca_file {
+        Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),
+        None => None,
+    };
+    let identity = match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
+            pem: read(cert)?,
+            key: read(key)?,
+        }),
+        _ => None,
+    };
+    Ok(OwnedTLSConfig {
+        identity,
+        cert_chain,
+    })
+}
+
+fn uri(brokers: &Brokers, host: &BrokerHost, rabbit: &Rabbit) -> AMQPUri {
+    let heartbeat = rabbit.heartbeat_timeout_threshold.as_secs();
+    AMQPUri {
+        scheme: if brokers.tls.is_some() {
+            AMQPScheme::AMQPS
+        } else {
+            AMQPScheme::AMQP
+        },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo {
+                username: host.username.clone(),
+                password: host.password.expose().to_owned(),
+            },
+            host: host.host.clone(),
+            port: host.port,
+        },
+        vhost: brokers.virtual_host.clone(),
+        query: AMQPQueryString {
+            frame_max: Some(FRAME_MAX),
+            heartbeat: Some(u16::try_from(heartbeat).unwrap_or(u16::MAX)),
+            auth_mechanism: Some(match rabbit.rabbit_login_method {
+                LoginMethod::AmqPlain => SASLMechanism::AMQPlain,
+                LoginMethod::Plain => SASLMechanism::Plain,
+                LoginMethod::External => SASLMechanism::External,
+                LoginMethod::RabbitCrDemo => SASLMechanism::RabbitCrDemo,
+            }),
+            ..AMQPQueryString::default()
+        },
+    }
+}

@@ -1,0 +1,491 @@
+//! Sidecar: keep what is ours, hand everything else over to cinder-volume, unchanged and in order.
+//!
+//! **Goal.** Q is the queue on which cinder-api addresses this node's cinder-volume; T is the
+//! topic queue that the same cinder-volume serves with the same endpoints. While we consume Q,
+//! every operation that arrives there must reach T exactly once, in order, and promptly; when we
+//! die, at whatever instant, it must be on Q or on T, never on both, never on neither.
+//!
+//! **The rule.** What is in hand becomes one AMQP transaction: publish each message to T, acknowledge
+//! all, commit. Nothing happens on the broker before the commit, and all of it happens then.
+//!
+//! **What a transaction does not do.** It acknowledges even if T is gone: the broker returns the
+//! message and the original is no more. And if T is full and set to reject, the commit fails
+//! *after* it has acknowledged, without saying which messages were refused. Therefore T is looked
+//! up before every transaction, on the same channel, and must have a consumer and hardly any
+//! backlog: then it is neither gone nor full. If it is not so, the channel is closed, which puts
+//! everything in hand back in its old place on Q, and we stand aside: while we do not consume Q,
+//! cinder-volume gets it all as if we had never been there. A message that is returned or refused
+//! all the same is published to Q again, confirmed, before anything else; and so that a refusal
+//! is never about more than one message, transactions start with one and grow only while T is
+//! seen empty after each.
+//!
+//! **Standing aside is the answer to everything.** A message that the broker will not take from
+//! us, a channel error, a cancelled consumer: we let go and come back later.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, poll};
+use lapin::message::{BasicReturnMessage, Delivery};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Consumer};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::backoff::Backoff;
+use super::connection::{Connection, ConnectionError};
+use super::counters::Counters;
+use super::message::{Fate, Message};
+use super::topology::{Names, Standing, is_missing, is_partial, look_up};
+
+/// Messages that may wait on T while we still hand over to it.
+///
+/// cinder-volume fetches without limit, so T is all but empty while it lives. A backlog means
+/// that it does not keep up, and then a message is as well off on Q, from which cinder-volume
+/// takes it too. The bound also keeps us away from a limit on T's length (`x-max-length` by
+/// policy), which no client can see.
+const BACKLOG: u32 = 16;
+
+/// How long the backlog of T may take to shrink before we stand aside.
+const BACKLOG_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Between two looks at a backlog.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// First, further and longest wait of standing aside. Long enough for cinder-volume to take a
+/// message that we cannot handle, short enough that a restart of cinder-volume costs no
+/// progress call its answer.
+const ASIDE: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+];
+
+/// A serving time after which trouble counts as new.
+const GOOD_SPELL: Duration = Duration::from_secs(10);
+
+/// How Q is consumed.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// `x-priority` of our consumer; cinder-volume's is 0.
+    pub priority: i32,
+    /// Messages in hand at most. A daemon that hangs can hold up no more than these.
+    pub prefetch: u16,
+    /// Further arguments of our consumer.
+    pub arguments: FieldTable,
+}
+
+/// The hand-over of one backend. Outlives connections, because a message that was returned by
+/// the broker and could not be put back yet is in nobody else's hands.
+#[derive(Debug)]
+pub struct HandOver {
+    names: Names,
+    manner: Manner,
+    homeless: VecDeque<Homeless>,
+}
+
+/// A message that T did not take any more, on its way back to Q.
+#[derive(Debug)]
+struct Homeless {
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+impl From<BasicReturnMessage> for Homeless {
+    fn from(returned: BasicReturnMessage) -> Self {
+        Self {
+            properties: returned.delivery.properties,
+            body: returned.delivery.data,
+        }
+    }
+}
+
+/// Why we stand aside.
+#[derive(Debug, thiserror::Error)]
+enum Aside {
+    #[error("queue {0} is missing: cinder-volume has not declared it yet, or its name differs")]
+    Missing(String),
+    #[error("nobody consumes {0}: cinder-volume is down or starting")]
+    Unattended(String),
+    #[error("{ready} messages wait on {queue}: cinder-volume does not keep up")]
+    Backlog { queue: String, ready: u32 },
+    #[error("{0} vanished while messages were handed over to it")]
+    Vanished(String),
+    #[error("{0} refuses messages: it is full, or its broker node is failing")]
+    Refused(String),
+    #[error("the broker has cancelled the consumer of {0}")]
+    Cancelled(String),
+    #[error("{0}")]
+    Channel(#[from] lapin::Error),
+    #[error("{0}")]
+    Connection(#[from] ConnectionError),
+}
+
+impl HandOver {
+    /// For the backend with these names.
+    #[must_use]
+    pub fn new(names: Names, manner: Manner) -> Self {
+        Self {
+            names,
+            manner,
+            homeless: VecDeque::new(),
+        }
+    }
+
+    /// Serves Q on `connection` until `stop` or until the connection ends.
+    ///
+    /// `take` decides about each message and must not block: operations wait behind it.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended. Everything else is waited out here.
+    ///
+    /// Not cancel-safe: dropped while it puts a message back, the message may be on Q twice.
+    pub async fn run(
+        &mut self,
+        connection: &Connection,
+        take: &(impl Fn(Message<'_>) -> Fate + Sync),
+        counters: &Counters,
+        stop: &CancellationToken,
+    ) -> Result<(), ConnectionError> {
+        let mut backoff = Backoff::new(ASIDE[0], ASIDE[1], ASIDE[2]);
+        let mut said = String::new();
+        loop {
+            let since = std::time::Instant::now();
+            let aside = match self
+                .serve(connection, take, counters, stop, &mut said)
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(aside) => aside,
+            };
+            if connection.has_ended() {
+                return Err(ConnectionError::Ended);
+            }
+            counters.retried.add(1);
+            let cause = aside.to_string();
+            if said != cause {
+                warn!(queue = %self.names.server, %cause, "standing aside");
+                said = cause;
+            }
+            if since.elapsed() >= GOOD_SPELL {
+                backoff.reset();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = connection.ended() => return Err(ConnectionError::Ended),
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+    }
+
+    /// Serves Q until `stop`, or says why we must stand aside. The channel is closed either way.
+    async fn serve(
+        &mut self,
+        connection: &Connection,
+        take: &(impl Fn(Message<'_>) -> Fate + Sync),
+        counters: &Counters,
+        stop: &CancellationToken,
+        said: &mut String,
+    ) -> Result<(), Aside> {
+        self.put_back(connection, counters).await?;
+        let channel = connection.channel().await?;
+        let served = self
+            .serve_on(&channel, connection, take, counters, stop, said)
+            .await;
+        if channel.status().connected() {
+            // Whatever is still in hand goes back to its old place on Q now, not when the
+            // broker notices that we are gone.
+            let _ = channel.close(200, "standing aside".into()).await;
+        }
+        // Even on stop: nobody else has these.
+        self.put_back(connection, counters).await?;
+        served
+    }
+
+    async fn serve_on(
+        &mut self,
+        channel: &Channel,
+        connection: &Connection,
+        take: &(impl Fn(Message<'_>) -> Fate + Sync),
+        counters: &Counters,
+        stop: &CancellationToken,
+        said: &mut String,
+    ) -> Result<(), Aside> {
+        self.find(channel, &self.names.server).await?;
+        self.ready(channel).await?;
+        let prefetch = self.manner.prefetch;
+        channel
+            .basic_qos(prefetch, BasicQosOptions::default())
+            .await?;
+        channel.tx_select().await?;
+        let mut consumer = self.consume(channel).await?;
+        info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
+        said.clear();
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = connection.ended() => return Err(ConnectionError::Ended.into()),
+                first = consumer.next() => self.delivered(first)?,
+            };
+            let mut in_hand = vec![judged(first, take)];
+            while in_hand.len() < usize::from(prefetch) {
+                match consumer.next().now_or_never() {
+                    Some(Some(Ok(delivery))) => in_hand.push(judged(delivery, take)),
+                    // What ended the consumer ended the channel, or will be seen by the next look.
+                    _ => break,
+                }
+            }
+            self.settle(channel, &in_hand, counters).await?;
+        }
+    }
+
+    async fn consume(&self, channel: &Channel) -> Result<Consumer, lapin::Error> {
+        let mut arguments = self.manner.arguments.clone();
+        arguments.insert("x-priority".into(), self.manner.priority.into());
+        channel
+            .basic_consume(
+                self.names.server.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                arguments,
+            )
+            .await
+    }
+
+    fn delivered(&self, next: Option<lapin::Result<Delivery>>) -> Result<Delivery, Aside> {
+        match next {
+            Some(delivery) => Ok(delivery?),
+            None => Err(Aside::Cancelled(self.names.server.clone())),
+        }
+    }
+
+    /// Settles all that is in hand, in order, in as few transactions as is safe.
+    async fn settle(
+        &mut self,
+        channel: &Channel,
+        in_hand: &[(Delivery, Fate)],
+        counters: &Counters,
+    ) -> Result<(), Aside> {
+        let mut window = 1;
+        let mut rest = in_hand;
+        while !rest.is_empty() {
+            let theirs = |pair: &&(Delivery, Fate)| pair.1 == Fate::HandOver;
+            let mut end = rest.len();
+            if rest.iter().any(|pair| theirs(&pair)) {
+                let room = match self.ready(channel).await? {
+                    0 => window,
+                    _ => 1,
+                };
+                let beyond = rest.iter().enumerate().filter(|(_, pair)| theirs(pair));
+                end = beyond.map(|(at, _)| at).nth(room).unwrap_or(end);
+            }
+            let (now, later) = rest.split_at(end);
+            self.transact(channel, now, counters).await?;
+            rest = later;
+            window *= 2;
+        }
+        Ok(())
+    }
+
+    /// One transaction: messages to T or to us, all off Q.
+    async fn transact(
+        &mut self,
+        channel: &Channel,
+        messages: &[(Delivery, Fate)],
+        counters: &Counters,
+    ) -> Result<(), Aside> {
+        let theirs: Vec<&Delivery> = messages
+            .iter()
+            .filter(|(_, fate)| *fate == Fate::HandOver)
+            .map(|(delivery, _)| delivery)
+            .collect();
+        publish(channel, &self.names.topic, &theirs).await?;
+        if let Some((last, _)) = messages.last() {
+            last.acker.ack(BasicAckOptions { multiple: true }).await?;
+        }
+        // lapin sends publishes behind everything else: each of them was awaited, so that none
+        // can fall behind the commit. And nothing may be sent before the commit is answered.
+        if let Err(error) = channel.tx_commit().await {
+            return Err(self.refused(&theirs, error, counters));
+        }
+        // On a channel without confirms this gathers what the broker returned, and waits for
+        // nothing; returns arrive before the answer to the commit.
+        let returned = channel.wait_for_confirms().await?;
+        counters
+            .handed_over
+            .add(theirs.len().saturating_sub(returned.len()));
+        if returned.is_empty() {
+            return Ok(());
+        }
+        counters.returned.add(returned.len());
+        self.homeless
+            .extend(returned.into_iter().map(Homeless::from));
+        Err(Aside::Vanished(self.names.topic.clone()))
+    }
+
+    /// The commit has failed.
+    ///
+    /// Nearly always the channel or connection has ended, and the broker has done all of the
+    /// transaction or nothing: what it did not do is on Q still. But a queue that refuses a
+    /// message (full, with `x-overflow` reject-publish, or its process just died) fails the
+    /// transaction *after* the acknowledgements were carried out (RabbitMQ answers 406, "partial
+    /// tx completion"). If there was one message it is that one, and it is ours to put back.
+    fn refused(&mut self, theirs: &[&Delivery], error: lapin::Error, counters: &Counters) -> Aside {
+        if !is_partial(&error) {
+            return error.into();
+        }
+        let topic = &self.names.topic;
+        if let [only] = theirs {
+            counters.returned.add(1);
+            self.homeless.push_back(Homeless {
+                properties: only.properties.clone(),
+                body: only.data.clone(),
+            });
+        } else {
+            counters.in_doubt.add(theirs.len());
+            error!(
+                queue = %topic, messages = theirs.len(),
+                "the broker refused some of these messages and does not say which: look for \
+                 operations that never started"
+            );
+        }
+        Aside::Refused(topic.clone())
+    }
+
+    /// Whether T can be handed over to: it is there, attended, and hardly anything waits on it.
+    /// Says how much does.
+    async fn ready(&self, channel: &Channel) -> Result<u32, Aside> {
+        let topic = &self.names.topic;
+        let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
+        loop {
+            let standing = self.find(channel, topic).await?;
+            if standing.consumers == 0 {
+                return Err(Aside::Unattended(topic.clone()));
+            }
+            if standing.ready <= BACKLOG {
+                return Ok(standing.ready);
+            }
+            if tokio::time::Instant::now() >= patience {
+                return Err(Aside::Backlog {
+                    queue: topic.clone(),
+                    ready: standing.ready,
+                });
+            }
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+        }
+    }
+
+    async fn find(&self, channel: &Channel, queue: &str) -> Result<Standing, Aside> {
+        look_up(channel, queue).await.map_err(|error| {
+            if is_missing(&error) {
+                Aside::Missing(queue.to_owned())
+            } else {
+                error.into()
+            }
+        })
+    }
+
+    /// Publishes every homeless message to Q, confirmed one by one.
+    ///
+    /// On error the rest, the one in doubt included, stays here to be tried again.
+    async fn put_back(
+        &mut self,
+        connection: &Connection,
+        counters: &Counters,
+    ) -> Result<(), Aside> {
+        if self.homeless.is_empty() {
+            return Ok(());
+        }
+        let channel = connection.channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        let queue = &self.names.server;
+        while let Some(message) = self.homeless.front() {
+            let confirmation = publish_one(&channel, queue, &message.properties, &message.body)
+                .await?
+                .await?;
+            match confirmation {
+                Confirmation::Ack(None) => {
+                    self.homeless.pop_front();
+                    counters.put_back.add(1);
+                }
+                Confirmation::Ack(Some(_)) => return Err(Aside::Missing(queue.clone())),
+                Confirmation::Nack(_) | Confirmation::NotRequested => {
+                    return Err(Aside::Vanished(queue.clone()));
+                }
+            }
+        }
+        warn!(queue = %queue, "returned messages are back on their queue");
+        Ok(())
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        if !self.homeless.is_empty() {
+            error!(
+                queue = %self.names.server,
+                messages = self.homeless.len(),
+                "ending with messages that neither queue would take: they are lost"
+            );
+        }
+    }
+}
+
+fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> (Delivery, Fate) {
+    let fate = take(Message::of(&delivery));
+    (delivery, fate)
+}
+
+/// Publishes all to `queue` in order; returns when all are written to the socket.
+async fn publish(
+    channel: &Channel,
+    queue: &str,
+    deliveries: &[&Delivery],
+) -> Result<(), lapin::Error> {
+    let mut writing = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let mut write = Box::pin(publish_one(
+            channel,
+            queue,
+            &delivery.properties,
+            &delivery.data,
+        ));
+        // The first poll puts the frames in line: in this order, without waiting for each.
+        match poll!(write.as_mut()) {
+            std::task::Poll::Ready(written) => drop(written?),
+            std::task::Poll::Pending => writing.push(write),
+        }
+    }
+    for write in writing {
+        drop(write.await?);
+    }
+    Ok(())
+}
+
+async fn publish_one(
+    channel: &Channel,
+    queue: &str,
+    properties: &BasicProperties,
+    body: &[u8],
+) -> Result<lapin::PublisherConfirm, lapin::Error> {
+    channel
+        .basic_publish(
+            "".into(),
+            queue.into(),
+            BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            },
+            body,
+            properties.clone(),
+        )
+        .await
+}

@@ -1,0 +1,122 @@
+//! The one loop that keeps a connection: connect, serve until anything ends, next host, wait.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::connection::{Connection, ConnectionError};
+use super::counters::Counters;
+use crate::config::{BrokerHost, Brokers, FailoverStrategy, Rabbit};
+
+/// A session that lived this long was a good one: the next trouble starts with short waits.
+const GOOD_SESSION: Duration = Duration::from_secs(30);
+
+/// What to keep connected to, and how.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The brokers, any of which will do.
+    pub brokers: Brokers,
+    /// What this connection is for, as shown in the log and by `rabbitmqctl list_connections`.
+    pub label: String,
+    /// How to log in, to keep in touch and to try again.
+    pub rabbit: Rabbit,
+}
+
+/// Keeps `line` open until `stop`, and runs `session` on each connection.
+///
+/// `session` ends when the connection does, when it gives up, or on `stop`; whatever it says,
+/// the connection is dropped then. Hosts are taken in turn, starting at a random one. With
+/// several hosts the next is tried at once; a wait comes after each full round.
+pub async fn supervise(
+    line: Line,
+    counters: &Counters,
+    stop: &CancellationToken,
+    mut session: impl AsyncFnMut(&Connection) -> Result<(), ConnectionError>,
+) {
+    let Line {
+        brokers,
+        label,
+        rabbit,
+    } = line;
+    let mut backoff = Backoff::new(
+        rabbit.rabbit_retry_interval,
+        rabbit.rabbit_retry_backoff,
+        rabbit.rabbit_interval_max,
+    );
+    let mut hosts = Round::new(&brokers.hosts, rabbit.kombu_failover_strategy);
+    let mut said = None;
+    while !stop.is_cancelled() {
+        let host = hosts.next();
+        let broker = format!("{}:{}", host.host, host.port);
+        let opening = Connection::open(&brokers, host, &rabbit, &label);
+        let opened = tokio::select! {
+            () = stop.cancelled() => return,
+            opened = opening => opened,
+        };
+        let ended = match opened {
+            Ok(connection) => {
+                info!(connection = %label, %broker, "connected");
+                counters.connections.add(1);
+                let since = Instant::now();
+                let ended = session(&connection).await;
+                connection.close().await;
+                if since.elapsed() >= GOOD_SESSION {
+                    backoff.reset();
+                }
+                said = None;
+                ended
+            }
+            Err(error) => Err(error),
+        };
+        if stop.is_cancelled() {
+            return;
+        }
+        let cause = ended.err().unwrap_or(ConnectionError::Ended).to_string();
+        if said.as_ref() != Some(&(broker.clone(), cause.clone())) {
+            warn!(connection = %label, %broker, %cause, "not connected");
+            said = Some((broker, cause));
+        }
+        if hosts.is_over() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+    }
+}
+
+/// The hosts in turn, starting in a shuffled order as oslo.messaging does.
+struct Round {
+    hosts: Vec<BrokerHost>,
+    strategy: FailoverStrategy,
+    at: usize,
+}
+
+impl Round {
+    fn new(hosts: &[BrokerHost], strategy: FailoverStrategy) -> Self {
+        let mut hosts = hosts.to_vec();
+        fastrand::shuffle(&mut hosts);
+        Self {
+            hosts,
+            strategy,
+            at: 0,
+        }
+    }
+
+    fn next(&mut self) -> &BrokerHost {
+        if self.at == self.hosts.len() {
+            self.at = 0;
+            if self.strategy == FailoverStrategy::Shuffle {
+                fastrand::shuffle(&mut self.hosts);
+            }
+        }
+        self.at += 1;
+        &self.hosts[self.at - 1]
+    }
+
+    fn is_over(&self) -> bool {
+        self.at == self.hosts.len()
+    }
+}

@@ -1,0 +1,254 @@
+//! Exchanges and queues as oslo.messaging would declare them, and passive look-ups.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Channel, ErrorKind, ExchangeKind};
+
+use crate::config::Rabbit;
+
+/// The names of one RPC topic on the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// `control_exchange`.
+    pub exchange: String,
+    /// T: the topic queue, `cinder-volume.<host>@<backend>`; also its routing key.
+    pub topic: String,
+    /// Q: the server queue, T + `.` + `<host>`; also its routing key.
+    pub server: String,
+    /// F: the fanout exchange, T + `_fanout`.
+    pub fanout: String,
+}
+
+/// How a queue stands, from a passive declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Messages that no consumer has got yet.
+    pub ready: u32,
+    /// Consumers.
+    pub consumers: u32,
+}
+
+/// Looks a queue up without declaring it.
+///
+/// # Errors
+///
+/// When the queue is missing the broker answers 404 and closes the channel; any other end of
+/// the channel or connection.
+pub async fn look_up(channel: &Channel, queue: &str) -> Result<Standing, lapin::Error> {
+    let queue = channel
+        .queue_declare(
+            queue.into(),
+            QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await?;
+    Ok(Standing {
+        ready: queue.message_count(),
+        consumers: queue.consumer_count(),
+    })
+}
+
+/// Whether this is the broker's "no such queue" (404).
+#[must_use]
+pub fn is_missing(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::NOTFOUND)
+}
+
+/// Whether this is the broker's answer (406) to a transaction of which a queue has refused a
+/// part.
+#[must_use]
+pub fn is_partial(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::PRECONDITIONFAILED)
+        && error.to_string().contains("partial tx completion")
+}
+
+fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => match error.kind() {
+            AMQPErrorKind::Soft(soft) => Some(soft.clone()),
+            AMQPErrorKind::Hard(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// Declares a topic as an oslo.messaging RPC server does, and returns the name of its private
+/// fanout queue.
+///
+/// Flags and arguments are those of oslo.messaging 18.3 (`_drivers/impl_rabbit.py`,
+/// `declare_topic_consumer` and `declare_fanout_consumer`); releases back to Ocata declare the
+/// same with their defaults. A queue that exists with other flags is an error (406): another
+/// server declared it, and its flags win.
+///
+/// # Errors
+///
+/// The broker's.
+pub async fn declare(
+    channel: &Channel,
+    names: &Names,
+    rabbit: &Rabbit,
+) -> Result<String, lapin::Error> {
+    let durable = rabbit.amqp_durable_queues || rabbit.rabbit_quorum_queue;
+    channel
+        .exchange_declare(
+            names.exchange.as_str().into(),
+            ExchangeKind::Topic,
+            ExchangeDeclareOptions {
+                durable,
+                auto_delete: rabbit.amqp_auto_delete,
+                ..ExchangeDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await?;
+    for queue in [&names.topic, &names.server] {
+        channel
+            .queue_declare(
+                queue.as_str().into(),
+                QueueDeclareOptions {
+                    durable,
+                    auto_delete: rabbit.amqp_auto_delete,
+                    ..QueueDeclareOptions::default()
+                },
+                topic_arguments(rabbit),
+            )
+            .await?;
+        bind(channel, queue, &names.exchange, queue).await?;
+    }
+    declare_fanout(channel, names, rabbit).await
+}
+
+async fn declare_fanout(
+    channel: &Channel,
+    names: &Names,
+    rabbit: &Rabbit,
+) -> Result<String, lapin::Error> {
+    let durable = rabbit.rabbit_transient_quorum_queue || rabbit.rabbit_stream_fanout;
+    channel
+        .exchange_declare(
+            names.fanout.as_str().into(),
+            ExchangeKind::Fanout,
+            ExchangeDeclareOptions {
+                durable,
+                auto_delete: true,
+                ..ExchangeDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await?;
+    let queue = if rabbit.rabbit_stream_fanout {
+        names.fanout.clone()
+    } else {
+        format!("{}_{}", names.fanout, uuid::Uuid::new_v4().simple())
+    };
+    channel
+        .queue_declare(
+            queue.as_str().into(),
+            QueueDeclareOptions {
+                durable,
+                ..QueueDeclareOptions::default()
+            },
+            fanout_arguments(rabbit),
+        )
+        .await?;
+    bind(channel, &queue, &names.fanout, &names.topic).await?;
+    Ok(queue)
+}
+
+async fn bind(
+    channel: &Channel,
+    queue: &str,
+    exchange: &str,
+    routing_key: &str,
+) -> Result<(), lapin::Error> {
+    channel
+        .queue_bind(
+            queue.into(),
+            exchange.into(),
+            routing_key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+}
+
+fn topic_arguments(rabbit: &Rabbit) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if rabbit.rabbit_ha_queues {
+        arguments.insert("x-ha-policy".into(), text("all"));
+    }
+    if rabbit.rabbit_quorum_queue {
+        quorum(&mut arguments, rabbit);
+    }
+    arguments
+}
+
+fn fanout_arguments(rabbit: &Rabbit) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    let ttl = rabbit.rabbit_transient_queues_ttl;
+    if rabbit.rabbit_stream_fanout {
+        arguments.insert("x-queue-type".into(), text("stream"));
+        if !ttl.is_zero() {
+            arguments.insert("x-max-age".into(), text(&format!("{}s", ttl.as_secs())));
+        }
+        return arguments;
+    }
+    if rabbit.rabbit_ha_queues {
+        arguments.insert("x-ha-policy".into(), text("all"));
+    }
+    if rabbit.rabbit_transient_quorum_queue {
+        quorum(&mut arguments, rabbit);
+    }
+    if !ttl.is_zero() {
+        let milliseconds = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+        arguments.insert("x-expires".into(), number(milliseconds));
+    }
+    arguments
+}
+
+fn quorum(arguments: &mut FieldTable, rabbit: &Rabbit) {
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    for (key, value) in [
+        ("x-delivery-limit", rabbit.rabbit_quorum_delivery_limit),
+        (
+            "x-max-in-memory-length",
+            rabbit.rabbit_quorum_max_memory_length,
+        ),
+        (
+            "x-max-in-memory-bytes",
+            rabbit.rabbit_quorum_max_memory_bytes,
+        ),
+    ] {
+        if value > 0 {
+            arguments.insert(ShortString::from(key), number(value));
+        }
+    }
+}
+
+/// The arguments of a consumer, as `enable_cancel_on_failover` asks for them: the broker cancels
+/// the consumer when a mirrored queue fails over, instead of leaving it without a word.
+#[must_use]
+pub fn consumer_arguments(rabbit: &Rabbit) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if rabbit.enable_cancel_on_failover {
+        arguments.insert("x-cancel-on-ha-failover".into(), true.into());
+    }
+    arguments
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
+}
+
+/// Numbers travel as py-amqp sends them: 32 bits where they fit. RabbitMQ compares values, not
+/// widths, when a queue is declared again.
+fn number(value: i64) -> AMQPValue {
+    match i32::try_from(value) {
+        Ok(value) => AMQPValue::LongInt(value),
+        Err(_) => AMQPValue::LongLongInt(value),
+    }
+}

@@ -1,1 +1,118 @@
-//! The room that looks at processes.
+//! How far a copy is, told from outside by looking at the process that makes it.
+//!
+//! cinder-volume copies a volume with `dd` and says nothing until it ends. What can be seen from
+//! outside is the position of the descriptor dd writes to, in `/proc/<pid>/fdinfo/<fd>`. Three
+//! things make this harder than it sounds, and each has one file here:
+//!
+//! - dd is often given kernel names (`if=/dev/sdb`), so a path must be traced back to a volume: `device`.
+//! - the same volume is also probed, wiped and backed up with dd: `dd` tells these apart, `host_based`
+//!   chooses among what is left.
+//! - the interesting moment, the end, is the one where the process and all its files vanish: `memory`
+//!   keeps what was last seen, and [`Tracker::watch`] makes sure it was seen late enough.
+//!
+//! A read under `/proc` can hang for as long as the process it asks about is stuck in the kernel.
+//! So nothing here reads on an async task: `looks` runs each look on a thread of its own, under a
+//! time limit, and remembers which processes hang.
+
+/// What dd was told to do, from its command line.
+mod dd;
+/// Which volume a path given to dd means.
+mod device;
+/// What can go wrong, in words for the caller and words for the log.
+mod error;
+/// Descriptor positions, and which descriptor writes the destination.
+mod fdinfo;
+/// Which of the processes seen is a volume's copy, and what that means for the answer.
+mod host_based;
+/// Blocking reads on threads of their own, under a time limit.
+mod looks;
+/// Copies and wipes seen so far, running or gone.
+mod memory;
+/// Small reads about one process.
+mod process;
+/// The processes of the node, looked at incrementally.
+mod table;
+/// The room's door: questions in, answers out, upkeep in the background.
+mod tracker;
+
+/// Every row of the table of answers, proved on made-up processes.
+#[cfg(test)]
+mod answers;
+/// Made-up `/proc`, `/sys` and `/dev` trees for the tests of this room.
+#[cfg(test)]
+mod fake;
+/// Two migrations of a real node, replayed step by step.
+#[cfg(test)]
+mod replay;
+
+pub use error::ProgressError;
+pub use tracker::Tracker;
+
+use std::path::PathBuf;
+
+/// Where the kernel's views of the node are; a test gives folders of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// The process file system, normally `/proc`.
+    pub proc: PathBuf,
+    /// The device model, normally `/sys`.
+    pub sys: PathBuf,
+    /// The device nodes, normally `/dev`. A path `/dev/…` in a command line is looked up here.
+    pub dev: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self {
+            proc: PathBuf::from("/proc"),
+            sys: PathBuf::from("/sys"),
+            dev: PathBuf::from("/dev"),
+        }
+    }
+}
+
+/// What is asked about one volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The volume's id; used in the log and to recognise a copy that was found by `src_path`.
+    pub volume_id: String,
+    /// `volume_name_template` rendered with `name_id` first, then with `id` if that differs.
+    pub names: Vec<String>,
+    /// The volume's size in bytes, above 0.
+    pub size: u64,
+    /// The volume object says that a server has it attached: nova and qemu copy it then, not dd.
+    pub attached: bool,
+    /// The volume object says that a migration is going on.
+    pub migrating: bool,
+    /// The path the caller believes is copied from. A dd that reads it counts as this volume's,
+    /// and is preferred when several dd read the volume.
+    pub src_path: Option<PathBuf>,
+    /// The path the caller believes is copied to; such a dd is preferred among several.
+    pub dest_path: Option<PathBuf>,
+    /// How the copy is expected to be made.
+    pub mode: Mode,
+}
+
+/// How a volume is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Try what this build knows; for now that is [`Mode::HostBased`].
+    Auto,
+    /// By dd on this node.
+    HostBased,
+    /// By cinder-volume through file handles. Answered with [`Answer::Unknown`] for now.
+    FileBased,
+    /// By the storage itself. Answered with [`Answer::Unknown`] for now.
+    DriverBased,
+    /// In a way nobody can look into: always [`Answer::Unknown`].
+    Other,
+}
+
+/// What can be said about a volume's copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Whole percents copied, 0 to 100.
+    Percent(u8),
+    /// Nothing can be known, and that is no error.
+    Unknown,
+}

@@ -1,0 +1,475 @@
+//! Every row of the table of answers, proved on made-up processes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::fake::Fake;
+use super::{Answer, Mode, ProgressError, Question, Tracker};
+
+const SIZE: u64 = 1000 << 20;
+const SOURCE: &str = "/dev/mapper/vg_two-volume--1";
+const DESTINATION: &str = "/dev/mapper/vg_one-volume--1";
+
+fn question() -> Question {
+    about("1")
+}
+
+fn about(id: &str) -> Question {
+    Question {
+        volume_id: id.to_owned(),
+        names: vec![format!("volume-{id}")],
+        size: SIZE,
+        attached: false,
+        migrating: true,
+        src_path: None,
+        dest_path: None,
+        mode: Mode::HostBased,
+    }
+}
+
+fn tracker(fake: &Fake) -> Tracker {
+    Tracker::new(fake.roots(), Duration::from_millis(50))
+}
+
+/// The position of so many percent.
+fn at(percent: u64) -> u64 {
+    SIZE / 100 * percent
+}
+
+async fn ask(tracker: &Tracker) -> Answer {
+    tracker.answer(question()).await.unwrap()
+}
+
+/// Asks until the answer is the one, for what the background upkeep has to notice first.
+async fn becomes(tracker: &Tracker, question: &Question, wanted: Answer) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = tracker.answer(question.clone()).await.unwrap();
+        if answer == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer:?} and never {wanted:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn fifo(path: &PathBuf) {
+    let _ = fs::remove_file(path);
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success(), "mkfifo is needed for this test");
+}
+
+#[tokio::test]
+async fn no_dd_yet_is_0() {
+    let fake = Fake::new();
+    assert_eq!(ask(&tracker(&fake)).await, Answer::Percent(0));
+}
+
+#[tokio::test]
+async fn no_dd_and_an_attached_volume_is_unknown() {
+    let fake = Fake::new();
+    let attached = Question {
+        attached: true,
+        ..question()
+    };
+    let tracker = tracker(&fake);
+    assert_eq!(tracker.answer(attached.clone()).await, Ok(Answer::Unknown));
+    fake.dd(7, SOURCE, DESTINATION, at(10));
+    assert_eq!(
+        tracker.answer(attached.clone()).await,
+        Ok(Answer::Percent(10))
+    );
+    fake.end(7);
+    assert_eq!(tracker.answer(attached).await, Ok(Answer::Percent(10)));
+}
+
+#[tokio::test]
+async fn an_old_copy_says_nothing_of_a_volume_attached_since() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+    fake.end(7);
+    let attached = Question {
+        attached: true,
+        ..question()
+    };
+    assert_eq!(tracker.answer(attached).await, Ok(Answer::Unknown));
+}
+
+#[tokio::test]
+async fn a_running_dd_is_the_formula() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, 0);
+    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+    for (position, percent) in [
+        (at(1) - 1, 0),
+        (at(1), 1),
+        (at(42) + 1, 42),
+        (SIZE - 1, 99),
+        (SIZE, 100),
+        (SIZE * 2, 100),
+    ] {
+        fake.position(7, position);
+        assert_eq!(ask(&tracker).await, Answer::Percent(percent));
+    }
+}
+
+#[tokio::test]
+async fn a_dd_that_has_not_opened_its_destination_is_at_0() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, 0);
+    fake.process(7, "dd")
+        .arguments(&["dd", &format!("if={SOURCE}"), &format!("of={DESTINATION}")])
+        .fd(1, "pipe:[9]", 777, "01");
+    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+    fake.dd(7, SOURCE, DESTINATION, at(3));
+    assert_eq!(ask(&tracker).await, Answer::Percent(3));
+}
+
+#[tokio::test]
+async fn a_gone_dd_that_had_reached_the_end_is_100() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    ask(&tracker).await;
+    fake.end(7);
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+}
+
+#[tokio::test]
+async fn a_gone_dd_that_had_not_is_the_last_answer() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, at(50));
+    ask(&tracker).await;
+    fake.end(7);
+    assert_eq!(ask(&tracker).await, Answer::Percent(50));
+    assert_eq!(ask(&tracker).await, Answer::Percent(50));
+}
+
+#[tokio::test]
+async fn a_dead_dd_that_waits_for_its_parent_is_gone() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    ask(&tracker).await;
+    fs::remove_dir_all(fake.path("proc/7/fdinfo")).unwrap();
+    fake.process(7, "dd").state('Z').file("cmdline", "");
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+}
+
+#[tokio::test]
+async fn a_pid_that_belongs_to_another_process_is_gone() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, at(50));
+    ask(&tracker).await;
+    fake.process(7, "dd")
+        .start(900)
+        .arguments(&["dd", "if=/dev/sdx", "of=/dev/sdy"]);
+    fake.position(7, at(80));
+    assert_eq!(ask(&tracker).await, Answer::Percent(50));
+    fake.end(7);
+    fake.process(7, "bash");
+    assert_eq!(ask(&tracker).await, Answer::Percent(50));
+}
+
+#[tokio::test]
+async fn a_second_migration_is_the_new_dd_and_the_first_is_forgotten() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+    fake.end(7);
+    fake.dd(8, DESTINATION, SOURCE, at(5));
+    assert_eq!(ask(&tracker).await, Answer::Percent(5));
+    fake.end(8);
+    assert_eq!(
+        ask(&tracker).await,
+        Answer::Percent(5),
+        "not the first one's 100"
+    );
+}
+
+#[tokio::test]
+async fn a_second_migration_by_the_same_pid_is_the_new_dd() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    ask(&tracker).await;
+    fake.end(7);
+    fake.dd(7, SOURCE, DESTINATION, at(5));
+    fake.process(7, "dd").start(900).arguments(&[
+        "dd",
+        &format!("if={SOURCE}"),
+        &format!("of={DESTINATION}"),
+    ]);
+    assert_eq!(ask(&tracker).await, Answer::Percent(5));
+}
+
+#[tokio::test]
+async fn a_migration_begun_after_the_volume_was_seen_at_rest_starts_at_0() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    ask(&tracker).await;
+    fake.end(7);
+    let at_rest = Question {
+        migrating: false,
+        ..question()
+    };
+    assert_eq!(
+        tracker.answer(at_rest.clone()).await,
+        Ok(Answer::Percent(100))
+    );
+    assert_eq!(tracker.answer(at_rest).await, Ok(Answer::Percent(100)));
+    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+}
+
+#[tokio::test]
+async fn of_several_the_newest_to_a_volume_counts() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, at(70));
+    fake.dd(8, SOURCE, "/dev/sdx", at(20));
+    fake.dd(9, SOURCE, "/backup/image", at(90));
+    assert_eq!(ask(&tracker).await, Answer::Percent(20));
+    fake.end(8);
+    assert_eq!(
+        ask(&tracker).await,
+        Answer::Percent(70),
+        "one that still runs"
+    );
+}
+
+#[tokio::test]
+async fn paths_in_the_question_choose_among_several() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, at(70));
+    fake.dd(8, SOURCE, "/dev/sdx", at(20));
+    let with_path = Question {
+        dest_path: Some(DESTINATION.into()),
+        ..question()
+    };
+    assert_eq!(tracker.answer(with_path).await, Ok(Answer::Percent(70)));
+}
+
+#[tokio::test]
+async fn a_path_in_the_question_finds_a_copy_no_name_leads_to() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.write("dev/sdb", "");
+    fake.dd(7, "/dev/sdb", "/dev/sda", at(30));
+    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+    let with_path = Question {
+        src_path: Some("/dev/sdb".into()),
+        ..question()
+    };
+    assert_eq!(tracker.answer(with_path).await, Ok(Answer::Percent(30)));
+    fake.end(7);
+    assert_eq!(
+        ask(&tracker).await,
+        Answer::Percent(30),
+        "and it is remembered as this volume's"
+    );
+    let other = Question {
+        src_path: Some("/dev/sdb".into()),
+        ..about("2")
+    };
+    assert_eq!(tracker.answer(other).await, Ok(Answer::Percent(0)));
+}
+
+#[tokio::test]
+async fn both_names_of_a_volume_count() {
+    let fake = Fake::new();
+    fake.dd(7, "/dev/vg/volume-2", "/dev/sda", at(30));
+    let names = vec!["volume-9".to_owned(), "volume-2".to_owned()];
+    let both = Question {
+        names,
+        ..question()
+    };
+    assert_eq!(tracker(&fake).answer(both).await, Ok(Answer::Percent(30)));
+}
+
+#[tokio::test]
+async fn a_refused_look_names_the_capability() {
+    let fake = Fake::new();
+    fake.dd(7, SOURCE, DESTINATION, at(30));
+    fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
+    let tracker = tracker(&fake);
+    ask(&tracker).await;
+    // Root is refused nothing, so the refusal itself is proved beside the sorting of errors; here one
+    // dd that cannot be read must not be read as zero, nor stand in another's way.
+    fake.process(7, "dd")
+        .arguments(&["dd", &format!("if={SOURCE}"), &format!("of={DESTINATION}")])
+        .fdinfo(1, "torn");
+    let error = tracker.answer(question()).await.unwrap_err();
+    assert!(matches!(error, ProgressError::Malformed { .. }));
+    assert!(error.path().ends_with("proc/7/fdinfo/1"));
+    assert_eq!(tracker.answer(about("2")).await, Ok(Answer::Percent(40)));
+}
+
+#[tokio::test]
+async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
+    let fake = Fake::new();
+    fake.dd(7, SOURCE, DESTINATION, at(30));
+    fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
+    let tracker = tracker(&fake);
+    assert_eq!(ask(&tracker).await, Answer::Percent(30));
+    fifo(&fake.path("proc/7/fdinfo/1"));
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let tracker = tracker.clone();
+            tokio::spawn(async move { tracker.answer(question()).await })
+        })
+        .collect();
+    let other = tracker.answer(about("2")).await;
+    assert_eq!(other, Ok(Answer::Percent(40)));
+    assert!(
+        begun.elapsed() < Duration::from_millis(900),
+        "held up by another volume's"
+    );
+    for caller in callers {
+        let answer = caller.await.unwrap();
+        assert!(
+            matches!(answer, Err(ProgressError::TimedOut { .. })),
+            "{answer:?}"
+        );
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    let threads = fs::read_dir("/proc/self/task").unwrap().count();
+    assert!(threads < 40, "{threads} threads: one each?");
+}
+
+#[tokio::test]
+async fn a_command_line_that_hangs_leaves_the_unfound_unknown_and_the_found_known() {
+    let fake = Fake::new();
+    fake.process(7, "dd");
+    fifo(&fake.path("proc/7/cmdline"));
+    fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
+    let tracker = tracker(&fake);
+    let begun = Instant::now();
+    assert_eq!(tracker.answer(about("2")).await, Ok(Answer::Percent(40)));
+    let answer = tracker.answer(question()).await;
+    assert!(
+        matches!(answer, Err(ProgressError::TimedOut { .. })),
+        "{answer:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    fake.end(7);
+    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+}
+
+#[tokio::test]
+async fn a_wipe_after_a_failed_copy_of_its_destination_proves_nothing() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, at(60));
+    ask(&tracker).await;
+    fake.end(7);
+    fake.dd(8, "/dev/zero", DESTINATION, at(10));
+    assert_eq!(ask(&tracker).await, Answer::Percent(60));
+    fake.end(8);
+    fake.dd(9, "/dev/zero", SOURCE, at(10));
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+}
+
+#[tokio::test]
+async fn other_modes_are_unknown() {
+    let fake = Fake::new();
+    fake.dd(7, SOURCE, DESTINATION, at(60));
+    let tracker = tracker(&fake);
+    for mode in [Mode::FileBased, Mode::DriverBased, Mode::Other] {
+        let asked = Question { mode, ..question() };
+        assert_eq!(tracker.answer(asked).await, Ok(Answer::Unknown));
+    }
+    let auto = Question {
+        mode: Mode::Auto,
+        ..question()
+    };
+    assert_eq!(tracker.answer(auto).await, Ok(Answer::Percent(60)));
+}
+
+#[tokio::test]
+async fn the_watch_sees_a_copy_and_its_last_position_though_nobody_asks() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let watch = tokio::spawn(tracker.clone().watch(async {
+        let _ = stopped.await;
+    }));
+    fake.dd(7, SOURCE, DESTINATION, at(10));
+    seen(&tracker, at(10)).await;
+    fake.position(7, SIZE);
+    seen(&tracker, SIZE).await;
+    fake.end(7);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while tracker.remembers(7).is_none_or(|(_, runs)| runs) {
+        assert!(Instant::now() < deadline, "its end was never noticed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+    stop.send(()).unwrap();
+    watch.await.unwrap();
+}
+
+async fn seen(tracker: &Tracker, position: u64) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while tracker.remembers(7) != Some((Some(position), true)) {
+        assert!(Instant::now() < deadline, "never seen at {position}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_newer_copy_beside_a_known_one_is_noticed() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.dd(7, SOURCE, DESTINATION, at(70));
+    assert_eq!(ask(&tracker).await, Answer::Percent(70));
+    fake.dd(8, SOURCE, DESTINATION, at(20));
+    becomes(&tracker, &question(), Answer::Percent(20)).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_questions_about_unknown_volumes_shares_its_scans() {
+    let fake = Fake::new();
+    for pid in 2..200 {
+        fake.process(pid, "nova");
+    }
+    let tracker = tracker(&fake);
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..1000)
+        .map(|number| {
+            let tracker = tracker.clone();
+            tokio::spawn(async move { tracker.answer(about(&format!("unknown-{number}"))).await })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok(Answer::Percent(0)));
+    }
+    let gaps = begun.elapsed().as_millis() / 100 + 1;
+    assert!(
+        tracker.scans().await as u128 <= gaps,
+        "more than one scan in 100 ms"
+    );
+}
+
+#[tokio::test]
+async fn a_dd_started_just_before_the_question_is_found_however_fresh_the_last_scan() {
+    let fake = Fake::new();
+    let tracker = Tracker::new(fake.roots(), Duration::from_secs(3600));
+    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+    fake.dd(7, SOURCE, DESTINATION, at(70));
+    assert_eq!(ask(&tracker).await, Answer::Percent(70));
+    fake.end(7);
+    fake.dd(8, SOURCE, DESTINATION, at(20));
+    assert_eq!(ask(&tracker).await, Answer::Percent(20));
+}

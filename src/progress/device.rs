@@ -1,0 +1,402 @@
+//! Which volume a path given to dd means.
+//!
+//! All names a path is known by are gathered once, when its dd is found: the links under
+//! `/dev/disk/by-path` are gone as soon as the device is detached, and the question may come later.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+use super::Roots;
+
+/// Everything one path is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Full paths, the one from the command line first.
+    aliases: Vec<String>,
+    inode: Option<u64>,
+    device: bool,
+    traced: bool,
+}
+
+/// How many links are followed before a chain of them counts as a loop, as in the kernel.
+const LINK_LIMIT: usize = 40;
+
+impl Identity {
+    /// Gathers the names of `path`. What cannot be read adds no name: the command line's own remains.
+    pub(super) fn of(roots: &Roots, path: &str) -> Self {
+        let real = follow(roots, &locate(roots, Path::new(path)));
+        let metadata = fs::metadata(&real).ok();
+        let mut identity = Self {
+            aliases: vec![path.to_owned()],
+            inode: metadata.as_ref().map(MetadataExt::ino),
+            device: path.starts_with("/dev/") && !path.starts_with("/dev/shm/")
+                || metadata
+                    .as_ref()
+                    .is_some_and(|metadata| metadata.file_type().is_block_device()),
+            traced: true,
+        };
+        identity.add(real.to_string_lossy().into_owned());
+        if let Ok(below) = real.strip_prefix(&roots.dev) {
+            identity.add(format!("/dev/{}", below.display()));
+        }
+        let number = metadata
+            .filter(|metadata| metadata.file_type().is_block_device())
+            .map(|metadata| metadata.rdev());
+        if let Some(kernel_name) = kernel_name(roots, &real) {
+            identity.trace(roots, &kernel_name, number);
+        }
+        identity
+    }
+
+    /// Adds what sysfs and udev's links call the block device.
+    fn trace(&mut self, roots: &Roots, kernel_name: &str, number: Option<u64>) {
+        let known = self.aliases.len();
+        let mut block = roots.sys.join("block").join(kernel_name);
+        if let (false, Some(number)) = (block.exists(), number) {
+            block = roots.sys.join("dev/block").join(major_minor(number));
+        }
+        let mut bearers = vec![kernel_name.to_owned()];
+        if let Some(name) = line(&block.join("dm/name")) {
+            if let Some((group, volume)) = split_mapped(&name) {
+                self.add(format!("/dev/{group}/{volume}"));
+            }
+            self.add(format!("/dev/mapper/{name}"));
+            // A multipath map is named after the storage's serial number; its paths carry the names.
+            if line(&block.join("dm/uuid")).is_some_and(|uuid| uuid.starts_with("mpath-")) {
+                bearers.extend(names_in(&block.join("slaves")));
+            }
+        }
+        let by_path = roots.dev.join("disk/by-path");
+        for link in names_in(&by_path) {
+            let target = follow(roots, &by_path.join(&link));
+            if kernel_name_in(roots, &target).is_some_and(|name| bearers.contains(&name)) {
+                self.add(format!("/dev/disk/by-path/{link}"));
+            }
+        }
+        let given_by_link = self.aliases[0] != format!("/dev/{kernel_name}");
+        self.traced = given_by_link || self.aliases.len() > known;
+    }
+
+    fn add(&mut self, alias: String) {
+        if !self.aliases.contains(&alias) {
+            self.aliases.push(alias);
+        }
+    }
+
+    /// The path as the command line has it.
+    pub(super) fn path(&self) -> &str {
+        self.aliases.first().map_or("", String::as_str)
+    }
+
+    /// Whether one of the names is `path`.
+    pub(super) fn is(&self, path: &str) -> bool {
+        self.aliases.iter().any(|alias| alias == path)
+    }
+
+    /// Whether the two are the same file or device.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        self.aliases.iter().any(|alias| other.is(alias))
+    }
+
+    /// Whether one of the names is that of the volume called `name`.
+    pub(super) fn names_volume(&self, name: &str) -> bool {
+        !name.is_empty() && self.aliases.iter().any(|alias| path_names(alias, name))
+    }
+
+    /// The inode number of what the path leads to.
+    pub(super) fn inode(&self) -> Option<u64> {
+        self.inode
+    }
+
+    /// Whether it is a device, rather than a file.
+    pub(super) fn is_device(&self) -> bool {
+        self.device
+    }
+
+    /// False for a kernel name nothing else is known of, which is worth another try: udev may be behind.
+    pub(super) fn is_traced(&self) -> bool {
+        self.traced
+    }
+}
+
+/// Where a path of the node is to be found under the given roots.
+fn locate(roots: &Roots, path: &Path) -> PathBuf {
+    match path.strip_prefix("/dev") {
+        Ok(below) => roots.dev.join(below),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// Follows links at the end of a path, below the given roots. (Folders that are links do not occur under /dev.)
+fn follow(roots: &Roots, path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINK_LIMIT {
+        let Ok(target) = fs::read_link(&path) else {
+            break;
+        };
+        path = if target.is_absolute() {
+            locate(roots, &target)
+        } else {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            plain(&folder.join(target))
+        };
+    }
+    path
+}
+
+/// Takes out `.` and `..` by the letter, which is right where no folder is a link.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// The kernel's name of the block device at `real`, by its place directly under /dev or by its number.
+fn kernel_name(roots: &Roots, real: &Path) -> Option<String> {
+    kernel_name_in(roots, real).or_else(|| {
+        // Without udev the nodes under /dev/mapper are no links.
+        let metadata = fs::metadata(real).ok()?;
+        if !metadata.file_type().is_block_device() {
+            return None;
+        }
+        let block = roots
+            .sys
+            .join("dev/block")
+            .join(major_minor(metadata.rdev()));
+        let target = fs::read_link(block).ok()?;
+        Some(target.file_name()?.to_str()?.to_owned())
+    })
+}
+
+/// The name of a node directly under /dev.
+fn kernel_name_in(roots: &Roots, real: &Path) -> Option<String> {
+    if real.parent()? != roots.dev {
+        return None;
+    }
+    Some(real.file_name()?.to_str()?.to_owned())
+}
+
+/// A device number as sysfs spells it; the split is glibc's `gnu_dev_major` and `gnu_dev_minor`.
+fn major_minor(number: u64) -> String {
+    let major = ((number >> 8) & 0xfff) | ((number >> 32) & !0xfff);
+    let minor = (number & 0xff) | ((number >> 12) & !0xff);
+    format!("{major}:{minor}")
+}
+
+/// The one line of a sysfs attribute; `None` when there is none.
+fn line(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// Splits a device-mapper name of LVM's into volume group and volume: dashes inside either are doubled.
+fn split_mapped(name: &str) -> Option<(String, String)> {
+    let mut parts = vec![String::new()];
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '-' && letters.next_if_eq(&'-').is_none() {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(letter);
+        }
+    }
+    match <[String; 2]>::try_from(parts) {
+        Ok([group, volume]) if !group.is_empty() && !volume.is_empty() => Some((group, volume)),
+        _ => None,
+    }
+}
+
+/// Whether `path` is a path of the volume called `name`.
+fn path_names(path: &str, name: &str) -> bool {
+    if let Some(mapped) = path.strip_prefix("/dev/mapper/") {
+        return mapped == name || split_mapped(mapped).is_some_and(|(_, volume)| volume == name);
+    }
+    if let Some(link) = path.strip_prefix("/dev/disk/") {
+        return contains_word(link, name) && !is_partition(link);
+    }
+    Path::new(path)
+        .components()
+        .any(|component| component.as_os_str() == name)
+}
+
+/// Whether `name` stands in `text` with nothing before or after that would make it another name.
+fn contains_word(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + name.len()..].chars().next();
+        let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        !inside(before) && !inside(after)
+    })
+}
+
+fn is_partition(link: &str) -> bool {
+    link.rsplit_once("-part").is_some_and(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
+    const NAME: &str = "volume-b5012f4a-d256-45a1-8370-86a6dd7e6dde";
+    const MAPPED: &str = "vg_one-volume--b5012f4a--d256--45a1--8370--86a6dd7e6dde";
+    const BY_PATH: &str = "ip-10.0.2.15:3260-iscsi-iqn.2010-10.org.openstack:volume-b5012f4a-d256-45a1-8370-86a6dd7e6dde-lun-1";
+
+    fn names(fake: &Fake, path: &str) -> bool {
+        Identity::of(&fake.roots(), path).names_volume(NAME)
+    }
+
+    #[test]
+    fn plain_paths_name_a_volume() {
+        let fake = Fake::new();
+        assert!(names(&fake, &format!("/dev/vg-one/{NAME}")));
+        assert!(names(&fake, &format!("/var/lib/cinder/mnt/1234/{NAME}")));
+        assert!(names(&fake, &format!("/dev/drbd/by-res/{NAME}/0")));
+        assert!(!names(&fake, &format!("/dev/vg/{NAME}-old")));
+        assert!(!names(
+            &fake,
+            &format!("/dev/vg/volume-{}", ID.replace('b', "c"))
+        ));
+        assert!(!names(&fake, "/dev/vg/"));
+    }
+
+    #[test]
+    fn mapper_paths_name_a_volume_with_doubled_dashes() {
+        let fake = Fake::new();
+        assert!(names(&fake, &format!("/dev/mapper/{MAPPED}")));
+        let dashed = MAPPED.replace("vg_one", "vg--one--x");
+        assert!(names(&fake, &format!("/dev/mapper/{dashed}")));
+        assert!(names(&fake, &format!("/dev/mapper/{NAME}")));
+        assert!(!names(&fake, &format!("/dev/mapper/{MAPPED}-cow")));
+        assert!(!names(&fake, &format!("/dev/mapper/x{MAPPED}--2")));
+    }
+
+    #[test]
+    fn by_path_links_name_a_volume() {
+        let fake = Fake::new();
+        assert!(names(&fake, &format!("/dev/disk/by-path/{BY_PATH}")));
+        assert!(!names(&fake, &format!("/dev/disk/by-path/{BY_PATH}-part1")));
+        let longer = BY_PATH.replace("-lun", "0-lun");
+        assert!(!names(&fake, &format!("/dev/disk/by-path/{longer}")));
+    }
+
+    #[test]
+    fn kernel_names_are_traced_through_by_path_links() {
+        let fake = Fake::new();
+        fake.write("dev/sdb", "");
+        fake.write("dev/sda", "");
+        fake.link("dev/disk/by-path/platform-uml-blkdev.0", "../../ubda");
+        fake.link(&format!("dev/disk/by-path/{BY_PATH}"), "../../sdb");
+        assert!(names(&fake, "/dev/sdb"));
+        assert!(!names(&fake, "/dev/sda"));
+        assert!(Identity::of(&fake.roots(), "/dev/sdb").is_traced());
+        assert!(!Identity::of(&fake.roots(), "/dev/sda").is_traced());
+    }
+
+    #[test]
+    fn kernel_names_are_traced_through_sysfs() {
+        let fake = Fake::new();
+        fake.write("sys/block/dm-2/dm/name", &format!("{MAPPED}\n"));
+        assert!(names(&fake, "/dev/dm-2"));
+        fake.write("dev/dm-2", "");
+        fake.link("dev/block/254:2", "../dm-2");
+        assert!(names(&fake, "/dev/block/254:2"));
+        let identity = Identity::of(&fake.roots(), "/dev/dm-2");
+        assert!(identity.is(&format!("/dev/vg_one/{NAME}")));
+        assert!(identity.is_device() && identity.is_traced());
+    }
+
+    #[test]
+    fn a_multipath_map_is_traced_through_its_paths() {
+        let fake = Fake::new();
+        for node in ["sdb", "sdc", "dm-5"] {
+            fake.write(&format!("dev/{node}"), "");
+        }
+        fake.link(&format!("dev/disk/by-path/{BY_PATH}"), "../../sdc");
+        fake.link("dev/mapper/360000000000000000e00000000010001", "../dm-5");
+        fake.write(
+            "sys/block/dm-5/dm/name",
+            "360000000000000000e00000000010001\n",
+        );
+        fake.write(
+            "sys/block/dm-5/dm/uuid",
+            "mpath-360000000000000000e00000000010001\n",
+        );
+        fake.write("sys/block/dm-5/slaves/sdb/dev", "8:16\n");
+        fake.write("sys/block/dm-5/slaves/sdc/dev", "8:32\n");
+        assert!(names(&fake, "/dev/dm-5"));
+        assert!(names(
+            &fake,
+            "/dev/mapper/360000000000000000e00000000010001"
+        ));
+    }
+
+    #[test]
+    fn a_logical_volume_does_not_inherit_the_names_of_what_it_lies_on() {
+        let fake = Fake::new();
+        fake.write("dev/dm-5", "");
+        fake.link(&format!("dev/disk/by-path/{BY_PATH}"), "../../sdc");
+        fake.write("sys/block/dm-5/dm/name", "vg-other\n");
+        fake.write("sys/block/dm-5/dm/uuid", "LVM-GlSadfFj\n");
+        fake.write("sys/block/dm-5/slaves/sdc/dev", "8:32\n");
+        assert!(!names(&fake, "/dev/dm-5"));
+    }
+
+    #[test]
+    fn two_names_of_one_device_are_the_same() {
+        let fake = Fake::new();
+        fake.write("dev/dm-2", "");
+        fake.link(&format!("dev/mapper/{MAPPED}"), "../dm-2");
+        fake.link("dev/mapper/loop-a", "loop-b");
+        fake.link("dev/mapper/loop-b", "loop-a");
+        let roots = fake.roots();
+        let mapped = Identity::of(&roots, &format!("/dev/mapper/{MAPPED}"));
+        assert!(mapped.same_as(&Identity::of(&roots, "/dev/dm-2")));
+        assert!(!mapped.same_as(&Identity::of(&roots, "/dev/dm-3")));
+        assert!(Identity::of(&roots, "/dev/mapper/loop-a").is("/dev/mapper/loop-a"));
+    }
+
+    #[test]
+    fn device_numbers_are_split_as_the_c_library_does() {
+        assert_eq!(major_minor(0x0810), "8:16");
+        assert_eq!(major_minor(0xfe02), "254:2");
+        assert_eq!(major_minor((1 << 20) | 0x0803), "8:259");
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_makes_the_matching_panic(path in ".{0,60}", name in ".{0,12}") {
+            let _ = path_names(&path, &name);
+            let _ = path_names(&format!("/dev/mapper/{path}"), &name);
+            let _ = path_names(&format!("/dev/disk/by-path/{path}"), &name);
+        }
+
+        #[test]
+        fn what_lvm_maps_is_split_back(group in "[a-z0-9_]+(-[a-z0-9]+){0,3}", volume in "[a-z0-9_]+(-[a-z0-9]+){0,5}") {
+            let mapped = format!("{}-{}", group.replace('-', "--"), volume.replace('-', "--"));
+            prop_assert_eq!(split_mapped(&mapped), Some((group, volume)));
+        }
+    }
+}

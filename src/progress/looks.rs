@@ -1,0 +1,320 @@
+//! Blocking reads on threads of their own, so that one that hangs costs a bounded wait and a bounded number of threads.
+//!
+//! A thread that hangs in the kernel cannot be stopped. It can be left behind: its process is
+//! remembered as hanging, is not looked at again until the read has returned, and no more than
+//! [`HANGING_LIMIT`] such threads may exist. They are plain threads and not tokio's blocking pool,
+//! because a runtime waits for its pool when it is shut down.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::error::ProgressError;
+use super::process::Pid;
+
+/// How long one look may take. A read under /proc takes microseconds, or hangs.
+pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many threads may hang at once; each holds a stack and nothing else.
+const HANGING_LIMIT: usize = 16;
+
+/// Stands for the list of all processes, which is looked at like one.
+pub(super) const EVERYONE: Pid = 0;
+
+/// Runs looks and remembers which processes hang. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Looks {
+    proc: PathBuf,
+    /// How many threads hang on a process. Also taken by a thread that hands over its result, so
+    /// that "came back" and "given up on" cannot both happen.
+    hanging: Arc<Mutex<HashMap<Pid, usize>>>,
+}
+
+impl Looks {
+    pub(super) fn new(proc: &Path) -> Self {
+        Self {
+            proc: proc.to_owned(),
+            hanging: Arc::default(),
+        }
+    }
+
+    /// Looks at one process. Dropping the future leaves the thread to finish alone.
+    pub(super) async fn one<T, W>(&self, pid: Pid, work: W) -> Result<T, ProgressError>
+    where
+        T: Send + 'static,
+        W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let mut outcome = None;
+        self.each(vec![pid], work, |_, result| outcome = Some(result))
+            .await;
+        outcome.unwrap_or_else(|| Err(self.timed_out(pid)))
+    }
+
+    /// Looks at one process after the other and reports each; one that hangs is reported as such
+    /// and the rest go on without it.
+    pub(super) async fn each<T, W>(
+        &self,
+        pids: Vec<Pid>,
+        work: W,
+        mut report: impl FnMut(Pid, Result<T, ProgressError>),
+    ) where
+        T: Send + 'static,
+        W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        let mut waiting: Vec<Pid> = Vec::with_capacity(pids.len());
+        for pid in pids {
+            if lock(&self.hanging).contains_key(&pid) {
+                report(pid, Err(self.timed_out(pid)));
+            } else {
+                waiting.push(pid);
+            }
+        }
+        let mut done = 0;
+        while let Some(rest) = waiting.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.start(rest.to_vec(), Arc::clone(&work)) {
+                Ok(batch) => done += self.collect(batch, &mut report).await,
+                Err(error) => {
+                    for &pid in rest {
+                        report(pid, Err(error.clone()));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes results until the thread is through or hangs; returns how many processes are settled.
+    async fn collect<T>(
+        &self,
+        mut batch: Batch<T>,
+        report: &mut impl FnMut(Pid, Result<T, ProgressError>),
+    ) -> usize {
+        while let Some(&pid) = batch.pids.get(batch.done) {
+            match tokio::time::timeout(LOOK_LIMIT, batch.results.recv()).await {
+                Ok(Some(result)) => {
+                    batch.done += 1;
+                    report(pid, result);
+                }
+                Ok(None) => {
+                    report(pid, Err(self.broken(pid)));
+                    return batch.done + 1;
+                }
+                Err(_) => {
+                    tracing::warn!(pid, limit = ?LOOK_LIMIT, "a read about this process hangs");
+                    report(pid, Err(self.timed_out(pid)));
+                    return batch.done + 1;
+                }
+            }
+        }
+        batch.done
+    }
+
+    /// Starts the thread that looks at `pids` in order.
+    fn start<T, W>(&self, pids: Vec<Pid>, work: Arc<W>) -> Result<Batch<T>, ProgressError>
+    where
+        T: Send + 'static,
+        W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let hanging = lock(&self.hanging).values().sum();
+        if hanging >= HANGING_LIMIT {
+            return Err(ProgressError::Busy {
+                path: self.proc.clone(),
+                hanging,
+            });
+        }
+        let (sender, results) = mpsc::unbounded_channel();
+        let batch = Batch {
+            pids: pids.clone(),
+            done: 0,
+            results,
+            hanging: Arc::clone(&self.hanging),
+        };
+        let hanging = Arc::clone(&self.hanging);
+        let run = move || {
+            for pid in pids {
+                let result = work(pid);
+                let mut hanging = lock(&hanging);
+                if sender.send(result).is_err() {
+                    release(&mut hanging, pid);
+                    return;
+                }
+            }
+        };
+        match thread::Builder::new()
+            .name("progress-look".to_owned())
+            .spawn(run)
+        {
+            Ok(_) => Ok(batch),
+            Err(error) => Err(ProgressError::Io {
+                path: self.proc.clone(),
+                kind: error.kind(),
+                cause: error.to_string(),
+            }),
+        }
+    }
+
+    fn path(&self, pid: Pid) -> PathBuf {
+        match pid {
+            EVERYONE => self.proc.clone(),
+            pid => self.proc.join(pid.to_string()),
+        }
+    }
+
+    fn timed_out(&self, pid: Pid) -> ProgressError {
+        ProgressError::TimedOut {
+            path: self.path(pid),
+            limit: LOOK_LIMIT,
+        }
+    }
+
+    fn broken(&self, pid: Pid) -> ProgressError {
+        ProgressError::Io {
+            path: self.path(pid),
+            kind: std::io::ErrorKind::Other,
+            cause: "the reading thread ended early".to_owned(),
+        }
+    }
+}
+
+/// A running thread's results. Dropped early, by a time limit or with a caller who has gone away, it
+/// leaves the process the thread is at marked as hanging; the thread takes the mark off when it returns.
+struct Batch<T> {
+    pids: Vec<Pid>,
+    done: usize,
+    results: mpsc::UnboundedReceiver<Result<T, ProgressError>>,
+    hanging: Arc<Mutex<HashMap<Pid, usize>>>,
+}
+
+impl<T> Drop for Batch<T> {
+    fn drop(&mut self) {
+        let mut hanging = lock(&self.hanging);
+        let unfinished = loop {
+            match self.results.try_recv() {
+                Ok(_) => self.done += 1,
+                Err(error) => break error == mpsc::error::TryRecvError::Empty,
+            }
+        };
+        if let (true, Some(&pid)) = (unfinished, self.pids.get(self.done)) {
+            *hanging.entry(pid).or_default() += 1;
+            self.results.close();
+        }
+    }
+}
+
+fn release(hanging: &mut HashMap<Pid, usize>, pid: Pid) {
+    if let Some(count) = hanging.get_mut(&pid) {
+        *count -= 1;
+        if *count == 0 {
+            hanging.remove(&pid);
+        }
+    }
+}
+
+/// The map is whole between any two statements, so a panic elsewhere does not spoil it.
+fn lock(hanging: &Mutex<HashMap<Pid, usize>>) -> MutexGuard<'_, HashMap<Pid, usize>> {
+    hanging.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as blocking;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn one_that_hangs_is_left_behind_and_remembered_until_it_returns() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (release, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        looks
+            .each(
+                vec![1, 2, 3],
+                move |pid| {
+                    if pid == 2 {
+                        let _ = wait.lock().unwrap().recv();
+                    }
+                    Ok(pid)
+                },
+                |pid, result| seen.push((pid, result.is_ok())),
+            )
+            .await;
+        assert_eq!(seen, [(1, true), (2, false), (3, true)]);
+        assert!(begun.elapsed() < LOOK_LIMIT * 2);
+
+        let begun = Instant::now();
+        assert!(matches!(
+            looks.one(2, Ok).await,
+            Err(ProgressError::TimedOut { .. })
+        ));
+        assert!(
+            begun.elapsed() < LOOK_LIMIT / 2,
+            "no second wait for the same process"
+        );
+
+        release.send(()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while looks.one(2, Ok).await.is_err() {
+            assert!(Instant::now() < deadline, "never looked at again");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_whose_caller_went_away_is_remembered_too() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (release, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let look = looks.one(2, move |pid| {
+            let _ = wait.lock().unwrap().recv();
+            Ok(pid)
+        });
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), look)
+                .await
+                .is_err()
+        );
+        assert!(lock(&looks.hanging).contains_key(&2));
+        release.send(()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !lock(&looks.hanging).is_empty() {
+            assert!(Instant::now() < deadline, "never forgotten");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn hanging_threads_are_bounded() {
+        let looks = Looks::new(Path::new("/proc"));
+        for pid in 0..HANGING_LIMIT as Pid {
+            *lock(&looks.hanging).entry(pid).or_default() += 1;
+        }
+        assert!(matches!(
+            looks.one(500, Ok).await,
+            Err(ProgressError::Busy {
+                hanging: HANGING_LIMIT,
+                ..
+            })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_an_error_of_its_process_alone() {
+        let looks = Looks::new(Path::new("/proc"));
+        let mut seen = Vec::new();
+        looks
+            .each(
+                vec![1, 2],
+                |pid| if pid == 1 { panic!("torn") } else { Ok(pid) },
+                |pid, result| seen.push((pid, result.is_ok())),
+            )
+            .await;
+        assert_eq!(seen, [(1, false), (2, true)]);
+    }
+}

@@ -1,0 +1,456 @@
+//! Copies and wipes seen so far, running or gone.
+//!
+//! What is remembered is the process and not the volume: a copy is seen, with all names of its source,
+//! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
+//! even if the first question comes later, and a second migration of a volume is simply a newer copy.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dd::Purpose;
+use super::device::Identity;
+use super::error::ProgressError;
+use super::fdinfo::{self, Fd};
+use super::process::ProcessId;
+use super::table::{Found, Scan};
+
+/// How many processes are remembered; the oldest that is gone makes room.
+pub(super) const MEMORY_LIMIT: usize = 1024;
+
+/// How far back the pace of a copy is measured.
+const PACE_WINDOW: Duration = Duration::from_secs(2);
+
+/// The shortest time a pace is measured over.
+const PACE_LEAST: Duration = Duration::from_millis(100);
+
+/// The longest time between the last position seen and the end that the pace is trusted to bridge.
+const BRIDGE: Duration = Duration::from_millis(250);
+
+/// The last look at a process and its outcome, for all who waited for it.
+pub(super) type Gate = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
+
+/// A dd that was seen to copy or to wipe.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// The process.
+    pub id: ProcessId,
+    /// Copy or wipe.
+    pub purpose: Purpose,
+    /// What it reads.
+    pub source: Identity,
+    /// What it writes.
+    pub destination: Identity,
+    block: u64,
+    /// How many bytes it was told to copy.
+    bytes: Option<u64>,
+    track: Track,
+    /// The destination's descriptor, once it is known beyond doubt.
+    fd: Option<Fd>,
+    /// When its destination was seen closed, which dd does when it is through.
+    closed: Option<Instant>,
+    /// When it was seen to be gone.
+    gone: Option<Instant>,
+    /// The size of the volume that was last asked for.
+    pub size: Option<u64>,
+    /// The volume that was given this copy as its own, by name or by `src_path`.
+    pub volume: Option<String>,
+    /// Whether the volume was attached when it was asked for while this ran.
+    pub attached: bool,
+    /// Whether the volume was asked for after this was over and no migration went on any more.
+    pub settled: bool,
+    /// The other copies of the same source, as last said in the log.
+    pub rivals: Vec<ProcessId>,
+    /// The trouble with it, as last said in the log.
+    pub trouble: Option<ProgressError>,
+    /// Lets one look at a time through.
+    pub gate: Gate,
+}
+
+/// What a look at a known process told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It is gone, or its pid belongs to another process.
+    Gone,
+    /// It lives, but has no destination open: not yet, or not any more.
+    NotOpen,
+    /// It writes.
+    Written(fdinfo::Found),
+}
+
+impl Record {
+    fn new(found: Found) -> Self {
+        let mut record = Self {
+            id: found.id,
+            purpose: found.purpose,
+            source: found.source,
+            destination: found.destination,
+            block: found.block,
+            bytes: found.bytes,
+            track: Track::default(),
+            fd: None,
+            closed: None,
+            gone: None,
+            size: None,
+            volume: None,
+            attached: false,
+            settled: false,
+            rivals: Vec::new(),
+            trouble: None,
+            gate: Gate::default(),
+        };
+        if let Some(written) = found.written {
+            record.note(Reading::Written(written), found.at);
+        }
+        record
+    }
+
+    /// Takes in a look made at `at`.
+    pub(super) fn note(&mut self, reading: Reading, at: Instant) {
+        match reading {
+            Reading::Gone => self.ends(at),
+            Reading::NotOpen => {
+                if self.position().is_some() {
+                    self.closed.get_or_insert(at);
+                }
+            }
+            Reading::Written(written) => {
+                self.fd = written.sure.then_some(written.fd);
+                self.closed = None;
+                self.track.add(at, written.position);
+            }
+        }
+    }
+
+    fn ends(&mut self, at: Instant) {
+        if self.gone.is_none() {
+            self.gone = Some(at);
+            tracing::info!(
+                pid = self.id.pid,
+                source = self.source.path(),
+                destination = self.destination.path(),
+                position = self.position(),
+                "dd is gone"
+            );
+        }
+    }
+
+    /// Whether the process still ran when last looked at.
+    pub(super) fn runs(&self) -> bool {
+        self.gone.is_none()
+    }
+
+    /// The last position seen.
+    pub(super) fn position(&self) -> Option<u64> {
+        self.track.last().map(|(_, position)| position)
+    }
+
+    /// When the last position was seen.
+    pub(super) fn seen_at(&self) -> Option<Instant> {
+        self.track.last().map(|(at, _)| at)
+    }
+
+    /// The destination's descriptor, if it need not be searched for.
+    pub(super) fn fd(&self) -> Option<Fd> {
+        self.fd
+    }
+
+    /// Whether a copy that is over had reached `size`.
+    ///
+    /// dd ends within microseconds of its last write, so hardly ever is the full position seen. A copy
+    /// counts as complete if, at its own pace, the rest was due in the fraction of a second between the
+    /// last look and its end. If it was looked at less recently than that, only what was seen counts.
+    pub(super) fn reached(&self, size: u64) -> bool {
+        let Some((at, position)) = self.track.last() else {
+            return false;
+        };
+        if position >= size {
+            return true;
+        }
+        let Some(end) = self.closed.or(self.gone) else {
+            return false;
+        };
+        let unseen = end.saturating_duration_since(at);
+        match self.track.pace() {
+            Some(pace) if pace > 0.0 && unseen <= BRIDGE => {
+                let bridged = 2.0 * pace * unseen.as_secs_f64() + self.block as f64;
+                (size - position) as f64 <= bridged
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the end is so near, or the pace so unknown, that it could come between two usual looks.
+    pub(super) fn nears_its_end(&self, interval: Duration) -> bool {
+        if self.purpose != Purpose::Copy || !self.runs() {
+            return false;
+        }
+        let (Some((_, position)), Some(end)) = (self.track.last(), self.size.or(self.bytes)) else {
+            return false;
+        };
+        match self.track.pace() {
+            None => true,
+            Some(pace) => {
+                let left = end.saturating_sub(position) as f64;
+                // One that stalls close to its end may go on any moment.
+                let soon = pace.max(self.block as f64);
+                left > 0.0 && left <= soon * 2.0 * interval.max(PACE_WINDOW).as_secs_f64()
+            }
+        }
+    }
+}
+
+/// The last few positions of a copy.
+#[derive(Debug, Default)]
+struct Track {
+    positions: VecDeque<(Instant, u64)>,
+}
+
+impl Track {
+    fn add(&mut self, at: Instant, position: u64) {
+        if self.last().is_some_and(|(last, _)| at < last) {
+            return;
+        }
+        self.positions.push_back((at, position));
+        // Two stay whatever their age: a pace takes two.
+        while self.positions.len() > 2
+            && self
+                .positions
+                .front()
+                .is_some_and(|&(first, _)| at.duration_since(first) > PACE_WINDOW)
+        {
+            self.positions.pop_front();
+        }
+    }
+
+    fn last(&self) -> Option<(Instant, u64)> {
+        self.positions.back().copied()
+    }
+
+    /// Bytes a second.
+    fn pace(&self) -> Option<f64> {
+        let (&(from, start), &(to, end)) = (self.positions.front()?, self.positions.back()?);
+        let time = to.duration_since(from);
+        (time >= PACE_LEAST).then(|| end.saturating_sub(start) as f64 / time.as_secs_f64())
+    }
+}
+
+/// All that was seen.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    records: Vec<Record>,
+}
+
+impl Memory {
+    /// Takes in a scan that was made at `at`.
+    pub(super) fn take_in(&mut self, scan: Scan, at: Instant) {
+        for found in scan.found {
+            match self.get_mut(found.id) {
+                Some(record) => {
+                    record.source = found.source;
+                    record.destination = found.destination;
+                }
+                None => self.add(found),
+            }
+        }
+        for record in &mut self.records {
+            if !scan.alive.contains(&record.id) && !scan.unsure.contains(&record.id.pid) {
+                record.ends(at);
+            }
+        }
+    }
+
+    fn add(&mut self, found: Found) {
+        if self.records.len() >= MEMORY_LIMIT {
+            let oldest = self
+                .records
+                .iter()
+                .enumerate()
+                .filter_map(|(index, record)| Some((record.gone?, index)))
+                .min();
+            let Some((_, oldest)) = oldest else {
+                tracing::warn!(
+                    pid = found.id.pid,
+                    limit = MEMORY_LIMIT,
+                    "too many dd at once"
+                );
+                return;
+            };
+            self.records.remove(oldest);
+        }
+        tracing::info!(
+            pid = found.id.pid,
+            purpose = ?found.purpose,
+            source = found.source.path(),
+            destination = found.destination.path(),
+            "dd found"
+        );
+        self.records.push(Record::new(found));
+    }
+
+    /// Everything remembered.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Everything remembered, to be changed.
+    pub(super) fn records_mut(&mut self) -> &mut [Record] {
+        &mut self.records
+    }
+
+    /// One process, if it is remembered.
+    pub(super) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Record> {
+        self.records.iter_mut().find(|record| record.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn found(pid: i32, start: u64) -> Found {
+        let roots = Fake::new().roots();
+        Found {
+            id: ProcessId { start, pid },
+            purpose: Purpose::Copy,
+            source: Identity::of(&roots, "/dev/vg/a"),
+            destination: Identity::of(&roots, "/dev/vg/b"),
+            block: MIB,
+            bytes: Some(1000 * MIB),
+            written: None,
+            at: Instant::now(),
+        }
+    }
+
+    fn written(position: u64) -> Reading {
+        Reading::Written(fdinfo::Found {
+            fd: 1,
+            position,
+            sure: true,
+        })
+    }
+
+    /// A copy of 10 MiB a second, looked at every 20 ms until it has come to `position`.
+    fn steady(position: u64) -> (Record, Instant) {
+        let mut record = Record::new(found(7, 7));
+        let begun = Instant::now();
+        let steps = 50_u32;
+        for step in 0..=steps {
+            let missing = u64::from(steps - step) * MIB / 5;
+            record.note(
+                written(position - missing),
+                begun + step * Duration::from_millis(20),
+            );
+        }
+        (record, begun + steps * Duration::from_millis(20))
+    }
+
+    #[test]
+    fn a_copy_that_vanishes_in_its_last_moments_has_reached_the_end() {
+        let (mut record, last) = steady(999 * MIB);
+        assert!(!record.reached(1000 * MIB), "not while it runs");
+        record.note(Reading::Gone, last + Duration::from_millis(20));
+        assert!(record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn a_copy_that_vanishes_earlier_has_not() {
+        let (mut record, last) = steady(970 * MIB);
+        record.note(Reading::Gone, last + Duration::from_millis(20));
+        assert!(!record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn a_copy_that_stood_still_has_not() {
+        let (mut record, last) = steady(999 * MIB);
+        record.note(written(999 * MIB), last + Duration::from_secs(3));
+        record.note(written(999 * MIB), last + Duration::from_secs(6));
+        record.note(Reading::Gone, last + Duration::from_secs(6));
+        assert!(!record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn a_copy_not_looked_at_for_long_has_only_what_was_seen() {
+        let (mut record, last) = steady(999 * MIB);
+        record.note(Reading::Gone, last + Duration::from_secs(1));
+        assert!(!record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn closing_the_destination_is_the_end_of_copying() {
+        let (mut record, last) = steady(999 * MIB);
+        record.note(Reading::NotOpen, last + Duration::from_millis(20));
+        assert!(record.runs());
+        record.note(Reading::Gone, last + Duration::from_secs(60));
+        assert!(record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn the_end_is_watched_more_closely() {
+        let second = Duration::from_secs(1);
+        assert!(!steady(500 * MIB).0.nears_its_end(second));
+        assert!(steady(980 * MIB).0.nears_its_end(second));
+        assert!(
+            !steady(1000 * MIB).0.nears_its_end(second),
+            "nothing is left to miss"
+        );
+        let mut fresh = Record::new(found(7, 7));
+        assert!(
+            !fresh.nears_its_end(second),
+            "nothing written, nothing to miss"
+        );
+        fresh.note(written(MIB), Instant::now());
+        assert!(fresh.nears_its_end(second), "it may be a fast one");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_that_is_gone_makes_room() {
+        let mut memory = Memory::default();
+        for start in 0..MEMORY_LIMIT as u64 {
+            memory.add(found(7, start));
+        }
+        memory.add(found(8, 5000));
+        assert_eq!(
+            memory.records().len(),
+            MEMORY_LIMIT,
+            "what runs is not forgotten"
+        );
+        assert!(
+            memory
+                .get_mut(ProcessId {
+                    start: 5000,
+                    pid: 8
+                })
+                .is_none()
+        );
+        let now = Instant::now();
+        for (start, age) in [(30, 5), (40, 9), (50, 1)] {
+            let id = ProcessId { start, pid: 7 };
+            memory
+                .get_mut(id)
+                .unwrap()
+                .ends(now - Duration::from_secs(age));
+        }
+        memory.add(found(8, 5000));
+        assert_eq!(memory.records().len(), MEMORY_LIMIT);
+        assert!(memory.get_mut(ProcessId { start: 40, pid: 7 }).is_none());
+        assert!(memory.get_mut(ProcessId { start: 30, pid: 7 }).is_some());
+    }
+
+    #[test]
+    fn a_scan_ends_what_it_did_not_see_unless_it_could_not_look() {
+        let mut memory = Memory::default();
+        memory.add(found(7, 7));
+        memory.add(found(8, 8));
+        let scan = Scan {
+            unsure: [8].into(),
+            ..Scan::default()
+        };
+        memory.take_in(scan, Instant::now());
+        let running: Vec<bool> = memory.records().iter().map(Record::runs).collect();
+        assert_eq!(running, [false, true]);
+    }
+}

@@ -1,0 +1,407 @@
+//! The processes of the node, looked at incrementally.
+//!
+//! A node has thousands of processes and at most a handful of dd. The list is read each time; the
+//! processes on it are read when they are new, when they are dd, or when they are young, because a
+//! process takes dd's name only when it calls exec, some time after it was born.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Roots;
+use super::dd::{Operands, Purpose};
+use super::device::Identity;
+use super::error::ProgressError;
+use super::fdinfo;
+use super::looks::{EVERYONE, Looks};
+use super::process::{self, Pid, ProcessId};
+
+/// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
+/// call exec within a second or two, on a slow node within ten.
+const YOUTH: Duration = Duration::from_secs(30);
+
+/// How often every other process is looked at again, for those that call exec late in life.
+const SECOND_LOOK: Duration = Duration::from_secs(30);
+
+/// A dd that copies or wipes.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// The process.
+    pub id: ProcessId,
+    /// Copy or wipe.
+    pub purpose: Purpose,
+    /// What `if=` means.
+    pub source: Identity,
+    /// What `of=` means.
+    pub destination: Identity,
+    /// Bytes of one write.
+    pub block: u64,
+    /// How many bytes it was told to copy.
+    pub bytes: Option<u64>,
+    /// Where its destination was written at the time of the look; `None` when that could not be told.
+    pub written: Option<fdinfo::Found>,
+    /// When that was.
+    pub at: Instant,
+}
+
+/// What a scan brought.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Every dd looked at in full: new ones, and such whose names are still not traced.
+    pub found: Vec<Found>,
+    /// Every living dd.
+    pub alive: HashSet<ProcessId>,
+    /// Processes that could not be looked at, so nothing may be concluded about them.
+    pub unsure: HashSet<Pid>,
+    /// Why not, for the first of them.
+    pub trouble: Option<ProgressError>,
+}
+
+/// What is known of the processes from earlier scans.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    known: HashMap<Pid, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    inode: u64,
+    first_seen: Instant,
+    looked_at: Instant,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    NotDd,
+    /// A dd that is understood: only its identity is looked at again.
+    Dd(ProcessId),
+    /// To be looked at in full in every scan.
+    Open,
+}
+
+/// What one look at one process told.
+enum Seen {
+    Gone,
+    NotDd,
+    Unchanged(ProcessId),
+    /// dd between exec and its command line, or one that neither copies nor wipes.
+    Aside(ProcessId, Kind),
+    Found(Box<Found>),
+}
+
+impl Table {
+    /// Looks at all processes that may be, or may have become, dd.
+    pub(super) async fn scan(
+        &mut self,
+        looks: &Looks,
+        roots: &Roots,
+    ) -> Result<Scan, ProgressError> {
+        let begun = Instant::now();
+        let proc = roots.proc.clone();
+        let (list, hidden) = looks
+            .one(EVERYONE, move |_| {
+                let list = process::list(&proc)?;
+                let hidden = list.iter().all(|&(pid, _)| pid != 1) && process::hides_others(&proc);
+                Ok((list, hidden))
+            })
+            .await?;
+        let mut scan = Scan {
+            trouble: hidden.then(|| ProgressError::Hidden {
+                path: roots.proc.clone(),
+            }),
+            ..Scan::default()
+        };
+
+        let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
+        self.known.retain(|pid, _| present.contains(pid));
+        let due: Vec<Pid> = list
+            .iter()
+            .filter(|&&(pid, inode)| self.is_due(pid, inode, begun))
+            .map(|&(pid, _)| pid)
+            .collect();
+
+        let understood: HashMap<Pid, ProcessId> = self
+            .known
+            .iter()
+            .filter_map(|(&pid, known)| match known.kind {
+                Kind::Dd(id) => Some((pid, id)),
+                _ => None,
+            })
+            .collect();
+        let roots = Arc::new(roots.clone());
+        let work = move |pid| look(&roots, pid, understood.get(&pid).copied());
+        looks
+            .each(due, work, |pid, seen| {
+                self.note(pid, seen, begun, &mut scan)
+            })
+            .await;
+        Ok(scan)
+    }
+
+    /// Whether a process on the list is to be looked at; makes its acquaintance if it is new.
+    fn is_due(&mut self, pid: Pid, inode: u64, now: Instant) -> bool {
+        let known = self.known.entry(pid).or_insert(Known {
+            inode,
+            first_seen: now,
+            looked_at: now,
+            kind: Kind::Open,
+        });
+        if known.inode != inode {
+            known.inode = inode;
+            known.first_seen = now;
+            known.kind = Kind::Open;
+        }
+        known.kind != Kind::NotDd
+            || now.duration_since(known.first_seen) < YOUTH
+            || now.duration_since(known.looked_at) >= SECOND_LOOK
+    }
+
+    fn note(&mut self, pid: Pid, seen: Result<Seen, ProgressError>, now: Instant, scan: &mut Scan) {
+        let Some(known) = self.known.get_mut(&pid) else {
+            return;
+        };
+        known.looked_at = now;
+        match seen {
+            Ok(Seen::Gone) => known.kind = Kind::Open,
+            Ok(Seen::NotDd) => known.kind = Kind::NotDd,
+            Ok(Seen::Unchanged(id)) => {
+                scan.alive.insert(id);
+            }
+            Ok(Seen::Aside(id, kind)) => {
+                known.kind = kind;
+                scan.alive.insert(id);
+            }
+            Ok(Seen::Found(found)) => {
+                let volume = match found.purpose {
+                    Purpose::Wipe => &found.destination,
+                    Purpose::Copy | Purpose::Other => &found.source,
+                };
+                known.kind = if volume.is_traced() {
+                    Kind::Dd(found.id)
+                } else {
+                    Kind::Open
+                };
+                scan.alive.insert(found.id);
+                scan.found.push(*found);
+            }
+            Err(error) => {
+                scan.unsure.insert(pid);
+                scan.trouble.get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// Looks at one process. `comm` comes first: the command line of a process stuck in the kernel can
+/// hang its reader, so only that of a dd is read.
+fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, ProgressError> {
+    match process::comm(&roots.proc, pid)? {
+        None => return Ok(Seen::Gone),
+        Some(comm) if comm != b"dd" => return Ok(Seen::NotDd),
+        Some(_) => {}
+    }
+    let Some(id) = process::identity(&roots.proc, pid)? else {
+        return Ok(Seen::Gone);
+    };
+    if understood == Some(id) {
+        return Ok(Seen::Unchanged(id));
+    }
+    let Some(arguments) = process::arguments(&roots.proc, pid)? else {
+        return Ok(Seen::Gone);
+    };
+    if arguments.is_empty() {
+        return Ok(Seen::Aside(id, Kind::Open));
+    }
+    let operands = Operands::parse(&arguments);
+    let purpose = operands.purpose();
+    let (Some(source), Some(destination)) = (&operands.source, &operands.destination) else {
+        return Ok(Seen::Aside(id, Kind::Dd(id)));
+    };
+    if purpose == Purpose::Other {
+        return Ok(Seen::Aside(id, Kind::Dd(id)));
+    }
+    let source = Identity::of(roots, source);
+    let destination = Identity::of(roots, destination);
+    if source.same_as(&destination) {
+        return Ok(Seen::Aside(id, Kind::Dd(id)));
+    }
+    let at = Instant::now();
+    // Whoever asks for this copy reads its position again and is told what stands in the way.
+    let written = fdinfo::destination(&roots.proc, pid, &destination).unwrap_or_default();
+    // All of the above is worth something only if the pid was not given away meanwhile.
+    if process::identity(&roots.proc, pid)? != Some(id) {
+        return Ok(Seen::Gone);
+    }
+    Ok(Seen::Found(Box::new(Found {
+        id,
+        purpose,
+        source,
+        destination,
+        block: operands.block,
+        bytes: operands.bytes,
+        written,
+        at,
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use super::*;
+
+    async fn scan(table: &mut Table, fake: &Fake) -> Scan {
+        let roots = fake.roots();
+        table.scan(&Looks::new(&roots.proc), &roots).await.unwrap()
+    }
+
+    fn pids(scan: &Scan) -> Vec<Pid> {
+        let mut pids: Vec<Pid> = scan.found.iter().map(|found| found.id.pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    #[tokio::test]
+    async fn only_dd_itself_is_found_and_never_its_wrappers() {
+        let fake = Fake::new();
+        let command = ["dd", "if=/dev/vg/a", "of=/dev/vg/b"];
+        for (pid, wrapper) in [
+            (2, "sudo"),
+            (3, "cinder-rootwrap"),
+            (4, "ionice"),
+            (5, "cgexec"),
+            (6, "busybox"),
+        ] {
+            let mut line = vec![wrapper];
+            line.extend(command);
+            fake.process(pid, wrapper).arguments(&line);
+        }
+        fake.dd(7, "/dev/vg/a", "/dev/vg/b", 4096);
+        let scan = scan(&mut Table::default(), &fake).await;
+        assert_eq!(pids(&scan), [7]);
+        assert_eq!(scan.found[0].written.unwrap().position, 4096);
+        assert_eq!(scan.trouble, None);
+    }
+
+    #[tokio::test]
+    async fn the_command_line_of_others_is_never_read() {
+        let fake = Fake::new();
+        fake.process(2, "sudo").file("cmdline", "");
+        fake.remove("proc/2/cmdline");
+        std::fs::create_dir(fake.path("proc/2/cmdline")).unwrap();
+        let scan = scan(&mut Table::default(), &fake).await;
+        assert_eq!(
+            scan.trouble, None,
+            "a folder for a command line would have been an error"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_dd_is_understood_once_and_then_only_recognised() {
+        let fake = Fake::new();
+        fake.dd(7, "/dev/vg/a", "/dev/vg/b", 0);
+        let mut table = Table::default();
+        assert_eq!(pids(&scan(&mut table, &fake).await), [7]);
+        let again = scan(&mut table, &fake).await;
+        assert_eq!(pids(&again), []);
+        assert!(again.alive.contains(&ProcessId { start: 7, pid: 7 }));
+        fake.end(7);
+        assert!(scan(&mut table, &fake).await.alive.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_young_process_that_becomes_dd_is_noticed() {
+        let fake = Fake::new();
+        fake.process(7, "cinder-rootwrap");
+        let mut table = Table::default();
+        assert_eq!(pids(&scan(&mut table, &fake).await), []);
+        fake.dd(7, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [7]);
+    }
+
+    #[tokio::test]
+    async fn an_old_process_is_left_alone_for_a_while() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        assert!(table.is_due(7, 70, now));
+        table.note(7, Ok(Seen::NotDd), now, &mut Scan::default());
+        assert!(table.is_due(7, 70, now + YOUTH / 2));
+        table.note(7, Ok(Seen::NotDd), now + YOUTH, &mut Scan::default());
+        assert!(!table.is_due(7, 70, now + YOUTH + SECOND_LOOK / 2));
+        assert!(table.is_due(7, 70, now + YOUTH + SECOND_LOOK));
+        assert!(
+            table.is_due(7, 71, now + YOUTH + SECOND_LOOK / 2),
+            "another process by now"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pid_given_away_is_another_dd() {
+        let fake = Fake::new();
+        fake.dd(7, "/dev/vg/a", "/dev/vg/b", 0);
+        let mut table = Table::default();
+        scan(&mut table, &fake).await;
+        fake.dd(7, "/dev/vg/c", "/dev/vg/d", 0);
+        fake.process(7, "dd")
+            .start(500)
+            .arguments(&["dd", "if=/dev/vg/c", "of=/dev/vg/d"]);
+        let again = scan(&mut table, &fake).await;
+        assert_eq!(again.found[0].id, ProcessId { start: 500, pid: 7 });
+        assert_eq!(again.alive.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_dd_without_a_command_line_yet_is_looked_at_again() {
+        let fake = Fake::new();
+        fake.process(7, "dd").file("cmdline", "");
+        let mut table = Table::default();
+        assert_eq!(pids(&scan(&mut table, &fake).await), []);
+        fake.dd(7, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [7]);
+    }
+
+    #[tokio::test]
+    async fn a_kernel_name_is_traced_when_its_link_comes_late() {
+        let fake = Fake::new();
+        fake.write("dev/sdb", "");
+        fake.dd(7, "/dev/sdb", "/dev/sda", 0);
+        let mut table = Table::default();
+        assert!(!scan(&mut table, &fake).await.found[0].source.is_traced());
+        fake.link(
+            "dev/disk/by-path/ip-1:3260-iscsi-iqn:volume-1-lun-1",
+            "../../sdb",
+        );
+        assert!(
+            scan(&mut table, &fake).await.found[0]
+                .source
+                .names_volume("volume-1")
+        );
+        assert!(scan(&mut table, &fake).await.found.is_empty());
+    }
+
+    #[tokio::test]
+    async fn hidden_processes_are_trouble() {
+        let fake = Fake::new();
+        fake.process(7, "self");
+        fake.write(
+            "proc/self/mountinfo",
+            "21 1 0:20 / /proc rw - proc proc rw,hidepid=2\n",
+        );
+        let trouble = scan(&mut Table::default(), &fake).await.trouble;
+        assert!(matches!(trouble, Some(ProgressError::Hidden { .. })));
+        fake.process(1, "systemd");
+        assert_eq!(scan(&mut Table::default(), &fake).await.trouble, None);
+    }
+
+    #[tokio::test]
+    async fn a_missing_proc_is_an_error() {
+        let fake = Fake::new();
+        let mut roots = fake.roots();
+        roots.proc = fake.path("nowhere");
+        let error = Table::default()
+            .scan(&Looks::new(&roots.proc), &roots)
+            .await
+            .unwrap_err();
+        assert_eq!(error.path(), roots.proc);
+    }
+}

@@ -1,0 +1,396 @@
+//! The room's door: questions in, answers out, upkeep in the background.
+//!
+//! A question about a copy that is known costs one look at that process. Any other costs a scan, which
+//! all who ask at the same time share; scans keep [`SCAN_GAP`] between them, so a flood of questions about
+//! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
+//! only those who ask about it.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinHandle;
+
+use super::device::Identity;
+use super::error::ProgressError;
+use super::fdinfo::{self, Fd};
+use super::host_based::{self, Verdict};
+use super::looks::Looks;
+use super::memory::{Memory, Reading, Record};
+use super::process::{self, Pid, ProcessId};
+use super::table::Table;
+use super::{Answer, Mode, Question, Roots};
+
+/// The least time between the beginnings of two scans.
+const SCAN_GAP: Duration = Duration::from_millis(100);
+
+/// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
+const CALL_LIMIT: Duration = Duration::from_millis(2_800);
+
+/// How often a copy close to its end is looked at: dd is gone within microseconds of its last write.
+const CLOSE_WATCH: Duration = Duration::from_millis(20);
+
+/// Tells how far copies are, and remembers those it saw. Cheap to clone; all clones are one.
+///
+/// It works without [`Tracker::watch`], but then it sees a copy only when asked, and the last position it
+/// knows of one that has ended may be old.
+#[derive(Debug, Clone)]
+pub struct Tracker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    roots: Roots,
+    scan_interval: Duration,
+    looks: Looks,
+    memory: Mutex<Memory>,
+    /// Held for the length of a scan, so that there is one at a time.
+    book: Arc<tokio::sync::Mutex<Book>>,
+}
+
+/// The scans so far.
+#[derive(Debug)]
+struct Book {
+    table: Table,
+    begun: Option<Instant>,
+    #[cfg(test)]
+    scans: usize,
+    /// What the last scan could not see, or why it failed.
+    outcome: Outcome,
+}
+
+/// A scan's outcome: it may be through and still have missed something.
+type Outcome = Result<Option<ProgressError>, ProgressError>;
+
+impl Tracker {
+    /// A tracker that has seen nothing yet. `scan_interval` is how often [`Tracker::watch`] looks around.
+    pub fn new(roots: Roots, scan_interval: Duration) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                looks: Looks::new(&roots.proc),
+                roots,
+                scan_interval,
+                memory: Mutex::default(),
+                book: Arc::new(tokio::sync::Mutex::new(Book {
+                    table: Table::default(),
+                    begun: None,
+                    #[cfg(test)]
+                    scans: 0,
+                    outcome: Ok(None),
+                })),
+            }),
+        }
+    }
+
+    /// Answers one question, within three seconds.
+    ///
+    /// Cancel-safe: a look or scan already begun goes on and serves the next caller. Must be called
+    /// within a tokio runtime with time enabled.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell, when a look hangs, and when no copy was found but not every
+    /// process could be looked at. What was remembered is kept for the next question.
+    pub async fn answer(&self, question: Question) -> Result<Answer, ProgressError> {
+        match question.mode {
+            Mode::Auto | Mode::HostBased => {}
+            Mode::FileBased | Mode::DriverBased | Mode::Other => return Ok(Answer::Unknown),
+        }
+        tokio::time::timeout(CALL_LIMIT, self.host_based(&question))
+            .await
+            .unwrap_or_else(|_| {
+                Err(ProgressError::TimedOut {
+                    path: self.inner.roots.proc.clone(),
+                    limit: CALL_LIMIT,
+                })
+            })
+    }
+
+    /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
+    /// the last position of a copy before dd is gone.
+    pub async fn watch(self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        loop {
+            let round = async {
+                self.look_around().await;
+                tokio::time::sleep(self.pause()).await;
+            };
+            tokio::select! {
+                () = &mut stop => return,
+                () = round => {}
+            }
+        }
+    }
+
+    async fn host_based(&self, question: &Question) -> Result<Answer, ProgressError> {
+        let asked = Instant::now();
+        if let Some(id) = self.choose(question) {
+            self.scan_if_older_than(self.inner.scan_interval);
+            self.refresh(id, asked).await?;
+            if self.choose(question) == Some(id) {
+                return Ok(self.verdict(question).into());
+            }
+        }
+        let missed = self.scan_since(asked).await?;
+        if let Some(id) = self.choose(question) {
+            self.refresh(id, asked).await?;
+        }
+        match (self.verdict(question), missed) {
+            (Verdict::Unseen(_), Some(missed)) => Err(missed),
+            (verdict, _) => Ok(verdict.into()),
+        }
+    }
+
+    /// The running copy to ask about; says in the log if it had to be chosen.
+    fn choose(&self, question: &Question) -> Option<ProcessId> {
+        let mut memory = self.memory();
+        let copies = host_based::running(&memory, question);
+        let (&id, rivals) = copies.split_first()?;
+        let record = memory.get_mut(id)?;
+        record.size = Some(question.size);
+        if record.rivals != rivals {
+            record.rivals = rivals.to_vec();
+            if !rivals.is_empty() {
+                tracing::warn!(
+                    volume_id = question.volume_id,
+                    pid = id.pid,
+                    destination = record.destination.path(),
+                    others = ?rivals.iter().map(|other| other.pid).collect::<Vec<_>>(),
+                    "several dd read this volume"
+                );
+            }
+        }
+        Some(id)
+    }
+
+    fn verdict(&self, question: &Question) -> Verdict {
+        let mut memory = self.memory();
+        let verdict = host_based::decide(&memory, question);
+        host_based::note(&mut memory, question);
+        verdict
+    }
+
+    /// Looks at one known process, unless someone has since `since`.
+    async fn refresh(&self, id: ProcessId, since: Instant) -> Result<(), ProgressError> {
+        let Some(gate) = self.with_record(id, |record| {
+            let fresh = record.seen_at().is_some_and(|seen| seen >= since);
+            (record.runs() && !fresh).then(|| Arc::clone(&record.gate))
+        }) else {
+            return Ok(());
+        };
+        let mut last = gate.lock().await;
+        if let Some((begun, outcome)) = &*last
+            && *begun >= since
+        {
+            return outcome.clone();
+        }
+        let Some((fd, destination)) = self.with_record(id, |record| {
+            record
+                .runs()
+                .then(|| (record.fd(), record.destination.clone()))
+        }) else {
+            return Ok(());
+        };
+        let begun = Instant::now();
+        let proc = self.inner.roots.proc.clone();
+        let reading = self
+            .inner
+            .looks
+            .one(id.pid, move |_| {
+                let reading = read(&proc, id, fd, &destination)?;
+                Ok((reading, Instant::now()))
+            })
+            .await;
+        let outcome = reading.map(|(reading, at)| {
+            self.with_record(id, |record| {
+                record.note(reading, at);
+                Some(())
+            });
+        });
+        self.tell(id, &outcome);
+        *last = Some((begun, outcome.clone()));
+        outcome
+    }
+
+    /// Says in the log what is wrong with a process, once until it changes.
+    fn tell(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
+        let trouble = outcome.as_ref().err().cloned();
+        self.with_record(id, |record| {
+            if record.trouble != trouble {
+                if let Some(trouble) = &trouble {
+                    tracing::warn!(
+                        pid = id.pid,
+                        error = trouble.detail(),
+                        "cannot look at this dd"
+                    );
+                }
+                record.trouble = trouble;
+            }
+            Some(())
+        });
+    }
+
+    /// Waits for a scan that began after `since`; tells what it could not see.
+    async fn scan_since(&self, since: Instant) -> Outcome {
+        let book = Arc::clone(&self.inner.book).lock_owned().await;
+        if book.begun.is_some_and(|begun| begun >= since) {
+            return book.outcome.clone();
+        }
+        self.scan(book).await.unwrap_or_else(|broken| {
+            Err(ProgressError::Io {
+                path: self.inner.roots.proc.clone(),
+                kind: std::io::ErrorKind::Other,
+                cause: broken.to_string(),
+            })
+        })
+    }
+
+    /// Begins a scan in the background if none is going on and the last is old.
+    fn scan_if_older_than(&self, age: Duration) {
+        if let Ok(book) = Arc::clone(&self.inner.book).try_lock_owned()
+            && book.begun.is_none_or(|begun| begun.elapsed() >= age)
+        {
+            drop(self.scan(book));
+        }
+    }
+
+    /// A scan is a task of its own: it is not lost with the caller who began it.
+    fn scan(&self, mut book: OwnedMutexGuard<Book>) -> JoinHandle<Outcome> {
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            if let Some(begun) = book.begun {
+                tokio::time::sleep(SCAN_GAP.saturating_sub(begun.elapsed())).await;
+            }
+            book.begun = Some(Instant::now());
+            #[cfg(test)]
+            {
+                book.scans += 1;
+            }
+            let outcome = book.table.scan(&inner.looks, &inner.roots).await;
+            let outcome = outcome.map(|mut scan| {
+                let missed = scan.trouble.take();
+                lock(&inner.memory).take_in(scan, Instant::now());
+                missed
+            });
+            if book.outcome != outcome
+                && let Err(error) | Ok(Some(error)) = &outcome
+            {
+                tracing::warn!(
+                    error = error.detail(),
+                    "not every process could be looked at"
+                );
+            }
+            book.outcome.clone_from(&outcome);
+            outcome
+        })
+    }
+
+    /// One round of the background upkeep.
+    async fn look_around(&self) {
+        self.scan_if_older_than(self.inner.scan_interval);
+        let now = Instant::now();
+        let running: Vec<ProcessId> = self
+            .memory()
+            .records()
+            .iter()
+            .filter(|record| record.runs())
+            .map(|record| record.id)
+            .collect();
+        join_all(running.into_iter().map(|id| self.refresh(id, now))).await;
+    }
+
+    /// How long until the next round.
+    fn pause(&self) -> Duration {
+        let interval = self.inner.scan_interval;
+        let close = self
+            .memory()
+            .records()
+            .iter()
+            .any(|record| record.nears_its_end(interval));
+        if close {
+            CLOSE_WATCH.min(interval)
+        } else {
+            interval
+        }
+    }
+
+    fn with_record<T>(
+        &self,
+        id: ProcessId,
+        work: impl FnOnce(&mut Record) -> Option<T>,
+    ) -> Option<T> {
+        self.memory().get_mut(id).and_then(work)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        lock(&self.inner.memory)
+    }
+
+    /// What is known of a process: its last position, and whether it runs.
+    #[cfg(test)]
+    pub(super) fn remembers(&self, pid: Pid) -> Option<(Option<u64>, bool)> {
+        let memory = self.memory();
+        let record = memory
+            .records()
+            .iter()
+            .find(|record| record.id.pid == pid)?;
+        Some((record.position(), record.runs()))
+    }
+
+    /// How many scans there were.
+    #[cfg(test)]
+    pub(super) async fn scans(&self) -> usize {
+        self.inner.book.lock().await.scans
+    }
+}
+
+impl From<Verdict> for Answer {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Seen(answer) | Verdict::Unseen(answer) => answer,
+        }
+    }
+}
+
+/// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads how far a known dd is: one small file, and a second one to be sure it was that dd's.
+fn read(
+    proc: &Path,
+    id: ProcessId,
+    fd: Option<Fd>,
+    destination: &Identity,
+) -> Result<Reading, ProgressError> {
+    let written = written(proc, id.pid, fd, destination);
+    // Asked afterwards: a pid that still has its start time had it all along.
+    if process::identity(proc, id.pid)? != Some(id) {
+        return Ok(Reading::Gone);
+    }
+    Ok(written?.map_or(Reading::NotOpen, Reading::Written))
+}
+
+fn written(
+    proc: &Path,
+    pid: Pid,
+    fd: Option<Fd>,
+    destination: &Identity,
+) -> Result<Option<fdinfo::Found>, ProgressError> {
+    if let Some(fd) = fd
+        && let Some(info) = fdinfo::read(proc, pid, fd)?
+    {
+        return Ok(Some(fdinfo::Found {
+            fd,
+            position: info.position,
+            sure: true,
+        }));
+    }
+    fdinfo::destination(proc, pid, destination)
+}

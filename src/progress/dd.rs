@@ -30,18 +30,33 @@ pub(super) struct Operands {
     pub block: u64,
 }
 
+/// Every operand that takes a value.
+const OPERANDS: &[&str] = &[
+    "bs", "cbs", "conv", "count", "ibs", "if", "iflag", "iseek", "obs", "of", "oflag", "oseek",
+    "seek", "skip", "status",
+];
+
 /// dd's block size when none is given.
 const DEFAULT_BLOCK: u64 = 512;
 
 impl Operands {
     /// Reads the arguments after the program's name; where one is given twice the last wins, as in dd.
+    ///
+    /// busybox cuts its own arguments at the `=` while it reads them, and the kernel shows what is left:
+    /// `if`, `/dev/sdb`, `of`, … No dd takes a bare `if`, so the two spellings cannot be confused.
     pub(super) fn parse(arguments: &[String]) -> Self {
         let (mut source, mut destination, mut count) = (None, None, None);
         let (mut both, mut input, mut output) = (None, None, None);
         let mut counts_bytes = false;
-        for argument in arguments.iter().skip(1) {
-            let Some((key, value)) = argument.split_once('=') else {
-                continue;
+        let mut arguments = arguments.iter().skip(1);
+        while let Some(argument) = arguments.next() {
+            let (key, value) = match argument.split_once('=') {
+                Some(operand) => operand,
+                None if OPERANDS.contains(&argument.as_str()) => match arguments.next() {
+                    Some(value) => (argument.as_str(), value.as_str()),
+                    None => break,
+                },
+                None => continue,
             };
             match key {
                 "if" => source = Some(value.to_owned()),
@@ -196,6 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn operands_cut_in_two_by_busybox_are_read() {
+        let copy = parse("dd if /dev/sdb of /dev/sda bs 1M count 1024");
+        assert_eq!(copy, parse("dd if=/dev/sdb of=/dev/sda bs=1M count=1024"));
+        assert_eq!(
+            parse("dd count 0 if /dev/sdb of=/dev/sda").purpose(),
+            Purpose::Other
+        );
+        assert_eq!(
+            parse("dd if /mnt/a=b of").source.as_deref(),
+            Some("/mnt/a=b")
+        );
+    }
+
+    #[test]
     fn the_last_of_a_repeated_operand_wins() {
         assert_eq!(parse("dd if=/a if=/b of=/c").source.as_deref(), Some("/b"));
     }
@@ -222,7 +251,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_command_line_makes_the_parser_panic(arguments in proptest::collection::vec("(if|of|count|bs|ibs|obs|iflag)?=?.{0,24}", 0..8)) {
+        fn no_command_line_makes_the_parser_panic(arguments in proptest::collection::vec("(if|of|count|bs|ibs|obs|iflag)?=?.{0,24}|if|of|bs", 0..8)) {
             let operands = Operands::parse(&arguments);
             let _ = operands.purpose();
         }

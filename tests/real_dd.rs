@@ -1,0 +1,444 @@
+//! Proves that the progress of real dd processes is told rightly: GNU dd, busybox dd, files and a loop device.
+//!
+//! Each dd is held with SIGSTOP where a test wants to look at it, so nothing depends on how fast it is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cinder_progress::progress::{Answer, Mode, ProgressError, Question, Roots, Tracker};
+
+const MIB: u64 = 1 << 20;
+
+/// Longer than anything here takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn question(name: &str, size: u64) -> Question {
+    Question {
+        volume_id: name.trim_start_matches("volume-").to_owned(),
+        names: vec![name.to_owned()],
+        size,
+        attached: false,
+        migrating: true,
+        src_path: None,
+        dest_path: None,
+        mode: Mode::Auto,
+    }
+}
+
+/// A name no other test, run at the same time or left over, uses for a volume.
+fn unique_name() -> String {
+    format!("volume-{}", uuid::Uuid::new_v4())
+}
+
+fn sparse(path: &Path, size: u64) {
+    File::create(path).unwrap().set_len(size).unwrap();
+}
+
+/// A dd that is killed with the test.
+struct Dd(Child);
+
+impl Dd {
+    fn start(program: &str, operands: &[String]) -> Self {
+        let child = Command::new(program)
+            .arg0("dd")
+            .args(operands)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
+        Self(child)
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success(), "kill {signal}");
+    }
+
+    /// What the kernel says of the descriptor that writes, read by the test itself.
+    fn position(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/fdinfo/1", self.0.id())).ok()?;
+        text.lines()
+            .next()?
+            .strip_prefix("pos:")?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    fn stopped(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.0.id()))
+            .is_ok_and(|stat| stat.contains(") T "))
+    }
+
+    /// Lets dd run in slices until it is past `least`, and leaves it stopped.
+    fn hold_beyond(&self, least: u64) -> u64 {
+        until("dd comes far enough", || {
+            self.signal("-STOP");
+            until("dd stops", || self.stopped().then_some(()));
+            let position = self.position().filter(|&position| position >= least);
+            if position.is_none() {
+                self.signal("-CONT");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            position
+        })
+    }
+
+    fn finish(mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Dd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn percent(position: u64, size: u64) -> Answer {
+    Answer::Percent(u8::try_from((position * 100 / size).min(100)).unwrap())
+}
+
+fn tracker() -> Tracker {
+    Tracker::new(Roots::default(), Duration::from_millis(100))
+}
+
+fn operands(source: &Path, destination: &Path, rest: &[&str]) -> Vec<String> {
+    let mut operands = vec![
+        format!("if={}", source.display()),
+        format!("of={}", destination.display()),
+    ];
+    operands.extend(rest.iter().map(|&operand| operand.to_owned()));
+    operands
+}
+
+/// Small blocks keep dd from running away between two signals.
+const SLOW: &[&str] = &["bs=512"];
+
+async fn a_copy_is_followed_to_its_end(program: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique_name();
+    let size = 64 * MIB;
+    let source = folder.path().join(&name);
+    sparse(&source, size);
+    let question = question(&name, size);
+    let tracker = tracker();
+    assert_eq!(
+        tracker.answer(question.clone()).await,
+        Ok(Answer::Percent(0))
+    );
+
+    let dd = Dd::start(
+        program,
+        &operands(&source, &folder.path().join("copy"), SLOW),
+    );
+    let half = dd.hold_beyond(size / 10);
+    assert_eq!(
+        tracker.answer(question.clone()).await,
+        Ok(percent(half, size))
+    );
+    dd.signal("-CONT");
+    let later = dd.hold_beyond(half + MIB);
+    assert_eq!(
+        tracker.answer(question.clone()).await,
+        Ok(percent(later, size))
+    );
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let watch = tokio::spawn(tracker.clone().watch(async {
+        let _ = stopped.await;
+    }));
+    dd.signal("-CONT");
+    tokio::task::spawn_blocking(|| dd.finish()).await.unwrap();
+    assert_eq!(
+        tracker.answer(question.clone()).await,
+        Ok(Answer::Percent(100))
+    );
+    assert_eq!(tracker.answer(question).await, Ok(Answer::Percent(100)));
+    stop.send(()).unwrap();
+    watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_by_gnu_dd_is_followed_to_its_end() {
+    a_copy_is_followed_to_its_end("/usr/bin/dd").await;
+}
+
+#[tokio::test]
+async fn a_copy_by_busybox_dd_is_followed_to_its_end() {
+    // comm is taken from the file's name, so busybox is called through a link, as where it is /bin/dd.
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("dd");
+    let busybox: PathBuf = ["/usr/bin/busybox", "/bin/busybox"]
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .expect("busybox is needed for this test");
+    symlink(busybox, &link).unwrap();
+    a_copy_is_followed_to_its_end(link.to_str().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_copy_killed_on_its_way_stays_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique_name();
+    let size = 64 * MIB;
+    let source = folder.path().join(&name);
+    sparse(&source, size);
+    let tracker = tracker();
+    let dd = Dd::start(
+        "/usr/bin/dd",
+        &operands(&source, &folder.path().join("copy"), SLOW),
+    );
+    let position = dd.hold_beyond(size / 20);
+    let told = tracker.answer(question(&name, size)).await;
+    assert_eq!(told, Ok(percent(position, size)));
+    dd.signal("-KILL");
+    tokio::task::spawn_blocking(|| dd.finish()).await.unwrap();
+    assert_eq!(tracker.answer(question(&name, size)).await, told);
+
+    let second = Dd::start(
+        "/usr/bin/dd",
+        &operands(&source, &folder.path().join("copy"), SLOW),
+    );
+    let position = second.hold_beyond(1);
+    let told = tracker.answer(question(&name, size)).await;
+    assert_eq!(
+        told,
+        Ok(percent(position, size)),
+        "a second migration starts anew"
+    );
+}
+
+#[tokio::test]
+async fn a_sparse_copy_moves_though_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique_name();
+    let size = 64 * MIB;
+    let source = folder.path().join(&name);
+    let destination = folder.path().join("copy");
+    sparse(&source, size);
+    let dd = Dd::start(
+        "/usr/bin/dd",
+        &operands(&source, &destination, &["bs=512", "conv=sparse"]),
+    );
+    let position = dd.hold_beyond(size / 20);
+    let told = tracker().answer(question(&name, size)).await;
+    assert_eq!(told, Ok(percent(position, size)));
+    let written = fs::read_to_string(format!("/proc/{}/io", dd.0.id())).unwrap();
+    let wchar = written
+        .lines()
+        .find_map(|line| line.strip_prefix("wchar: "));
+    let wchar: u64 = wchar.unwrap().parse().unwrap();
+    assert!(
+        wchar < position,
+        "{wchar} bytes written: not a sparse copy at all"
+    );
+}
+
+#[tokio::test]
+async fn reading_to_nowhere_is_no_copy_and_zeroing_the_volume_means_100() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique_name();
+    let size = 64 * MIB;
+    let volume = folder.path().join(&name);
+    sparse(&volume, size);
+    let tracker = tracker();
+
+    let nowhere = Dd::start(
+        "/usr/bin/dd",
+        &operands(&volume, Path::new("/dev/null"), SLOW),
+    );
+    nowhere.hold_beyond(0);
+    assert_eq!(
+        tracker.answer(question(&name, size)).await,
+        Ok(Answer::Percent(0))
+    );
+    drop(nowhere);
+
+    let wipe = Dd::start(
+        "/usr/bin/dd",
+        &operands(Path::new("/dev/zero"), &volume, SLOW),
+    );
+    wipe.hold_beyond(1);
+    assert_eq!(
+        tracker.answer(question(&name, size)).await,
+        Ok(Answer::Percent(100))
+    );
+    let at_rest = Question {
+        migrating: false,
+        ..question(&name, size)
+    };
+    assert_eq!(
+        Tracker::new(Roots::default(), PATIENCE)
+            .answer(at_rest)
+            .await,
+        Ok(Answer::Percent(0))
+    );
+}
+
+/// A loop device; detached with the test.
+struct Loop(String);
+
+impl Loop {
+    fn over(file: &Path) -> Self {
+        let made = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output()
+            .expect("losetup is needed for this test");
+        let said = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(
+            made.status.success(),
+            "root and loop devices are needed for this test: {said}"
+        );
+        Self(String::from_utf8(made.stdout).unwrap().trim().to_owned())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[tokio::test]
+async fn a_copy_between_block_devices_is_traced_by_its_by_path_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique_name();
+    let size = 64 * MIB;
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    sparse(&old, size);
+    sparse(&new, size);
+    let (old, new) = (Loop::over(&old), Loop::over(&new));
+    // udev has no links for loop devices, so they stand in a /dev of the test's own.
+    let dev = folder.path().join("dev");
+    let by_path = dev.join("disk/by-path");
+    fs::create_dir_all(&by_path).unwrap();
+    for device in [&old, &new] {
+        let node = Path::new(&device.0);
+        symlink(
+            node,
+            dev.join(format!("real-{}", node.file_name().unwrap().display())),
+        )
+        .unwrap();
+        let made = Command::new("cp")
+            .arg("--archive")
+            .arg(node)
+            .arg(&dev)
+            .status()
+            .unwrap();
+        assert!(made.success(), "device nodes are needed for this test");
+    }
+    let link = format!("ip-10.0.2.15:3260-iscsi-iqn.2010-10.org.openstack:{name}-lun-1");
+    let node = Path::new(&old.0).file_name().unwrap();
+    symlink(Path::new("../..").join(node), by_path.join(link)).unwrap();
+    let roots = Roots {
+        dev,
+        ..Roots::default()
+    };
+    let tracker = Tracker::new(roots, Duration::from_millis(100));
+
+    let operands = operands(
+        Path::new(&old.0),
+        Path::new(&new.0),
+        &["bs=4k", "iflag=direct", "oflag=direct"],
+    );
+    let dd = Dd::start("/usr/bin/dd", &operands);
+    let position = dd.hold_beyond(size / 20);
+    let told = tracker.answer(question(&name, size)).await;
+    assert_eq!(told, Ok(percent(position, size)));
+}
+
+#[tokio::test]
+async fn a_daemon_without_the_capability_says_which_one_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique_name();
+    let size = 64 * MIB;
+    let source = folder.path().join(&name);
+    sparse(&source, size);
+    let dd = Dd::start(
+        "/usr/bin/dd",
+        &operands(&source, &folder.path().join("copy"), SLOW),
+    );
+    dd.hold_beyond(1);
+    let refused = as_nobody("a_refused_look", &name).await;
+    assert_eq!(refused.trim(), "CAP_SYS_PTRACE");
+}
+
+/// Runs one ignored test of this file as the user nobody, which holds no capability.
+async fn as_nobody(test: &str, volume: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("real_dd");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let opened = Command::new("chmod")
+        .args(["-R", "a+rx"])
+        .arg(folder.path())
+        .status()
+        .unwrap();
+    assert!(opened.success());
+    let ran = tokio::task::spawn_blocking({
+        let (test, volume) = (test.to_owned(), volume.to_owned());
+        move || {
+            Command::new("setpriv")
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                .arg(&program)
+                .args([&test, "--exact", "--ignored", "--nocapture"])
+                .env("VOLUME", volume)
+                .output()
+                .expect("setpriv is needed for this test")
+        }
+    })
+    .await
+    .unwrap();
+    drop(folder);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(
+        ran.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let missing = said.lines().find_map(|line| line.split_once("missing: "));
+    missing
+        .map(|(_, capability)| capability.to_owned())
+        .unwrap_or(said)
+}
+
+#[tokio::test]
+#[ignore = "the half of another test that runs without capabilities"]
+async fn a_refused_look() {
+    let name = std::env::var("VOLUME").unwrap();
+    let error = tracker()
+        .answer(question(&name, 64 * MIB))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ProgressError::Refused { .. }), "{error:?}");
+    assert!(error.detail().contains("/fdinfo"), "{}", error.detail());
+    let told = error.to_string();
+    let capability = told
+        .split_whitespace()
+        .find(|word| word.starts_with("CAP_"));
+    println!("missing: {}", capability.unwrap());
+}

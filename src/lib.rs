@@ -1,12 +1,41 @@
 //! Answers `get_migrate_volume_progress` beside an unmodified cinder-volume.
+//!
+//! cinder-volume migrates a volume by running `dd`, for hours, and tells nobody how far it is.
+//! This daemon joins the node's `cinder-volume.<host>` topic as one more oslo.messaging RPC worker,
+//! answers that one call from the position of the running dd, and sees to it that every other
+//! message reaches cinder-volume as if the daemon were not there.
+//!
+//! # The way of a message
+//!
+//! ```text
+//!  RabbitMQ ─▶ amqp::handover ─▶ worker ─▶ rpc (envelope ▸ request ▸ dispatcher)
+//!     ▲   ▲        │ not ours      │ ours
+//!     │   └────────┘ T, in one     ▼
+//!     │     transaction         progress (tracker ▸ table ▸ fdinfo)
+//!     │                            │
+//!     └── amqp::outbox ◀── rpc::reply
+//! ```
+//!
+//! # The rooms
+//!
+//! Dependencies point down. [`amqp`] knows lapin and no RPC; [`rpc`] is pure functions on bytes
+//! and values; [`progress`] knows processes and devices and neither of the two; [`config`] knows
+//! files. [`worker`] is the one place where the first three meet, [`daemon`] builds them all from
+//! the settings, and [`cli`] is what `main` hands over to.
 
-/// One supervised broker connection: topology, consumers, hand-over, replies. Knows lapin, knows no RPC.
+/// Connections, queues, the hand-over and the replies.
 pub mod amqp;
 /// The command line, one file per verb.
 pub mod cli;
 /// oslo.config files, transport_url and the typed settings made from them.
 pub mod config;
-/// How far a copy is: processes, devices and the memory of what was seen. Knows neither broker nor RPC.
+/// Settings in, connections and workers out, and an orderly end.
+pub mod daemon;
+/// How far a copy is: processes, devices and the memory of what was seen.
 pub mod progress;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.
 pub mod rpc;
+/// What is done on each connection.
+pub mod sessions;
+/// Delivery → request → answer → reply.
+pub mod worker;

@@ -1,3 +1,9 @@
-//! Parse the command line, hand over.
+//! Parse the command line, hand over, turn what comes back into an exit status.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cinder_progress::cli::run(cinder_progress::cli::Arguments::parse())
+}

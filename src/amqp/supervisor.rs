@@ -24,16 +24,28 @@ pub struct Line {
     pub rabbit: Rabbit,
 }
 
+/// What is done on a connection, again on each new one.
+pub trait Session: Send {
+    /// Works on `connection` until it ends, until it gives up, or until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not go on. Whatever it says, the connection is dropped then.
+    fn run(
+        &mut self,
+        connection: &Connection,
+    ) -> impl Future<Output = Result<(), ConnectionError>> + Send;
+}
+
 /// Keeps `line` open until `stop`, and runs `session` on each connection.
 ///
-/// `session` ends when the connection does, when it gives up, or on `stop`; whatever it says,
-/// the connection is dropped then. Hosts are taken in turn, starting at a random one. With
+/// Hosts are taken in turn, starting at a random one. With
 /// several hosts the next is tried at once; a wait comes after each full round.
 pub async fn supervise(
     line: Line,
     counters: &Counters,
     stop: &CancellationToken,
-    mut session: impl AsyncFnMut(&Connection) -> Result<(), ConnectionError>,
+    mut session: impl Session,
 ) {
     let Line {
         brokers,
@@ -60,7 +72,7 @@ pub async fn supervise(
                 info!(connection = %label, %broker, "connected");
                 counters.connections.add(1);
                 let since = Instant::now();
-                let ended = session(&connection).await;
+                let ended = session.run(&connection).await;
                 connection.close().await;
                 if since.elapsed() >= GOOD_SESSION {
                     backoff.reset();

@@ -1,1 +1,96 @@
-//! The command line.
+//! The command line: one file per verb.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Sources;
+
+/// Log lines: what is said, and what never is.
+mod log;
+/// The daemon.
+mod serve;
+
+/// `EX_CONFIG` of `sysexits.h`: the settings are wrong.
+const EX_CONFIG: u8 = 78;
+
+/// Tells how far cinder-volume's migrations are, over RPC, beside cinder-volume.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+struct SettingsArguments {
+    /// A file to read settings from, instead of the default ones; may be given several times
+    #[arg(long, value_name = "FILE", global = true)]
+    config_file: Vec<PathBuf>,
+    /// A folder of *.conf files to read settings from; may be given several times
+    #[arg(long, value_name = "DIR", global = true)]
+    config_dir: Vec<PathBuf>,
+    /// More log lines
+    #[arg(long, short, global = true)]
+    debug: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Answer calls until told to stop (the default)
+    Serve,
+}
+
+impl SettingsArguments {
+    fn sources(&self) -> Sources {
+        let mut overrides = Vec::new();
+        if self.debug {
+            overrides.push(("DEFAULT".to_owned(), "debug".to_owned(), "true".to_owned()));
+        }
+        let defaults = Sources::from_environment();
+        let named = !self.config_file.is_empty() || !self.config_dir.is_empty();
+        Sources {
+            config_files: if named {
+                self.config_file.clone()
+            } else {
+                defaults.config_files
+            },
+            config_dirs: if named {
+                self.config_dir.clone()
+            } else {
+                defaults.config_dirs
+            },
+            environment: defaults.environment,
+            overrides,
+        }
+    }
+}
+
+/// Runs the verb. Errors go to stderr, one cause a line.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let settings = match crate::config::load(&arguments.settings.sources()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    match arguments.verb.unwrap_or(Verb::Serve) {
+        Verb::Serve => serve::serve(settings),
+    }
+}
+
+/// Prints an error and its causes.
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("cinder-progress: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}

@@ -1,0 +1,81 @@
+//! What is done on each connection: replies on one, the intake of all backends on the other.
+
+use futures_util::future::{join_all, try_join_all};
+use tokio_util::sync::CancellationToken;
+
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::counters::Counters;
+use crate::amqp::handover::HandOver;
+use crate::amqp::message::Message;
+use crate::amqp::outbox::Outbox;
+use crate::amqp::server;
+use crate::amqp::supervisor::Session;
+use crate::amqp::topology::Names;
+use crate::config::Rabbit;
+use crate::worker::Worker;
+
+/// Sends the replies of all backends.
+pub struct Replies<'a> {
+    /// What is to be sent.
+    pub outbox: Outbox,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// Cancelled from outside to end at once, and from here when nothing more will come.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for Replies<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        self.outbox
+            .run(connection, self.counters, self.stop)
+            .await?;
+        self.stop.cancel();
+        Ok(())
+    }
+}
+
+/// Serves all backends beside a cinder-volume.
+pub struct Beside<'a> {
+    /// The hand-over of each backend, and who is asked what is ours.
+    pub backends: Vec<(HandOver, Worker)>,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for Beside<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let (counters, stop) = (self.counters, self.stop);
+        let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
+            let take = |message: Message<'_>| worker.take(message);
+            async move { hand_over.run(connection, &take, counters, stop).await }
+        });
+        // To the end of each, so that none is dropped in the middle of a hand-over.
+        join_all(serving).await.into_iter().collect()
+    }
+}
+
+/// Serves all backends alone.
+pub struct Alone<'a> {
+    /// The names of each backend, and who answers.
+    pub backends: Vec<(Names, Worker)>,
+    /// What queues look like.
+    pub rabbit: &'a Rabbit,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for Alone<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let (rabbit, stop) = (self.rabbit, self.stop);
+        let serving = self.backends.iter().map(|(names, worker)| {
+            let take = |message: Message<'_>| {
+                worker.take(message);
+            };
+            async move { server::serve(connection, names, rabbit, &take, stop).await }
+        });
+        // One that fails takes the others along: they share the connection.
+        try_join_all(serving).await.map(drop)
+    }
+}

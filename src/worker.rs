@@ -1,0 +1,281 @@
+//! The one place where broker, wire and progress meet: delivery → request → answer → reply.
+//!
+//! A message comes in through [`Worker::take`], which decides at once and never waits: beside a
+//! cinder-volume, operations stand in line behind it. What takes time, the look at `/proc` and
+//! the reply, happens on a task of its own, of which there are never more than [`CALLS`].
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::amqp::message::{Fate, Message};
+use crate::amqp::outbox::{Letter, Slot};
+use crate::config::{MigrationMode, Mode};
+use crate::progress::{self, Answer, Question, Tracker};
+use crate::rpc::dispatcher::{Api, Dispatch, PONG, ProgressCall, dispatch};
+use crate::rpc::duplicates::Duplicates;
+use crate::rpc::failure::Failure;
+use crate::rpc::request::{ReplyTo, Request};
+use crate::rpc::volume::Volume;
+use crate::rpc::{envelope, may_be_progress_call, reply};
+
+/// Calls that are being answered at most; the next one is told so at once.
+const CALLS: usize = 1024;
+
+/// A progress call is a few KiB. Whatever is larger, beside a cinder-volume, is not looked into.
+const LOOKED_INTO: usize = 1024 * 1024;
+
+/// The largest body that is read where nobody else would: RabbitMQ's own limit is far above
+/// it, but no call of cinder's comes near.
+const READ: usize = 32 * 1024 * 1024;
+
+/// What is the same for all calls of one backend.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Beside a cinder-volume, or alone.
+    pub mode: Mode,
+    /// What is served.
+    pub api: Api,
+    /// How copies are made here unless the call says otherwise.
+    pub migration_mode: MigrationMode,
+    /// `volume_name_template`: a name with `%s` in the place of the id.
+    pub volume_name_template: String,
+    /// The answer when nothing can be known.
+    pub unknown_progress: String,
+}
+
+/// Answers the calls of one backend. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Worker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    policy: Policy,
+    tracker: Tracker,
+    replies: Slot,
+    answered: Mutex<Duplicates>,
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Worker {
+    /// A worker that looks with `tracker`, answers through `replies` and runs its calls in
+    /// `tasks`, so that whoever stops the daemon can wait for them.
+    #[must_use]
+    pub fn new(policy: Policy, tracker: Tracker, replies: Slot, tasks: TaskTracker) -> Self {
+        Self(Arc::new(Inner {
+            policy,
+            tracker,
+            replies,
+            answered: Mutex::default(),
+            room: Arc::new(Semaphore::new(CALLS)),
+            tasks,
+        }))
+    }
+
+    /// Decides about a message and starts what there is to do about it. Never waits.
+    ///
+    /// Beside a cinder-volume only a progress call of a served version is taken; whatever else it
+    /// is, readable or not, is cinder-volume's to answer. Alone, everything is taken.
+    pub fn take(&self, message: Message<'_>) -> Fate {
+        match self.0.policy.mode {
+            Mode::Sidecar => match self.ours(message) {
+                Some(request) => {
+                    self.serve(request);
+                    Fate::Taken
+                }
+                None => Fate::HandOver,
+            },
+            Mode::Standalone => {
+                self.read(message);
+                Fate::Taken
+            }
+        }
+    }
+
+    fn ours(&self, message: Message<'_>) -> Option<Request> {
+        if message.body.len() > LOOKED_INTO {
+            return None;
+        }
+        // A compressed body hides the name; it is opened, within bounds.
+        if message.compression.is_none() && !may_be_progress_call(message.body) {
+            return None;
+        }
+        let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
+        let request = Request::from_message(content).ok()?;
+        self.0.policy.api.serves(&request).then_some(request)
+    }
+
+    fn read(&self, message: Message<'_>) {
+        let content = match envelope::decode(message.body, message.compression, READ) {
+            Ok(content) => content,
+            Err(error) => {
+                // Without a readable body there is nobody to answer.
+                warn!(%error, "dropped a message that is no oslo.messaging message");
+                return;
+            }
+        };
+        match Request::from_message(content) {
+            Ok(request) => self.serve(request),
+            Err(error) => {
+                warn!(%error, "refused a malformed request");
+                if let Some(to) = &error.reply_to {
+                    self.post(to, reply::failure(to, &error.failure()));
+                }
+            }
+        }
+    }
+
+    fn serve(&self, request: Request) {
+        {
+            let unique_id = request.unique_id.as_deref();
+            let mut answered = self
+                .0
+                .answered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if answered.contains(unique_id) {
+                info!("dropped a call that was delivered twice");
+                return;
+            }
+            answered.remember(unique_id);
+        }
+        match dispatch(&request, &self.0.policy.api) {
+            Dispatch::Progress(call) => {
+                self.start(call, request.reply_to, request.monitor_interval)
+            }
+            Dispatch::Ping => self.reply(request.reply_to.as_ref(), Ok(PONG)),
+            Dispatch::Refuse(failure) => {
+                info!(class = failure.class, reason = %failure.message, "refused a call");
+                self.reply(request.reply_to.as_ref(), Err(&failure));
+            }
+        }
+    }
+
+    fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
+        // A cast asks for nothing.
+        let Some(to) = reply_to else { return };
+        match Arc::clone(&self.0.room).try_acquire_owned() {
+            Ok(permit) => {
+                let worker = self.clone();
+                self.0.tasks.spawn(worker.answer(call, to, monitor, permit));
+            }
+            Err(_) => {
+                let failure = Failure::internal("too many progress calls at once; ask again later");
+                self.reply(Some(&to), Err(&failure));
+            }
+        }
+    }
+
+    async fn answer(
+        self,
+        call: ProgressCall,
+        to: ReplyTo,
+        monitor: Option<Duration>,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let since = Instant::now();
+        let volume = call.volume.id.clone();
+        let looking = self.0.tracker.answer(self.question(call));
+        let answer = match monitor {
+            Some(interval) => self.with_heartbeats(looking, &to, interval).await,
+            None => looking.await,
+        };
+        let elapsed = since.elapsed();
+        match answer {
+            Ok(answer) => {
+                let text = match answer {
+                    Answer::Percent(percent) => percent.to_string(),
+                    Answer::Unknown => self.0.policy.unknown_progress.clone(),
+                };
+                debug!(%volume, progress = %text, ?elapsed, "answered");
+                self.reply(Some(&to), Ok(&text));
+            }
+            Err(error) => {
+                warn!(%volume, %error, ?elapsed, "no answer");
+                self.reply(Some(&to), Err(&Failure::internal(error.to_string())));
+            }
+        }
+    }
+
+    /// Tells a caller that asked for it (`call_monitor_timeout`) that its call is still alive.
+    async fn with_heartbeats<T>(
+        &self,
+        work: impl Future<Output = T>,
+        to: &ReplyTo,
+        interval: Duration,
+    ) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(interval) => self.post(to, reply::heartbeat(to)),
+            }
+        }
+    }
+
+    fn question(&self, call: ProgressCall) -> Question {
+        let policy = &self.0.policy;
+        let mode = match &call.migration_mode {
+            Some(named) => MigrationMode::named(named),
+            None => policy.migration_mode.clone(),
+        };
+        let attached = call.volume.attached();
+        let migrating = call.volume.migration_status.as_deref() == Some("migrating");
+        Question {
+            names: names(&call.volume, &policy.volume_name_template),
+            size: call.volume.bytes(),
+            attached,
+            migrating,
+            volume_id: call.volume.id,
+            src_path: call.src_path.map(PathBuf::from),
+            dest_path: call.dest_path.map(PathBuf::from),
+            mode: match mode {
+                MigrationMode::Auto => progress::Mode::Auto,
+                MigrationMode::HostBased => progress::Mode::HostBased,
+                MigrationMode::FileBased => progress::Mode::FileBased,
+                MigrationMode::DriverBased => progress::Mode::DriverBased,
+                MigrationMode::Other(_) => progress::Mode::Other,
+            },
+        }
+    }
+
+    fn reply(&self, to: Option<&ReplyTo>, result: Result<&str, &Failure>) {
+        let Some(to) = to else { return };
+        let body = match result {
+            Ok(text) => reply::success(to, text),
+            Err(failure) => reply::failure(to, failure),
+        };
+        self.post(to, body);
+    }
+
+    fn post(&self, to: &ReplyTo, body: Vec<u8>) {
+        let letter = Letter {
+            queue: to.queue.clone(),
+            body,
+        };
+        if let Err(letter) = self.0.replies.post(letter) {
+            warn!(queue = %letter.queue, "too many replies wait for the broker: dropped one");
+        }
+    }
+}
+
+/// What the volume may be called on this node, the likeliest first.
+fn names(volume: &Volume, template: &str) -> Vec<String> {
+    let mut names: Vec<String> = [volume.name_id.as_deref(), Some(&volume.id)]
+        .into_iter()
+        .flatten()
+        .map(|id| template.replacen("%s", id, 1))
+        .collect();
+    if let Some(name) = &volume.name
+        && !names.contains(name)
+    {
+        names.push(name.clone());
+    }
+    names
+}

@@ -1,14 +1,13 @@
 //! One open connection to one broker host, with time limits of its own.
 
 use std::net::{Shutdown, TcpStream as StdTcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_compat::CompatExt;
 use futures_util::{Stream, StreamExt};
-use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::AsyncTcpStream;
 use lapin::types::ReplyCode;
 use lapin::uri::{
     AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism,
@@ -19,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
+use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit};
+
+use super::tls::{self, TlsError};
 
 /// A broker that has not finished the handshake by then is as good as dead: lapin waits for
 /// ever for a server that accepts and then says nothing.
@@ -50,14 +51,9 @@ pub enum ConnectionError {
     /// Nothing came back in time.
     #[error("the broker accepts connections but does not answer within {0:?}")]
     Silent(Duration),
-    /// A file for TLS cannot be read.
-    #[error("{path}: {cause}")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// What the system said.
-        cause: std::io::Error,
-    },
+    /// The settings for TLS are no good.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The broker has cancelled a consumer: its queue was deleted.
     #[error("the broker has cancelled a consumer: its queue was deleted")]
     Cancelled,
@@ -106,7 +102,7 @@ impl Connection {
     ) -> Result<Self, ConnectionError> {
         let deadline = tokio::time::Instant::now() + HANDSHAKE;
         let silent = |_| ConnectionError::Silent(HANDSHAKE);
-        let tls = brokers.tls.as_ref().map(read_tls).transpose()?;
+        let tls = brokers.tls.as_ref().map(tls::connector).transpose()?;
 
         let socket = tokio::time::timeout_at(
             deadline,
@@ -135,7 +131,7 @@ impl Connection {
                 let stream = AsyncTcpStream::Plain(TcpStream::from_std(socket)?.compat());
                 match &tls {
                     None => Ok(stream),
-                    Some(tls) => Ok(stream.into_tls(&uri.authority.host, tls.as_ref()).await?),
+                    Some(tls) => Ok(stream.into_rustls(tls, &uri.authority.host).await?),
                 }
             },
             properties,
@@ -232,31 +228,6 @@ async fn watch(
         }
     }
     ended.cancel();
-}
-
-/// The files that TLS needs, read anew for each connection so that a renewed certificate counts.
-fn read_tls(tls: &Tls) -> Result<OwnedTLSConfig, ConnectionError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|cause| ConnectionError::Certificate {
-            path: path.display().to_string(),
-            cause,
-        })
-    };
-    let cert_chain = match &tls.ca_file {
-        Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),
-        None => None,
-    };
-    let identity = match (&tls.cert_file, &tls.key_file) {
-        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
-            pem: read(cert)?,
-            key: read(key)?,
-        }),
-        _ => None,
-    };
-    Ok(OwnedTLSConfig {
-        identity,
-        cert_chain,
-    })
 }
 
 fn uri(brokers: &Brokers, host: &BrokerHost, rabbit: &Rabbit) -> AMQPUri {

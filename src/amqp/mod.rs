@@ -33,5 +33,7 @@ pub mod outbox;
 pub mod server;
 /// The one loop that keeps a connection.
 pub mod supervisor;
+/// TLS to the broker.
+pub mod tls;
 /// Exchanges and queues as oslo.messaging would declare them, and passive look-ups.
 pub mod topology;

@@ -344,6 +344,12 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
         );
     }
     assert!(begun.elapsed() < Duration::from_secs(3));
+    let without_dd = tracker.answer(about("3")).await;
+    assert_eq!(
+        without_dd,
+        Ok(Answer::Percent(0)),
+        "the one that hangs is known to be another's"
+    );
     let threads = fs::read_dir("/proc/self/task").unwrap().count();
     assert!(threads < 40, "{threads} threads: one each?");
 }

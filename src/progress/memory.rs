@@ -227,11 +227,16 @@ impl Track {
         self.positions.back().copied()
     }
 
-    /// Bytes a second.
+    /// Bytes a second: over the whole window, or lately if it has become faster.
     fn pace(&self) -> Option<f64> {
-        let (&(from, start), &(to, end)) = (self.positions.front()?, self.positions.back()?);
-        let time = to.duration_since(from);
-        (time >= PACE_LEAST).then(|| end.saturating_sub(start) as f64 / time.as_secs_f64())
+        let &(to, end) = self.positions.back()?;
+        let since = |&(from, start): &(Instant, u64)| {
+            let time = to.duration_since(from);
+            (time >= PACE_LEAST).then(|| end.saturating_sub(start) as f64 / time.as_secs_f64())
+        };
+        let whole = since(self.positions.front()?)?;
+        let lately = self.positions.iter().rev().find_map(since)?;
+        Some(whole.max(lately))
     }
 }
 
@@ -370,6 +375,18 @@ mod tests {
         record.note(written(999 * MIB), last + Duration::from_secs(6));
         record.note(Reading::Gone, last + Duration::from_secs(6));
         assert!(!record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn a_copy_that_went_on_after_a_halt_has() {
+        let (mut record, last) = steady(999 * MIB);
+        let again = last + Duration::from_millis(1500);
+        for step in 0..=5_u32 {
+            let position = (999 * MIB) + u64::from(step) * MIB / 10;
+            record.note(written(position), again + step * Duration::from_millis(20));
+        }
+        record.note(Reading::Gone, again + Duration::from_millis(140));
+        assert!(record.reached(1000 * MIB));
     }
 
     #[test]

@@ -187,7 +187,10 @@ impl Table {
             }
             Err(error) => {
                 scan.unsure.insert(pid);
-                scan.trouble.get_or_insert(error);
+                // One that is understood already cannot be the dd of a volume that has none so far.
+                if known.kind == Kind::Open {
+                    scan.trouble.get_or_insert(error);
+                }
             }
         }
     }

@@ -298,14 +298,12 @@ async fn both_names_of_a_volume_count() {
 }
 
 #[tokio::test]
-async fn a_refused_look_names_the_capability() {
+async fn a_failed_look_is_an_error_and_stands_in_nobody_elses_way() {
     let fake = Fake::new();
     fake.dd(7, SOURCE, DESTINATION, at(30));
     fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
     let tracker = tracker(&fake);
     ask(&tracker).await;
-    // Root is refused nothing, so the refusal itself is proved beside the sorting of errors; here one
-    // dd that cannot be read must not be read as zero, nor stand in another's way.
     fake.process(7, "dd")
         .arguments(&["dd", &format!("if={SOURCE}"), &format!("of={DESTINATION}")])
         .fdinfo(1, "torn");
@@ -324,7 +322,7 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
     assert_eq!(ask(&tracker).await, Answer::Percent(30));
     fifo(&fake.path("proc/7/fdinfo/1"));
     let begun = Instant::now();
-    let callers: Vec<_> = (0..50)
+    let callers: Vec<_> = (0..200)
         .map(|_| {
             let tracker = tracker.clone();
             tokio::spawn(async move { tracker.answer(question()).await })
@@ -350,8 +348,13 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
         Ok(Answer::Percent(0)),
         "the one that hangs is known to be another's"
     );
-    let threads = fs::read_dir("/proc/self/task").unwrap().count();
-    assert!(threads < 40, "{threads} threads: one each?");
+    // Tests that run beside this one have a few of their own.
+    let looking = fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok())
+        .filter(|name| name.trim() == "progress-look")
+        .count();
+    assert!(looking < 100, "{looking} threads: one each?");
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ const PACE_LEAST: Duration = Duration::from_millis(100);
 /// The longest time between the last position seen and the end that the pace is trusted to bridge.
 const BRIDGE: Duration = Duration::from_millis(250);
 
+/// How much faster than ever before a copy may have been in its last moments.
+const BRIDGE_MARGIN: f64 = 2.0;
+
 /// The last look at a process and its outcome, for all who waited for it.
 pub(super) type Gate = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
 
@@ -173,7 +176,7 @@ impl Record {
         let unseen = end.saturating_duration_since(at);
         match self.track.pace() {
             Some(pace) if pace > 0.0 && unseen <= BRIDGE => {
-                let bridged = 2.0 * pace * unseen.as_secs_f64() + self.block as f64;
+                let bridged = BRIDGE_MARGIN * pace * unseen.as_secs_f64() + self.block as f64;
                 (size - position) as f64 <= bridged
             }
             _ => false,
@@ -227,16 +230,23 @@ impl Track {
         self.positions.back().copied()
     }
 
-    /// Bytes a second: over the whole window, or lately if it has become faster.
+    /// The most bytes a second of any stretch of [`PACE_LEAST`] or a little more: storage works in bursts,
+    /// and the last one is not to be underestimated.
     fn pace(&self) -> Option<f64> {
-        let &(to, end) = self.positions.back()?;
-        let since = |&(from, start): &(Instant, u64)| {
-            let time = to.duration_since(from);
-            (time >= PACE_LEAST).then(|| end.saturating_sub(start) as f64 / time.as_secs_f64())
-        };
-        let whole = since(self.positions.front()?)?;
-        let lately = self.positions.iter().rev().find_map(since)?;
-        Some(whole.max(lately))
+        let mut starts = self.positions.iter().peekable();
+        let mut fastest = None;
+        for &(to, end) in &self.positions {
+            let long_enough = |(from, _): &&(Instant, u64)| to.duration_since(*from) >= PACE_LEAST;
+            let mut start = None;
+            while let Some(later) = starts.next_if(long_enough) {
+                start = Some(later);
+            }
+            if let Some(&(from, start)) = start {
+                let pace = end.saturating_sub(start) as f64 / to.duration_since(from).as_secs_f64();
+                fastest = Some(pace.max(fastest.unwrap_or(0.0)));
+            }
+        }
+        fastest
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
 use super::device::Identity;
@@ -49,6 +49,8 @@ struct Inner {
     scan_interval: Duration,
     looks: Looks,
     memory: Mutex<Memory>,
+    /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
+    found: Notify,
     /// Held for the length of a scan, so that there is one at a time.
     book: Arc<tokio::sync::Mutex<Book>>,
 }
@@ -76,6 +78,7 @@ impl Tracker {
                 roots,
                 scan_interval,
                 memory: Mutex::default(),
+                found: Notify::new(),
                 book: Arc::new(tokio::sync::Mutex::new(Book {
                     table: Table::default(),
                     begun: None,
@@ -118,7 +121,10 @@ impl Tracker {
         loop {
             let round = async {
                 self.look_around().await;
-                tokio::time::sleep(self.pause()).await;
+                tokio::select! {
+                    () = tokio::time::sleep(self.pause()) => {}
+                    () = self.inner.found.notified() => {}
+                }
             };
             tokio::select! {
                 () = &mut stop => return,
@@ -274,6 +280,9 @@ impl Tracker {
             let outcome = book.table.scan(&inner.looks, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
                 let missed = scan.trouble.take();
+                if !scan.found.is_empty() {
+                    inner.found.notify_one();
+                }
                 lock(&inner.memory).take_in(scan, Instant::now());
                 missed
             });

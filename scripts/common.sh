@@ -1,0 +1,133 @@
+# shellcheck shell=bash
+# What the scripts share: messages, Debian packages, Python environments, a private broker. Sourced, not run.
+
+repo="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+is_installed() {
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# need_debian_packages NAME...: installs what is missing, and nothing it installs starts to run.
+need_debian_packages() {
+    local package missing=()
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    ((EUID == 0)) ||
+        die "missing Debian packages: ${missing[*]} (run this once as root, or: sudo apt-get install ${missing[*]})"
+    say "installing ${missing[*]}"
+    install_without_starting "${missing[@]}" >&2
+}
+
+# The broker's packages come with services (5672 and 4369, at once and at every boot).
+# We only want the programs; services that were there before are left as they are.
+install_without_starting() (
+    local service fresh=()
+    is_installed rabbitmq-server || fresh+=(rabbitmq-server)
+    is_installed erlang-base || fresh+=(epmd)
+
+    trap allow_services EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    hold_services
+    export DEBIAN_FRONTEND=noninteractive
+    # The lists of a fresh machine may be empty or old: fetch them only if need be.
+    apt-get install -y -q --no-install-recommends "$@" || {
+        apt-get update -q
+        apt-get install -y -q --no-install-recommends "$@"
+    }
+    for service in "${fresh[@]}"; do
+        keep_from_starting_at_boot "$service"
+    done
+)
+
+policy=/usr/sbin/policy-rc.d
+
+# While this policy is in place the two services are not started; for all others an older policy still speaks.
+hold_services() {
+    if [[ -e $policy && ! -e $policy.before ]]; then mv "$policy" "$policy.before"; fi
+    cat >"$policy" <<POLICY
+#!/bin/sh
+case "\$1" in rabbitmq-server* | epmd*) exit 101 ;; esac
+if [ -x $policy.before ]; then exec $policy.before "\$@"; fi
+POLICY
+    chmod 755 "$policy"
+}
+
+allow_services() {
+    rm -f "$policy"
+    if [[ -e $policy.before ]]; then mv "$policy.before" "$policy"; fi
+}
+
+keep_from_starting_at_boot() {
+    local unit
+    if command -v systemctl >/dev/null; then
+        for unit in "$1.service" "$1.socket"; do
+            [[ ! -e /lib/systemd/system/$unit ]] || systemctl disable --quiet "$unit"
+        done
+    fi
+    [[ ! -e /etc/init.d/$1 ]] || update-rc.d "$1" disable
+}
+
+# start_broker DIR: a private broker that goes away with this script; sets amqp_port.
+start_broker() {
+    broker_dir=$1
+    # shellcheck disable=SC2034 # for the script that sources this
+    amqp_port=$("$repo/scripts/broker" start "$broker_dir" $$)
+}
+
+stop_broker() {
+    [[ -z ${broker_dir:-} ]] || "$repo/scripts/broker" remove "$broker_dir"
+    broker_dir=
+}
+
+# python_env NAME [PYTHON]: .venv-NAME in the repository, with exactly what tests/peers/requirements-NAME.txt
+# pins; sets python to its interpreter. At once when nothing has changed since the last time.
+python_env() {
+    local name=$1 base=${2:-python3}
+    local env=$repo/.venv-$name wanted=$repo/tests/peers/requirements-$1.txt
+    python=$env/bin/python
+    # The copy is made last: an environment left half-made has none.
+    ! cmp -s "$wanted" "$env/requirements.txt" || return 0
+    say "making the Python environment $name"
+    rm -rf "$env"
+    if "$base" -c 'import venv' 2>/dev/null; then
+        "$base" -m venv "$env"
+        "$python" -m pip install -q --disable-pip-version-check --no-deps -r "$wanted" >&2
+    else
+        python2_env "$env" "$base" "$wanted"
+    fi
+    cp "$wanted" "$env/requirements.txt"
+}
+
+# Python 2.7 has no venv: a folder of packages, and an interpreter that looks there first.
+python2_env() {
+    local step env=$1 base=$2 wanted=$3
+    mkdir -p "$env/bin"
+    printf '#!/bin/sh\nPYTHONPATH=%q exec %q "$@"\n' "$env/lib" "$base" >"$env/bin/python"
+    chmod 755 "$env/bin/python"
+    # pbr goes first: the build of one of the others imports it.
+    for step in <(grep "^pbr==" "$wanted") "$wanted"; do
+        PYTHONPATH=$env/lib "$base" -W ignore -m pip install -q --disable-pip-version-check --no-deps \
+            --upgrade --target "$env/lib" -r "$step" >&2
+    done
+}
+
+# The path of a Python 2.7 that has pip, or nothing.
+find_python2() {
+    local candidate
+    for candidate in "$(command -v python2.7)" "$HOME"/.pyenv/versions/2.7*/bin/python2.7; do
+        if "$candidate" -m pip --version >/dev/null 2>&1; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+}

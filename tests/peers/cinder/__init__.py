@@ -1,0 +1,1 @@
+"""Stands in for cinder, of which the peers need only the exceptions."""

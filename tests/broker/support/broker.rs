@@ -1,0 +1,153 @@
+//! A broker: the shared one, or one of a test's own that it may break.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::environment::{repository, required};
+use super::wait::in_time;
+
+/// The broker that all tests share: never stop it, use unique names on it.
+pub struct SharedBroker;
+
+impl SharedBroker {
+    /// As oslo.messaging writes it.
+    pub fn transport_url() -> String {
+        required("CINDER_PROGRESS_TEST_TRANSPORT_URL")
+    }
+
+    /// As AMQP clients write it.
+    pub fn amqp_uri() -> String {
+        required("CINDER_PROGRESS_TEST_AMQP")
+    }
+
+    /// Runs `rabbitmqctl` and returns what it prints.
+    pub async fn ctl(arguments: &[&str]) -> String {
+        ctl(
+            Path::new(&required("CINDER_PROGRESS_TEST_BROKER_DIR")),
+            arguments,
+        )
+        .await
+    }
+}
+
+/// A private broker: removed on drop, and also when the test process is killed.
+pub struct Broker {
+    folder: PathBuf,
+    port: String,
+    // Above `folder`; deleted after the broker has been removed from it.
+    _parent: TempDir,
+}
+
+impl Broker {
+    /// Starts one.
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// Starts one with more lines in its `rabbitmq.conf`.
+    pub async fn start_with(configuration: &str) -> Self {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("broker");
+        std::fs::create_dir_all(folder.join("conf.d")).unwrap();
+        std::fs::write(
+            folder.join("conf.d/90-test.conf"),
+            format!("{configuration}\n"),
+        )
+        .unwrap();
+        let mut broker = Self {
+            folder,
+            port: String::new(),
+            _parent: parent,
+        };
+        broker.port = broker.start_node().await;
+        broker
+    }
+
+    /// As oslo.messaging writes it.
+    pub fn transport_url(&self) -> String {
+        format!("rabbit://guest:guest@127.0.0.1:{}//", self.port)
+    }
+
+    /// As AMQP clients write it.
+    pub fn amqp_uri(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Stops it cleanly.
+    pub async fn stop(&self) {
+        script(&self.folder, "stop", &[]).await;
+    }
+
+    /// Starts it again, on the same port and with what was durable.
+    pub async fn start_again(&self) {
+        self.start_node().await;
+    }
+
+    /// Stops it cleanly and starts it again.
+    pub async fn restart(&self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Kills it at once, as a power failure would.
+    pub async fn kill(&self) {
+        self.signal("KILL").await;
+    }
+
+    /// Sends a signal: after `STOP` it is silent until `CONT`.
+    pub async fn signal(&self, name: &str) {
+        script(&self.folder, "signal", &[name]).await;
+    }
+
+    /// Runs `rabbitmqctl` and returns what it prints.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        ctl(&self.folder, arguments).await
+    }
+
+    async fn start_node(&self) -> String {
+        let owner = std::process::id().to_string();
+        script(&self.folder, "start", &[&owner])
+            .await
+            .trim()
+            .to_owned()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let removed = std::process::Command::new("bash")
+            .arg(script_path())
+            .arg("remove")
+            .arg(&self.folder)
+            .status();
+        if !removed.is_ok_and(|status| status.success()) {
+            eprintln!("the broker in {} was not removed", self.folder.display());
+        }
+    }
+}
+
+fn script_path() -> PathBuf {
+    repository().join("scripts/broker")
+}
+
+async fn ctl(folder: &Path, arguments: &[&str]) -> String {
+    script(folder, "ctl", arguments).await
+}
+
+/// Runs `scripts/broker` and returns what it prints.
+async fn script(folder: &Path, verb: &str, arguments: &[&str]) -> String {
+    let what = format!("scripts/broker {verb} {arguments:?}");
+    let run = Command::new("bash")
+        .arg(script_path())
+        .arg(verb)
+        .arg(folder)
+        .args(arguments)
+        .kill_on_drop(true)
+        .output();
+    let output = in_time(&what, run).await.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what} failed: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -8,7 +8,8 @@
 //! - the same volume is also probed, wiped and backed up with dd: `dd` tells these apart, `host_based`
 //!   chooses among what is left.
 //! - the interesting moment, the end, is the one where the process and all its files vanish: `memory`
-//!   keeps what was last seen, and [`Tracker::watch`] makes sure it was seen late enough.
+//!   keeps what was last seen, and [`Tracker::watch`](crate::progress::Tracker::watch)
+//!   makes sure it was seen late enough.
 //!
 //! A read under `/proc` can hang for as long as the process it asks about is stuck in the kernel.
 //! So nothing here reads on an async task: `looks` runs each look on a thread of its own, under a

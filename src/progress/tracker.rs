@@ -1,7 +1,7 @@
 //! The room's door: questions in, answers out, upkeep in the background.
 //!
 //! A question about a copy that is known costs one look at that process. Any other costs a scan, which
-//! all who ask at the same time share; scans keep [`SCAN_GAP`] between them, so a flood of questions about
+//! all who ask at the same time share; scans keep a tenth of a second between them, so a flood of questions about
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 

@@ -197,7 +197,7 @@ impl Worker {
                 self.reply(Some(&to), Ok(&text));
             }
             Err(error) => {
-                warn!(%volume, %error, ?elapsed, "no answer");
+                warn!(%volume, error = %error.detail(), ?elapsed, "no answer");
                 self.reply(Some(&to), Err(&Failure::internal(error.to_string())));
             }
         }

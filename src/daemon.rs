@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::amqp::connection::ConnectionError;
 use crate::amqp::counters::Counters;
 use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::outbox::Outbox;
@@ -27,7 +28,14 @@ const FINISH: Duration = Duration::from_secs(2);
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`, then finishes what is in hand, all within five seconds.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()>) {
+///
+/// # Errors
+///
+/// When somebody else serves our queues ([`ConnectionError::Refused`]).
+pub async fn run(
+    settings: Settings,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ConnectionError> {
     let counters = Arc::new(Counters::default());
     let intake_stop = CancellationToken::new();
     let outbox_stop = CancellationToken::new();
@@ -78,10 +86,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) {
                 counters: &counters,
                 stop: &stop,
             };
-            supervise(line, &counters, &stop, session).await;
+            supervise(line, &counters, &stop, session).await
         }
     });
-    let intake = tokio::spawn(intake(
+    let mut intake = tokio::spawn(intake(
         line("intake"),
         settings.clone(),
         workers,
@@ -94,17 +102,23 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) {
         topics = ?settings.backends.iter().map(|b| &b.topic).collect::<Vec<_>>(),
         "started"
     );
-    stop.await;
+    let refused = tokio::select! {
+        () = stop => None,
+        ended = &mut intake => ended.ok().and_then(Result::err),
+    };
     info!("stopping");
     intake_stop.cancel();
     // The workers, and with them their slots, end with the intake and with the last call.
-    wait("intake", FINISH, intake).await;
+    if refused.is_none() {
+        wait("intake", FINISH, intake).await;
+    }
     calls.close();
     wait("calls", FINISH, calls.wait()).await;
     wait("replies", FLUSH, replies).await;
     outbox_stop.cancel();
     drop(watcher);
     info!("stopped");
+    refused.map_or(Ok(()), Err)
 }
 
 async fn wait(what: &str, limit: Duration, end: impl Future) {
@@ -133,7 +147,7 @@ async fn intake(
     workers: Vec<Worker>,
     counters: Arc<Counters>,
     stop: CancellationToken,
-) {
+) -> Result<(), ConnectionError> {
     let (counters, stop) = (&*counters, &stop);
     let backends = settings.backends.iter().map(|b| names(&settings, b));
     match settings.progress.mode {
@@ -144,18 +158,20 @@ async fn intake(
                 .collect();
             let session = Beside {
                 backends,
+                served: false,
                 counters,
                 stop,
             };
-            supervise(line, counters, stop, session).await;
+            supervise(line, counters, stop, session).await
         }
         Mode::Standalone => {
             let session = Alone {
                 backends: backends.zip(workers).collect(),
                 rabbit: &settings.rabbit,
+                served: false,
                 stop,
             };
-            supervise(line, counters, stop, session).await;
+            supervise(line, counters, stop, session).await
         }
     }
 }

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::counters::Counters;
+use crate::amqp::guard::{self, Company};
 use crate::amqp::handover::HandOver;
 use crate::amqp::message::Message;
 use crate::amqp::outbox::Outbox;
@@ -38,6 +39,8 @@ impl Session for Replies<'_> {
 pub struct Beside<'a> {
     /// The hand-over of each backend, and who is asked what is ours.
     pub backends: Vec<(HandOver, Worker)>,
+    /// Whether we have served before: then somebody in our place is our own lost connection.
+    pub served: bool,
     /// Where it is counted.
     pub counters: &'a Counters,
     /// Ends it.
@@ -47,6 +50,13 @@ pub struct Beside<'a> {
 impl Session for Beside<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
         let (counters, stop) = (self.counters, self.stop);
+        let names: Vec<Names> = self
+            .backends
+            .iter()
+            .map(|(hand_over, _)| hand_over.names().clone())
+            .collect();
+        guard::enter(connection, &names, Company::CinderVolume, !self.served).await?;
+        self.served = true;
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
             async move { hand_over.run(connection, &take, counters, stop).await }
@@ -62,6 +72,8 @@ pub struct Alone<'a> {
     pub backends: Vec<(Names, Worker)>,
     /// What queues look like.
     pub rabbit: &'a Rabbit,
+    /// Whether we have served before: then somebody in our place is our own lost connection.
+    pub served: bool,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
@@ -69,6 +81,13 @@ pub struct Alone<'a> {
 impl Session for Alone<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
         let (rabbit, stop) = (self.rabbit, self.stop);
+        let names: Vec<Names> = self
+            .backends
+            .iter()
+            .map(|(names, _)| names.clone())
+            .collect();
+        guard::enter(connection, &names, Company::Nobody, !self.served).await?;
+        self.served = true;
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| {
                 worker.take(message);

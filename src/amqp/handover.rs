@@ -136,6 +136,12 @@ impl HandOver {
         }
     }
 
+    /// The names it was made with.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// Serves Q on `connection` until `stop` or until the connection ends.
     ///
     /// `take` decides about each message and must not block: operations wait behind it.
@@ -176,7 +182,8 @@ impl HandOver {
                 backoff.reset();
             }
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
+                () = stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
                 () = connection.ended() => return Err(ConnectionError::Ended),
                 () = tokio::time::sleep(backoff.wait()) => {}
             }

@@ -23,6 +23,8 @@ pub mod backoff;
 pub mod connection;
 /// What happened on the broker's side, in numbers.
 pub mod counters;
+/// Start-up checks: nobody else is where we would be.
+pub mod guard;
 /// Sidecar: keep what is ours, hand the rest over to cinder-volume.
 pub mod handover;
 /// A message as it came, and where it goes.

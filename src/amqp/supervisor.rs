@@ -41,12 +41,16 @@ pub trait Session: Send {
 ///
 /// Hosts are taken in turn, starting at a random one. With
 /// several hosts the next is tried at once; a wait comes after each full round.
+///
+/// # Errors
+///
+/// [`ConnectionError::Refused`], which trying again would not mend.
 pub async fn supervise(
     line: Line,
     counters: &Counters,
     stop: &CancellationToken,
     mut session: impl Session,
-) {
+) -> Result<(), ConnectionError> {
     let Line {
         brokers,
         label,
@@ -64,7 +68,7 @@ pub async fn supervise(
         let broker = format!("{}:{}", host.host, host.port);
         let opening = Connection::open(&brokers, host, &rabbit, &label);
         let opened = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             opened = opening => opened,
         };
         let ended = match opened {
@@ -83,7 +87,10 @@ pub async fn supervise(
             Err(error) => Err(error),
         };
         if stop.is_cancelled() {
-            return;
+            return Ok(());
+        }
+        if let Err(refused @ ConnectionError::Refused(_)) = ended {
+            return Err(refused);
         }
         let cause = ended.err().unwrap_or(ConnectionError::Ended).to_string();
         if said.as_ref() != Some(&(broker.clone(), cause.clone())) {
@@ -92,11 +99,12 @@ pub async fn supervise(
         }
         if hosts.is_over() {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(backoff.wait()) => {}
             }
         }
     }
+    Ok(())
 }
 
 /// The hosts in turn, starting in a shuffled order as oslo.messaging does.

@@ -58,6 +58,18 @@ pub fn is_missing(error: &lapin::Error) -> bool {
     soft(error) == Some(AMQPSoftError::NOTFOUND)
 }
 
+/// Whether this is the broker's "another connection has it" (405).
+#[must_use]
+pub fn is_locked(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::RESOURCELOCKED)
+}
+
+/// Whether this is the broker's "you may not" (403).
+#[must_use]
+pub fn is_refused(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::ACCESSREFUSED)
+}
+
 /// Whether this is the broker's answer (406) to a transaction of which a queue has refused a
 /// part.
 #[must_use]

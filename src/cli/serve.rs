@@ -29,15 +29,18 @@ pub fn serve(settings: Settings) -> ExitCode {
                     _ = interrupt.recv() => {}
                 }
             };
-            daemon::run(settings, stop).await;
-            Ok(())
+            Ok(daemon::run(settings, stop).await)
         });
         // Reads that hang in the kernel must not keep the process.
         runtime.shutdown_background();
         served
     });
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(refused)) => {
+            complain(&refused);
+            ExitCode::FAILURE
+        }
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE

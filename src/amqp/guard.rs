@@ -64,10 +64,10 @@ async fn look_around(
     at_start: bool,
 ) -> Result<(), ConnectionError> {
     for names in backends {
+        claim(connection, names).await?;
         if at_start && company == Company::Nobody {
             alone(connection, names).await?;
         }
-        claim(connection, names).await?;
     }
     Ok(())
 }

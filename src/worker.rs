@@ -2,7 +2,9 @@
 //!
 //! A message comes in through [`Worker::take`], which decides at once and never waits: beside a
 //! cinder-volume, operations stand in line behind it. What takes time, the look at `/proc` and
-//! the reply, happens on a task of its own, of which there are never more than [`CALLS`].
+//! the reply, happens on a task of its own, of which there are never more than a thousand.
+//!
+//! [`Worker::take`]: crate::worker::Worker::take
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -57,12 +57,12 @@ const BACKLOG_PATIENCE: Duration = Duration::from_millis(200);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// First, further and longest wait of standing aside. Long enough for cinder-volume to take a
-/// message that we cannot handle, short enough that a restart of cinder-volume costs no
-/// progress call its answer.
+/// message that we cannot handle, short enough that progress calls are answered soon after a
+/// restart of cinder-volume.
 const ASIDE: [Duration; 3] = [
     Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(5),
+    Duration::from_millis(250),
+    Duration::from_secs(2),
 ];
 
 /// A serving time after which trouble counts as new.
@@ -111,8 +111,8 @@ enum Aside {
     Missing(String),
     #[error("nobody consumes {0}: cinder-volume is down or starting")]
     Unattended(String),
-    #[error("{ready} messages wait on {queue}: cinder-volume does not keep up")]
-    Backlog { queue: String, ready: u32 },
+    #[error("messages pile up on {0}: cinder-volume does not keep up")]
+    Backlog(String),
     #[error("{0} vanished while messages were handed over to it")]
     Vanished(String),
     #[error("{0} refuses messages: it is full, or its broker node is failing")]
@@ -379,10 +379,7 @@ impl HandOver {
                 return Ok(standing.ready);
             }
             if tokio::time::Instant::now() >= patience {
-                return Err(Aside::Backlog {
-                    queue: topic.clone(),
-                    ready: standing.ready,
-                });
+                return Err(Aside::Backlog(topic.clone()));
             }
             tokio::time::sleep(BACKLOG_PAUSE).await;
         }

@@ -16,6 +16,10 @@
 //! or still on its server queue, at every instant; and [`outbox`] sends the replies on a
 //! connection of its own, because a broker that is short of memory stops reading from whoever
 //! publishes.
+//!
+//! [`supervisor`]: crate::amqp::supervisor
+//! [`handover`]: crate::amqp::handover
+//! [`outbox`]: crate::amqp::outbox
 
 /// How long to wait before the next try.
 pub mod backoff;

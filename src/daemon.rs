@@ -2,8 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -21,21 +24,35 @@ use crate::rpc::version::Version;
 use crate::sessions::{Alone, Beside, Replies};
 use crate::worker::{Policy, Worker};
 
-/// How long calls in hand may take to be answered after the signal to stop.
-const FINISH: Duration = Duration::from_secs(2);
+/// How long everything may take after the signal to stop, in all: 5 s, less what ending the
+/// process takes.
+const FINISH: Duration = Duration::from_millis(4500);
 
-/// How long answers may take to reach the broker after that.
-const FLUSH: Duration = Duration::from_secs(2);
+/// What of that is kept for the answers to reach the broker.
+const FLUSH: Duration = Duration::from_millis(1500);
+
+/// Why the daemon ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Somebody else serves our queues.
+    #[error("{0}")]
+    Refused(ConnectionError),
+    /// A part of it has failed, which it must not; to be started again.
+    #[error("{part} has ended unexpectedly: {cause}")]
+    Broken {
+        /// Which part.
+        part: &'static str,
+        /// How it ended.
+        cause: String,
+    },
+}
 
 /// Runs until `stop`, then finishes what is in hand, all within five seconds.
 ///
 /// # Errors
 ///
-/// When somebody else serves our queues ([`ConnectionError::Refused`]).
-pub async fn run(
-    settings: Settings,
-    stop: impl Future<Output = ()>,
-) -> Result<(), ConnectionError> {
+/// Why it ended before that.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Ended> {
     let counters = Arc::new(Counters::default());
     let intake_stop = CancellationToken::new();
     let outbox_stop = CancellationToken::new();
@@ -76,9 +93,12 @@ pub async fn run(
         brokers: settings.brokers.clone(),
         label: format!("cinder-progress:{}:{what}", std::process::id()),
         rabbit: settings.rabbit.clone(),
+        connected: Arc::default(),
     };
-    let replies = tokio::spawn({
-        let (line, stop) = (line("replies"), outbox_stop.clone());
+    let replies_line = line("replies");
+    let answers_can_leave = Arc::clone(&replies_line.connected);
+    let mut replies = tokio::spawn({
+        let (line, stop) = (replies_line, outbox_stop.clone());
         let counters = Arc::clone(&counters);
         async move {
             let session = Replies {
@@ -102,28 +122,58 @@ pub async fn run(
         topics = ?settings.backends.iter().map(|b| &b.topic).collect::<Vec<_>>(),
         "started"
     );
-    let refused = tokio::select! {
-        () = stop => None,
-        ended = &mut intake => ended.ok().and_then(Result::err),
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        ended = &mut intake => Err(unexpected("the intake", ended)),
+        ended = &mut replies => Err(unexpected("the sending of replies", ended)),
     };
     info!("stopping");
+    let deadline = Instant::now() + FINISH;
     intake_stop.cancel();
-    // The workers, and with them their slots, end with the intake and with the last call.
-    if refused.is_none() {
-        wait("intake", FINISH, intake).await;
-    }
+    finish("intake", deadline - FLUSH, &mut intake).await;
     calls.close();
-    wait("calls", FINISH, calls.wait()).await;
-    wait("replies", FLUSH, replies).await;
-    outbox_stop.cancel();
+    wait("calls", deadline - FLUSH, calls.wait()).await;
+    // The slots have gone with the intake and the last call: the outbox ends when it is empty.
+    if !answers_can_leave.load(Ordering::Relaxed) {
+        outbox_stop.cancel();
+    }
+    finish("replies", deadline, &mut replies).await;
     drop(watcher);
     info!("stopped");
-    refused.map_or(Ok(()), Err)
+    ended
 }
 
-async fn wait(what: &str, limit: Duration, end: impl Future) {
-    if tokio::time::timeout(limit, end).await.is_err() {
-        warn!(what, ?limit, "not finished in time");
+fn unexpected(part: &'static str, ended: Result<Result<(), ConnectionError>, JoinError>) -> Ended {
+    match ended {
+        Ok(Err(refused)) => Ended::Refused(refused),
+        Ok(Ok(())) => Ended::Broken {
+            part,
+            cause: "it had nothing more to do".to_owned(),
+        },
+        Err(cause) => Ended::Broken {
+            part,
+            cause: cause.to_string(),
+        },
+    }
+}
+
+/// Waits for a task; past the deadline it is ended where it stands, so that it lets go of what
+/// it holds.
+async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
+    if task.is_finished() {
+        return;
+    }
+    wait(what, deadline, &mut *task).await;
+    if !task.is_finished() {
+        task.abort();
+        // Nothing but the end of the task is waited for; how it ended was decided above.
+        let _ = task.await;
+    }
+}
+
+async fn wait(what: &str, deadline: Instant, end: impl Future) {
+    if tokio::time::timeout_at(deadline, end).await.is_err() {
+        warn!(what, "not finished in time");
     }
 }
 

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::counters::Counters;
 use crate::amqp::guard::{self, Company};
-use crate::amqp::handover::HandOver;
+use crate::amqp::handover::{HandOver, Shift};
 use crate::amqp::message::Message;
 use crate::amqp::outbox::Outbox;
 use crate::amqp::server;
@@ -59,7 +59,15 @@ impl Session for Beside<'_> {
         self.served = true;
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
-            async move { hand_over.run(connection, &take, counters, stop).await }
+            async move {
+                let shift = Shift {
+                    connection,
+                    take: &take,
+                    counters,
+                    stop,
+                };
+                hand_over.run(&shift).await
+            }
         });
         // To the end of each, so that none is dropped in the middle of a hand-over.
         join_all(serving).await.into_iter().collect()

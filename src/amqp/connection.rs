@@ -26,6 +26,10 @@ use super::tls::{self, TlsError};
 /// ever for a server that accepts and then says nothing.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// How long one of several addresses of a broker may take, so that one that swallows packets
+/// does not use up the time of the others.
+const ADDRESS: Duration = Duration::from_secs(3);
+
 /// How long a clean goodbye may take before the socket is shut.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -108,14 +112,14 @@ impl Connection {
     ) -> Result<Self, ConnectionError> {
         let deadline = tokio::time::Instant::now() + HANDSHAKE;
         let silent = |_| ConnectionError::Silent(HANDSHAKE);
-        let tls = brokers.tls.as_ref().map(tls::connector).transpose()?;
-
-        let socket = tokio::time::timeout_at(
-            deadline,
-            TcpStream::connect((host.host.as_str(), host.port)),
-        )
-        .await
-        .map_err(silent)??;
+        let tls = match brokers.tls.clone() {
+            // Reads files, the system's whole store of authorities among them.
+            Some(tls) => Some(blocking(move || tls::connector(&tls)).await??),
+            None => None,
+        };
+        let socket = tokio::time::timeout_at(deadline, reach(&host.host, host.port))
+            .await
+            .map_err(silent)??;
         // A hand-over is a dialogue of small frames: waiting to fill a packet would cost each
         // of them up to 40 ms.
         socket.set_nodelay(true)?;
@@ -201,6 +205,27 @@ impl Connection {
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         drop(self.plug);
     }
+}
+
+/// The first address of `host` that takes a connection.
+async fn reach(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let mut cause = std::io::Error::other("the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match tokio::time::timeout(ADDRESS, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => cause = error,
+            Err(_) => cause = std::io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(cause)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)
 }
 
 /// Tells of the connection's end and of the broker's alarms.

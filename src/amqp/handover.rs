@@ -23,7 +23,7 @@
 //! us, a channel error, a cancelled consumer: we let go and come back later.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, poll};
 use lapin::message::{BasicReturnMessage, Delivery};
@@ -49,6 +49,10 @@ use super::topology::{Names, Standing, is_missing, is_partial, look_up};
 /// takes it too. The bound also keeps us away from a limit on T's length (`x-max-length` by
 /// policy), which no client can see.
 const BACKLOG: u32 = 16;
+
+/// Messages of one transaction at most; also the most that a limit on T's length could catch
+/// unawares.
+const WINDOW: usize = 16;
 
 /// How long the backlog of T may take to shrink before we stand aside.
 const BACKLOG_PATIENCE: Duration = Duration::from_millis(200);
@@ -86,6 +90,18 @@ pub struct HandOver {
     names: Names,
     manner: Manner,
     homeless: VecDeque<Homeless>,
+}
+
+/// What a hand-over works with on one connection.
+pub struct Shift<'a, T> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// Decides about each message; must not block: operations wait behind it.
+    pub take: &'a T,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
 }
 
 /// A message that T did not take any more, on its way back to Q.
@@ -142,37 +158,29 @@ impl HandOver {
         &self.names
     }
 
-    /// Serves Q on `connection` until `stop` or until the connection ends.
-    ///
-    /// `take` decides about each message and must not block: operations wait behind it.
+    /// Serves Q until told to stop or until the connection ends.
     ///
     /// # Errors
     ///
     /// When the connection has ended. Everything else is waited out here.
     ///
     /// Not cancel-safe: dropped while it puts a message back, the message may be on Q twice.
-    pub async fn run(
-        &mut self,
-        connection: &Connection,
-        take: &(impl Fn(Message<'_>) -> Fate + Sync),
-        counters: &Counters,
-        stop: &CancellationToken,
-    ) -> Result<(), ConnectionError> {
+    pub async fn run<T>(&mut self, on: &Shift<'_, T>) -> Result<(), ConnectionError>
+    where
+        T: Fn(Message<'_>) -> Fate + Sync,
+    {
         let mut backoff = Backoff::new(ASIDE[0], ASIDE[1], ASIDE[2]);
         let mut said = String::new();
         loop {
-            let since = std::time::Instant::now();
-            let aside = match self
-                .serve(connection, take, counters, stop, &mut said)
-                .await
-            {
+            let since = Instant::now();
+            let aside = match self.serve(on, &mut said).await {
                 Ok(()) => return Ok(()),
                 Err(aside) => aside,
             };
-            if connection.has_ended() {
+            if on.connection.has_ended() {
                 return Err(ConnectionError::Ended);
             }
-            counters.retried.add(1);
+            on.counters.retried.add(1);
             let cause = aside.to_string();
             if said != cause {
                 warn!(queue = %self.names.server, %cause, "standing aside");
@@ -183,72 +191,87 @@ impl HandOver {
             }
             tokio::select! {
                 // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
-                () = stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
-                () = connection.ended() => return Err(ConnectionError::Ended),
+                () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
+                () = on.connection.ended() => return Err(ConnectionError::Ended),
                 () = tokio::time::sleep(backoff.wait()) => {}
             }
         }
     }
 
     /// Serves Q until `stop`, or says why we must stand aside. The channel is closed either way.
-    async fn serve(
-        &mut self,
-        connection: &Connection,
-        take: &(impl Fn(Message<'_>) -> Fate + Sync),
-        counters: &Counters,
-        stop: &CancellationToken,
-        said: &mut String,
-    ) -> Result<(), Aside> {
-        self.put_back(connection, counters).await?;
-        let channel = connection.channel().await?;
-        let served = self
-            .serve_on(&channel, connection, take, counters, stop, said)
-            .await;
+    async fn serve<T>(&mut self, on: &Shift<'_, T>, said: &mut String) -> Result<(), Aside>
+    where
+        T: Fn(Message<'_>) -> Fate + Sync,
+    {
+        self.put_back(on).await?;
+        let channel = on.connection.channel().await?;
+        let served = self.serve_on(&channel, on, said).await;
         if channel.status().connected() {
             // Whatever is still in hand goes back to its old place on Q now, not when the
             // broker notices that we are gone.
             let _ = channel.close(200, "standing aside".into()).await;
         }
         // Even on stop: nobody else has these.
-        self.put_back(connection, counters).await?;
+        self.put_back(on).await?;
         served
     }
 
-    async fn serve_on(
+    async fn serve_on<T>(
         &mut self,
         channel: &Channel,
-        connection: &Connection,
-        take: &(impl Fn(Message<'_>) -> Fate + Sync),
-        counters: &Counters,
-        stop: &CancellationToken,
+        on: &Shift<'_, T>,
         said: &mut String,
-    ) -> Result<(), Aside> {
+    ) -> Result<(), Aside>
+    where
+        T: Fn(Message<'_>) -> Fate + Sync,
+    {
         self.find(channel, &self.names.server).await?;
-        self.ready(channel).await?;
-        let prefetch = self.manner.prefetch;
+        // Lower than the bound for going on, so that each spell of serving moves some messages
+        // and none goes to and fro: quorum queues count how often one comes back.
+        self.ready(channel, 0).await?;
         channel
-            .basic_qos(prefetch, BasicQosOptions::default())
+            .basic_qos(self.manner.prefetch, BasicQosOptions::default())
             .await?;
         channel.tx_select().await?;
         let mut consumer = self.consume(channel).await?;
         info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
         said.clear();
+        let mut window = 1;
         loop {
-            let first = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                () = connection.ended() => return Err(ConnectionError::Ended.into()),
-                first = consumer.next() => self.delivered(first)?,
+            let first = match consumer.next().now_or_never() {
+                Some(first) => first,
+                None => {
+                    // Nothing waits: what comes next starts small again.
+                    window = 1;
+                    tokio::select! {
+                        biased;
+                        () = on.stop.cancelled() => return Ok(()),
+                        () = on.connection.ended() => return Err(ConnectionError::Ended.into()),
+                        first = consumer.next() => first,
+                    }
+                }
             };
-            let mut in_hand = vec![judged(first, take)];
-            while in_hand.len() < usize::from(prefetch) {
+            let mut in_hand = vec![judged(self.delivered(first)?, on.take)];
+            // The end of a stream is told once: it must not be lost among what came before it.
+            let mut end = None;
+            while in_hand.len() < usize::from(self.manner.prefetch) {
                 match consumer.next().now_or_never() {
-                    Some(Some(Ok(delivery))) => in_hand.push(judged(delivery, take)),
-                    // What ended the consumer ended the channel, or will be seen by the next look.
-                    _ => break,
+                    Some(Some(Ok(delivery))) => in_hand.push(judged(delivery, on.take)),
+                    Some(ended) => {
+                        end = Some(ended);
+                        break;
+                    }
+                    None => break,
                 }
             }
-            self.settle(channel, &in_hand, counters).await?;
+            self.settle(channel, &in_hand, &mut window, on.counters)
+                .await?;
+            if let Some(end) = end {
+                self.delivered(end)?;
+            }
+            if on.stop.is_cancelled() {
+                return Ok(());
+            }
         }
     }
 
@@ -273,29 +296,28 @@ impl HandOver {
     }
 
     /// Settles all that is in hand, in order, in as few transactions as is safe.
+    ///
+    /// `window` is how many messages the next transaction may hand over.
     async fn settle(
         &mut self,
         channel: &Channel,
         in_hand: &[(Delivery, Fate)],
+        window: &mut usize,
         counters: &Counters,
     ) -> Result<(), Aside> {
-        let mut window = 1;
         let mut rest = in_hand;
         while !rest.is_empty() {
-            let theirs = |pair: &&(Delivery, Fate)| pair.1 == Fate::HandOver;
             let mut end = rest.len();
-            if rest.iter().any(|pair| theirs(&pair)) {
-                let room = match self.ready(channel).await? {
-                    0 => window,
-                    _ => 1,
-                };
-                let beyond = rest.iter().enumerate().filter(|(_, pair)| theirs(pair));
-                end = beyond.map(|(at, _)| at).nth(room).unwrap_or(end);
+            if rest.iter().any(is_theirs) {
+                if self.ready(channel, BACKLOG).await? > 0 {
+                    *window = 1;
+                }
+                end = reach(rest, *window);
+                *window = (*window * 2).min(WINDOW);
             }
             let (now, later) = rest.split_at(end);
             self.transact(channel, now, counters).await?;
             rest = later;
-            window *= 2;
         }
         Ok(())
     }
@@ -309,31 +331,36 @@ impl HandOver {
     ) -> Result<(), Aside> {
         let theirs: Vec<&Delivery> = messages
             .iter()
-            .filter(|(_, fate)| *fate == Fate::HandOver)
+            .filter(|message| is_theirs(message))
             .map(|(delivery, _)| delivery)
             .collect();
         publish(channel, &self.names.topic, &theirs).await?;
-        if let Some((last, _)) = messages.last() {
-            last.acker.ack(BasicAckOptions { multiple: true }).await?;
+        if let Some((last, _)) = messages.last()
+            && !last.acker.ack(BasicAckOptions { multiple: true }).await?
+        {
+            // Stale: it will come again. Committed now, the publishes would stand alone.
+            return Err(Aside::Cancelled(self.names.server.clone()));
         }
         // lapin sends publishes behind everything else: each of them was awaited, so that none
         // can fall behind the commit. And nothing may be sent before the commit is answered.
-        if let Err(error) = channel.tx_commit().await {
-            return Err(self.refused(&theirs, error, counters));
-        }
+        let committed = channel.tx_commit().await;
         // On a channel without confirms this gathers what the broker returned, and waits for
-        // nothing; returns arrive before the answer to the commit.
+        // nothing; returns arrive before the answer to the commit, and may have arrived though
+        // the answer has not.
         let returned = channel.wait_for_confirms().await?;
-        counters
-            .handed_over
-            .add(theirs.len().saturating_sub(returned.len()));
-        if returned.is_empty() {
-            return Ok(());
-        }
         counters.returned.add(returned.len());
+        let vanished = !returned.is_empty();
+        let kept = theirs.len().saturating_sub(returned.len());
         self.homeless
             .extend(returned.into_iter().map(Homeless::from));
-        Err(Aside::Vanished(self.names.topic.clone()))
+        if let Err(error) = committed {
+            return Err(self.refused(&theirs, error, counters));
+        }
+        counters.handed_over.add(kept);
+        if vanished {
+            return Err(Aside::Vanished(self.names.topic.clone()));
+        }
+        Ok(())
     }
 
     /// The commit has failed.
@@ -365,9 +392,9 @@ impl HandOver {
         Aside::Refused(topic.clone())
     }
 
-    /// Whether T can be handed over to: it is there, attended, and hardly anything waits on it.
-    /// Says how much does.
-    async fn ready(&self, channel: &Channel) -> Result<u32, Aside> {
+    /// Whether T can be handed over to: it is there, attended, and no more than `backlog` waits on
+    /// it. Says how much does.
+    async fn ready(&self, channel: &Channel, backlog: u32) -> Result<u32, Aside> {
         let topic = &self.names.topic;
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
@@ -375,7 +402,7 @@ impl HandOver {
             if standing.consumers == 0 {
                 return Err(Aside::Unattended(topic.clone()));
             }
-            if standing.ready <= BACKLOG {
+            if standing.ready <= backlog {
                 return Ok(standing.ready);
             }
             if tokio::time::Instant::now() >= patience {
@@ -398,15 +425,11 @@ impl HandOver {
     /// Publishes every homeless message to Q, confirmed one by one.
     ///
     /// On error the rest, the one in doubt included, stays here to be tried again.
-    async fn put_back(
-        &mut self,
-        connection: &Connection,
-        counters: &Counters,
-    ) -> Result<(), Aside> {
+    async fn put_back<T>(&mut self, on: &Shift<'_, T>) -> Result<(), Aside> {
         if self.homeless.is_empty() {
             return Ok(());
         }
-        let channel = connection.channel().await?;
+        let channel = on.connection.channel().await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
@@ -418,7 +441,7 @@ impl HandOver {
             match confirmation {
                 Confirmation::Ack(None) => {
                     self.homeless.pop_front();
-                    counters.put_back.add(1);
+                    on.counters.put_back.add(1);
                 }
                 Confirmation::Ack(Some(_)) => return Err(Aside::Missing(queue.clone())),
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
@@ -446,6 +469,22 @@ impl Drop for HandOver {
 fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> (Delivery, Fate) {
     let fate = take(Message::of(&delivery));
     (delivery, fate)
+}
+
+fn is_theirs((_, fate): &(Delivery, Fate)) -> bool {
+    *fate == Fate::HandOver
+}
+
+/// How far `window` messages of theirs reach, with ours before, between and behind them.
+fn reach(messages: &[(Delivery, Fate)], window: usize) -> usize {
+    let theirs = messages
+        .iter()
+        .enumerate()
+        .filter(|(_, message)| is_theirs(message));
+    theirs
+        .map(|(at, _)| at)
+        .nth(window)
+        .unwrap_or(messages.len())
 }
 
 /// Publishes all to `queue` in order; returns when all are written to the socket.
@@ -492,4 +531,39 @@ async fn publish_one(
             properties.clone(),
         )
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hand(fates: &str) -> Vec<(Delivery, Fate)> {
+        fates
+            .chars()
+            .map(|fate| {
+                let delivery = Delivery::mock(1, "".into(), "q".into(), false, vec![]);
+                let fate = if fate == 't' {
+                    Fate::HandOver
+                } else {
+                    Fate::Taken
+                };
+                (delivery, fate)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_window_counts_theirs_and_takes_ours_along() {
+        for (hand_of, window, end) in [
+            ("ttttt", 1, 1),
+            ("ttttt", 4, 4),
+            ("ttttt", 16, 5),
+            ("oottot", 1, 3),
+            ("otoo", 1, 4),
+            ("oooo", 1, 4),
+            ("t", 1, 1),
+        ] {
+            assert_eq!(reach(&hand(hand_of), window), end, "{hand_of} {window}");
+        }
+    }
 }

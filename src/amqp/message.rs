@@ -36,11 +36,13 @@ impl<'a> Message<'a> {
 }
 
 fn compression(properties: &BasicProperties) -> Option<&str> {
-    match properties.headers().as_ref()?.inner().get("compression")? {
-        AMQPValue::LongString(name) => std::str::from_utf8(name.as_bytes()).ok(),
-        AMQPValue::ShortString(name) => Some(name.as_str()),
-        _ => None,
-    }
+    let name = match properties.headers().as_ref()?.inner().get("compression")? {
+        AMQPValue::LongString(name) => std::str::from_utf8(name.as_bytes()).ok()?,
+        AMQPValue::ShortString(name) => name.as_str(),
+        _ => return None,
+    };
+    // An empty name is kombu's way to say that it is not compressed.
+    (!name.is_empty()).then_some(name)
 }
 
 /// What becomes of a message in sidecar mode.

@@ -9,7 +9,7 @@
 //! Which message was returned is told by the returned message itself: with several in flight,
 //! lapin may hand a return to the confirmation of another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -82,7 +82,10 @@ impl Slot {
 #[derive(Debug)]
 pub struct Outbox {
     letters: mpsc::Receiver<Letter>,
-    unconfirmed: HashMap<u64, Letter>,
+    /// To be sent now.
+    ready: VecDeque<Letter>,
+    /// Sent, in this order.
+    unconfirmed: BTreeMap<u64, Letter>,
     next: u64,
     absent: Absent,
 }
@@ -94,7 +97,8 @@ impl Outbox {
         let (sender, letters) = mpsc::channel(CAPACITY);
         let outbox = Self {
             letters,
-            unconfirmed: HashMap::new(),
+            ready: VecDeque::new(),
+            unconfirmed: BTreeMap::new(),
             next: 0,
             absent: Absent::new(patience),
         };
@@ -121,69 +125,79 @@ impl Outbox {
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
         let mut confirmations = FuturesUnordered::new();
-        let mut ready: VecDeque<Letter> = std::mem::take(&mut self.unconfirmed)
-            .into_values()
-            .collect();
+        // In their order, and before what has not been sent at all: a heartbeat must not
+        // overtake the answer that ends its call.
+        for letter in std::mem::take(&mut self.unconfirmed).into_values().rev() {
+            self.ready.push_front(letter);
+        }
+        self.absent.start_over(Instant::now());
         loop {
             while confirmations.len() < IN_FLIGHT
-                && let Some(letter) = ready.pop_front()
+                && let Some(letter) = self.ready.pop_front()
             {
                 let id = self.next;
                 self.next += 1;
                 self.unconfirmed.insert(id, letter.clone());
-                let confirmation = publish(&channel, &letter).await?;
+                let confirmation = tokio::select! {
+                    written = publish(&channel, &letter) => written?,
+                    () = connection.ended() => return Err(ConnectionError::Ended),
+                };
                 confirmations.push(async move { (id, confirmation.await) });
+            }
+            let no_more = self.letters.is_closed() && self.letters.is_empty();
+            if no_more && confirmations.is_empty() && self.ready.is_empty() {
+                return Ok(());
             }
             let due = self.absent.due();
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = connection.ended() => return Err(ConnectionError::Ended),
                 Some((id, confirmation)) = confirmations.next() => {
+                    // Unconfirmed until there is a confirmation: an error leaves it to be sent again.
+                    let confirmation = confirmation?;
                     let letter = self.unconfirmed.remove(&id);
-                    match confirmation? {
-                        Confirmation::Ack(None) => {
-                            counters.replies.add(1);
-                            if let Some(letter) = letter {
-                                ready.extend(self.absent.arrived(&letter));
-                            }
-                        }
-                        // Not necessarily the letter of this confirmation.
-                        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-                            let letter = Letter {
-                                queue: returned.delivery.routing_key.to_string(),
-                                body: returned.delivery.data,
-                            };
-                            counters.replies_dropped.add(self.absent.bounced(letter, Instant::now()));
-                        }
-                        // The broker could not store it: the same letter, a moment later.
-                        Confirmation::Nack(None) | Confirmation::NotRequested => {
-                            if let Some(letter) = letter {
-                                counters.replies_dropped.add(self.absent.bounced(letter, Instant::now()));
-                            }
-                        }
-                    }
+                    self.settle(letter, confirmation, counters);
                 }
                 () = sleep_until(due) => {
                     let (tries, dropped) = self.absent.retry(Instant::now());
                     counters.replies_dropped.add(dropped);
-                    ready.extend(tries);
+                    self.ready.extend(tries);
                 }
-                letter = self.letters.recv(), if confirmations.len() < IN_FLIGHT => match letter {
-                    Some(letter) => match self.absent.admit(letter, Instant::now()) {
-                        Admission::Send(letter) => ready.push_back(letter),
-                        Admission::Wait => {}
-                        Admission::Drop => counters.replies_dropped.add(1),
-                    },
-                    None if confirmations.is_empty() && ready.is_empty() => return Ok(()),
-                    // The last slot is gone: only what is under way is waited for.
-                    None => {
-                        if let Some((id, confirmation)) = confirmations.next().await {
-                            self.unconfirmed.remove(&id);
-                            confirmation?;
-                        }
+                letter = self.letters.recv(), if !no_more && confirmations.len() < IN_FLIGHT => {
+                    match letter.map(|letter| self.absent.admit(letter, Instant::now())) {
+                        Some(Admission::Send(letter)) => self.ready.push_back(letter),
+                        Some(Admission::Drop) => counters.replies_dropped.add(1),
+                        // The last slot is gone: seen at the head of the loop.
+                        Some(Admission::Wait) | None => {}
                     }
-                },
+                }
             }
+        }
+    }
+
+    /// What became of a letter.
+    fn settle(&mut self, letter: Option<Letter>, confirmation: Confirmation, counters: &Counters) {
+        let bounced = match confirmation {
+            Confirmation::Ack(None) => {
+                counters.replies.add(1);
+                if let Some(letter) = &letter {
+                    self.ready.extend(self.absent.arrived(letter));
+                }
+                return;
+            }
+            // Not necessarily the letter of this confirmation.
+            Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
+                Some(Letter {
+                    queue: returned.delivery.routing_key.to_string(),
+                    body: returned.delivery.data,
+                })
+            }
+            // The broker could not store it: the same letter, a moment later.
+            Confirmation::Nack(None) | Confirmation::NotRequested => letter,
+        };
+        if let Some(letter) = bounced {
+            let dropped = self.absent.bounced(letter, Instant::now());
+            counters.replies_dropped.add(dropped);
         }
     }
 }
@@ -234,6 +248,8 @@ struct Absent {
     patience: Duration,
     missing: HashMap<String, Missing>,
     dead: HashMap<String, Instant>,
+    /// Letters of all missing queues together.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -250,6 +266,15 @@ impl Absent {
             patience,
             missing: HashMap::new(),
             dead: HashMap::new(),
+            waiting: 0,
+        }
+    }
+
+    /// A new connection: what was missing on the old one has its full time again.
+    fn start_over(&mut self, now: Instant) {
+        for missing in self.missing.values_mut() {
+            missing.since = now;
+            missing.next_try = now;
         }
     }
 
@@ -260,7 +285,8 @@ impl Absent {
         }
         match self.missing.get_mut(&letter.queue) {
             None => Admission::Send(letter),
-            Some(missing) if missing.letters.len() < CAPACITY => {
+            Some(missing) if self.waiting < CAPACITY => {
+                self.waiting += 1;
                 missing.letters.push_back(letter);
                 Admission::Wait
             }
@@ -273,12 +299,13 @@ impl Absent {
         if self.dead.contains_key(&letter.queue) {
             return 1;
         }
+        if self.waiting >= CAPACITY || self.missing.len() + self.dead.len() >= MEMORY {
+            return 1;
+        }
+        self.waiting += 1;
         if let Some(missing) = self.missing.get_mut(&letter.queue) {
             missing.letters.push_front(letter);
             return 0;
-        }
-        if self.missing.len() + self.dead.len() >= MEMORY {
-            return 1;
         }
         debug!(queue = %letter.queue, "the reply queue is missing");
         self.missing.insert(
@@ -294,15 +321,11 @@ impl Absent {
 
     /// The broker has taken `letter`: returns what has waited for its queue.
     fn arrived(&mut self, letter: &Letter) -> VecDeque<Letter> {
-        match self.missing.get(&letter.queue) {
-            // An empty one is being tried, with this letter.
-            Some(missing) if !missing.letters.contains(letter) => self
-                .missing
-                .remove(&letter.queue)
-                .map(|missing| missing.letters)
-                .unwrap_or_default(),
-            _ => VecDeque::new(),
-        }
+        let Some(missing) = self.missing.remove(&letter.queue) else {
+            return VecDeque::new();
+        };
+        self.waiting -= missing.letters.len();
+        missing.letters
     }
 
     fn due(&self) -> Option<Instant> {
@@ -313,19 +336,23 @@ impl Absent {
     fn retry(&mut self, now: Instant) -> (Vec<Letter>, usize) {
         let mut tries = Vec::new();
         let mut dropped = 0;
-        let (dead, patience) = (&mut self.dead, self.patience);
+        let (dead, waiting, patience) = (&mut self.dead, &mut self.waiting, self.patience);
         self.missing.retain(|queue, missing| {
             if missing.next_try > now {
                 return true;
             }
             if now - missing.since >= patience {
                 dropped += missing.letters.len();
+                *waiting -= missing.letters.len();
                 warn!(%queue, replies = missing.letters.len(), "the caller is gone: its replies are dropped");
                 dead.insert(queue.clone(), now);
                 return false;
             }
             missing.next_try = now + RETRY;
-            tries.extend(missing.letters.pop_front());
+            if let Some(letter) = missing.letters.pop_front() {
+                *waiting -= 1;
+                tries.push(letter);
+            }
             true
         });
         (tries, dropped)
@@ -385,5 +412,8 @@ mod tests {
             assert_eq!(absent.bounced(letter(&format!("q{n}"), "1"), now), 0);
         }
         assert_eq!(absent.bounced(letter("one more", "1"), now), 1);
+        assert_eq!(absent.admit(letter("q1", "2"), now), Admission::Drop);
+        let (tries, dropped) = absent.retry(now + RETRY);
+        assert_eq!((tries.len(), dropped, absent.waiting), (MEMORY, 0, 0));
     }
 }

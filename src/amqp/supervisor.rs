@@ -1,5 +1,8 @@
 //! The one loop that keeps a connection: connect, serve until anything ends, next host, wait.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,8 @@ pub struct Line {
     pub label: String,
     /// How to log in, to keep in touch and to try again.
     pub rabbit: Rabbit,
+    /// Set while it is connected.
+    pub connected: Arc<AtomicBool>,
 }
 
 /// What is done on a connection, again on each new one.
@@ -55,6 +60,7 @@ pub async fn supervise(
         brokers,
         label,
         rabbit,
+        connected,
     } = line;
     let mut backoff = Backoff::new(
         rabbit.rabbit_retry_interval,
@@ -62,7 +68,7 @@ pub async fn supervise(
         rabbit.rabbit_interval_max,
     );
     let mut hosts = Round::new(&brokers.hosts, rabbit.kombu_failover_strategy);
-    let mut said = None;
+    let mut said = HashSet::new();
     while !stop.is_cancelled() {
         let host = hosts.next();
         let broker = format!("{}:{}", host.host, host.port);
@@ -76,12 +82,14 @@ pub async fn supervise(
                 info!(connection = %label, %broker, "connected");
                 counters.connections.add(1);
                 let since = Instant::now();
+                connected.store(true, Ordering::Relaxed);
                 let ended = session.run(&connection).await;
+                connected.store(false, Ordering::Relaxed);
                 connection.close().await;
                 if since.elapsed() >= GOOD_SESSION {
                     backoff.reset();
                 }
-                said = None;
+                said.clear();
                 ended
             }
             Err(error) => Err(error),
@@ -93,9 +101,8 @@ pub async fn supervise(
             return Err(refused);
         }
         let cause = ended.err().unwrap_or(ConnectionError::Ended).to_string();
-        if said.as_ref() != Some(&(broker.clone(), cause.clone())) {
+        if said.insert((broker.clone(), cause.clone())) {
             warn!(connection = %label, %broker, %cause, "not connected");
-            said = Some((broker, cause));
         }
         if hosts.is_over() {
             tokio::select! {

@@ -37,8 +37,8 @@ pub fn serve(settings: Settings) -> ExitCode {
     });
     match served {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(refused)) => {
-            complain(&refused);
+        Ok(Err(ended)) => {
+            complain(&ended);
             ExitCode::FAILURE
         }
         Err(error) => {

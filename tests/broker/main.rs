@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod a_running_copy_is_told_in_percent;
+mod bad_volumes_are_refused_as_cinder_does_it;
+mod every_way_to_ask_is_answered;
 mod own_broker;
 mod peers_talk;
 mod support;
+mod what_is_not_served_is_refused;

@@ -6,6 +6,7 @@ use super::support::broker::SharedBroker;
 use super::support::caller::{Call, Caller};
 use super::support::cinder_volume::CinderVolume;
 use super::support::environment::Release;
+use super::support::releases::for_every_release;
 use super::support::service::Service;
 
 struct Bench {
@@ -28,28 +29,6 @@ impl Bench {
     }
 }
 
-/// Expands to one test per behaviour and release, so that a failure names both.
-macro_rules! for_every_release {
-    ($($behaviour:ident),* $(,)?) => {
-        for_every_release!(@ latest Latest $($behaviour)*);
-        for_every_release!(@ zed Zed $($behaviour)*);
-        for_every_release!(@ ocata Ocata $($behaviour)*);
-    };
-    (@ $name:ident $release:ident $($behaviour:ident)*) => {
-        mod $name {
-            use super::{Bench, Release};
-            $(
-                #[tokio::test]
-                async fn $behaviour() {
-                    if Release::$release.available() {
-                        super::$behaviour(Bench::start(Release::$release).await).await;
-                    }
-                }
-            )*
-        }
-    };
-}
-
 for_every_release!(
     a_call_has_a_result,
     an_exception_of_cinder_is_rebuilt,
@@ -60,7 +39,8 @@ for_every_release!(
     twenty_calls_at_once_are_all_answered,
 );
 
-async fn a_call_has_a_result(bench: Bench) {
+async fn a_call_has_a_result(release: Release) {
+    let bench = Bench::start(release).await;
     let call = Call::to(&bench.service, "operation").arg("number", 7);
     assert_eq!(bench.caller.call(&call).await.unwrap()["done"], 7);
 
@@ -71,7 +51,8 @@ async fn a_call_has_a_result(bench: Bench) {
     );
 }
 
-async fn an_exception_of_cinder_is_rebuilt(bench: Bench) {
+async fn an_exception_of_cinder_is_rebuilt(release: Release) {
+    let bench = Bench::start(release).await;
     let call = Call::to(&bench.service, "failing_operation").arg("reason", "no such size");
     let exception = bench.caller.call(&call).await.unwrap_err();
     assert_eq!(exception.class, "InvalidVolume_Remote");
@@ -86,7 +67,8 @@ async fn an_exception_of_cinder_is_rebuilt(bench: Bench) {
     );
 }
 
-async fn an_unknown_version_is_refused(bench: Bench) {
+async fn an_unknown_version_is_refused(release: Release) {
+    let bench = Bench::start(release).await;
     let call = Call::to(&bench.service, "operation").version("9.0");
     let exception = bench.caller.call(&call).await.unwrap_err();
     assert_eq!(exception.class, "RemoteError");
@@ -96,13 +78,15 @@ async fn an_unknown_version_is_refused(bench: Bench) {
     );
 }
 
-async fn the_progress_call_is_unknown_to_cinder_volume(bench: Bench) {
+async fn the_progress_call_is_unknown_to_cinder_volume(release: Release) {
+    let bench = Bench::start(release).await;
     let call = Call::progress(&bench.service, &serde_json::json!({"id": "1", "size": 1}));
     let exception = bench.caller.call(&call).await.unwrap_err();
     assert_eq!(exception.remote_class.as_deref(), Some("NoSuchMethod"));
 }
 
-async fn a_cast_is_executed(bench: Bench) {
+async fn a_cast_is_executed(release: Release) {
+    let bench = Bench::start(release).await;
     bench
         .caller
         .cast(&Call::to(&bench.service, "create_volume").arg("number", 3))
@@ -111,7 +95,8 @@ async fn a_cast_is_executed(bench: Bench) {
     assert_eq!(bench.cinder_volume.numbers(), [3]);
 }
 
-async fn a_fanout_reaches_the_server(bench: Bench) {
+async fn a_fanout_reaches_the_server(release: Release) {
+    let bench = Bench::start(release).await;
     bench
         .caller
         .fanout(
@@ -124,7 +109,8 @@ async fn a_fanout_reaches_the_server(bench: Bench) {
     assert_eq!(bench.cinder_volume.numbers(), [4]);
 }
 
-async fn twenty_calls_at_once_are_all_answered(bench: Bench) {
+async fn twenty_calls_at_once_are_all_answered(release: Release) {
+    let bench = Bench::start(release).await;
     let outcomes = bench
         .caller
         .burst(&Call::to(&bench.service, "operation"), 20, Some("number"))

@@ -27,9 +27,12 @@ def main():
     parser.add_argument("--backend", help="none: enabled_backends is empty")
     parser.add_argument("--version", default="3.18",
                         help="the RPC version it serves")
+    parser.add_argument("--backend-only", action="store_true",
+                        help="not the server of topic cinder-volume, whose "
+                        "queues are those of all services")
     args = parser.parse_args()
-    # Two servers with a topic, a server and a fanout queue each.
-    announce_consumers(expected=6)
+    # Each server has a topic, a server and a fanout queue.
+    announce_consumers(expected=3 if args.backend_only else 6)
     transport = peer.transport(args, ["cinder.exception"])
     servers = start_servers(transport, args)
     for command in peer.commands():
@@ -44,11 +47,12 @@ def main():
 
 def start_servers(transport, args):
     service = "%s@%s" % (args.host, args.backend) if args.backend else args.host
+    names = [("backend", "cinder-volume." + service, args.host)]
+    if not args.backend_only:
+        names.insert(0, ("service", "cinder-volume", service))
     record = Record()
     servers = []
-    for name, topic, server in (
-            ("service", "cinder-volume", service),
-            ("backend", "cinder-volume." + service, args.host)):
+    for name, topic, server in names:
         target = oslo_messaging.Target(topic=topic, server=server)
         endpoint = Manager(args.version, record, name)
         servers.append(oslo_messaging.get_rpc_server(

@@ -37,6 +37,14 @@ pub struct Exception {
     pub code: Option<i64>,
 }
 
+impl Exception {
+    /// The class on the other side, rebuilt here or not.
+    pub fn thrown(&self) -> &str {
+        let class = self.remote_class.as_deref().unwrap_or(&self.class);
+        class.trim_end_matches("_Remote")
+    }
+}
+
 impl Caller {
     /// Starts one that rebuilds cinder's exceptions, as cinder-api does.
     pub async fn start(release: Release, transport_url: &str) -> Self {
@@ -69,6 +77,11 @@ impl Caller {
             process: Mutex::new(process),
             next_id: AtomicU64::new(0),
         }
+    }
+
+    /// Kills it at once, with whatever it waits for.
+    pub async fn kill(self) {
+        self.process.into_inner().kill().await;
     }
 
     /// Calls and waits for the outcome.
@@ -164,6 +177,11 @@ impl Call {
     /// Another RPC version.
     pub fn version(self, version: &str) -> Self {
         self.set("version", version)
+    }
+
+    /// Without a version, which means 1.0.
+    pub fn unversioned(self) -> Self {
+        self.set("version", Value::Null)
     }
 
     /// To whichever server of the topic takes it.

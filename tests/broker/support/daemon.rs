@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::broker::SharedBroker;
 use super::process::Process;
 use super::service::Service;
 
@@ -35,12 +36,27 @@ impl Daemon {
         Self { process, folder }
     }
 
+    /// One on the shared broker that is alone, ready to answer; `more` follows in `[progress]`.
+    pub async fn alone(service: &Service, more: &str) -> Self {
+        let progress = format!("mode = standalone\n{more}");
+        let daemon = Self::start(&SharedBroker::transport_url(), service, &progress);
+        daemon.wait_for_log("serving alone").await;
+        daemon
+    }
+
+    /// One on the shared broker beside a cinder-volume, ready to answer.
+    pub async fn beside(service: &Service) -> Self {
+        let daemon = Self::start(&SharedBroker::transport_url(), service, "mode = sidecar");
+        daemon.wait_for_log("serving beside cinder-volume").await;
+        daemon
+    }
+
     /// Starts it again after it has ended, with the same files.
     pub fn start_again(&mut self) {
         self.process = Process::start(&mut command(self.folder.path()));
     }
 
-    /// Where its configuration and its state are.
+    /// Where its configuration is.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

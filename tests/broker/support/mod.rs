@@ -2,18 +2,28 @@
 
 #![allow(dead_code, reason = "a tool box: not each tool is in use at all times")]
 
+/// The daemon on its own, and a caller.
+pub mod bench;
 /// A broker: the shared one, or one of a test's own that it may break.
 pub mod broker;
 /// A caller such as cinder-api.
 pub mod caller;
 /// A stand-in for cinder-volume.
 pub mod cinder_volume;
+/// A dd that copies a volume.
+pub mod copy;
 /// The program under test.
 pub mod daemon;
 /// What `scripts/test` hands over by environment variables.
 pub mod environment;
+/// What the broker has under a service's names.
+pub mod listing;
 /// A child process: started, signalled, killed on drop.
 pub mod process;
+/// An AMQP client that knows no RPC.
+pub mod raw;
+/// One test per behaviour and release.
+pub mod releases;
 /// Names on the broker, and names that no other test has.
 pub mod service;
 /// Lines that a process writes, and waiting for them.

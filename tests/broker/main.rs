@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod a_caller_that_died_delays_nobody;
+mod a_look_that_hangs_keeps_its_caller_waiting;
 mod a_running_copy_is_told_in_percent;
+mod bad_input_stops_nothing;
 mod bad_volumes_are_refused_as_cinder_does_it;
 mod every_way_to_ask_is_answered;
 mod own_broker;

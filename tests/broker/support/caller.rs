@@ -21,7 +21,7 @@ pub struct Caller {
 pub type Outcome = Result<Value, Box<Exception>>;
 
 /// The exception that the caller's oslo.messaging raised.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Exception {
     /// Name of its class, `InvalidVolume_Remote` for one that was rebuilt.
     pub class: String,

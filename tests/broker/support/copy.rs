@@ -16,7 +16,7 @@ pub const GIB: u64 = 1 << 30;
 
 /// A volume of 1 GiB that can be copied.
 ///
-/// Its file is twice as large, so that dd can be held when it has reached the end of the volume: at a file's
+/// Its file is larger, so that dd can be held when it has reached the end of the volume: at a file's
 /// own end it is gone within microseconds.
 pub struct Volume {
     id: String,
@@ -31,7 +31,7 @@ impl Volume {
             folder: tempfile::tempdir().unwrap(),
         };
         let file = File::create(volume.path()).unwrap();
-        file.set_len(2 * GIB).unwrap();
+        file.set_len(3 * GIB).unwrap();
         volume
     }
 
@@ -46,7 +46,8 @@ impl Volume {
         let process = Process::start(Command::new("dd").args([
             format!("if={}", self.path().display()),
             format!("of={}", destination.display()),
-            "bs=4096".into(),
+            // Small blocks keep dd from running away between two signals.
+            "bs=1024".into(),
             // The position moves, but nothing fills the disk.
             "conv=sparse".into(),
         ]));

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicRejectOptions,
-    ConfirmSelectOptions, QueueDeclareOptions,
+    ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
@@ -15,8 +15,8 @@ use super::wait::in_time;
 
 /// A connection to the shared broker.
 pub struct Client {
-    connection: Connection,
     channel: Channel,
+    _connection: Connection,
 }
 
 impl Client {
@@ -31,8 +31,8 @@ impl Client {
             .await
             .unwrap();
         Self {
-            connection,
             channel,
+            _connection: connection,
         }
     }
 
@@ -48,18 +48,39 @@ impl Client {
             .unwrap();
     }
 
-    /// How many messages wait on a queue, or `None` if there is no such queue.
-    pub async fn depth(&self, queue: &str) -> Option<u32> {
-        // On a channel of its own: the answer "no such queue" closes it.
-        let channel = self.connection.create_channel().await.unwrap();
+    /// Binds a queue to an exchange by its own name.
+    pub async fn bind(&self, queue: &str, exchange: &str) {
+        self.channel
+            .queue_bind(
+                queue.into(),
+                exchange.into(),
+                queue.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+    }
+
+    /// Deletes a queue.
+    pub async fn delete(&self, queue: &str) {
+        let deleted = self
+            .channel
+            .queue_delete(queue.into(), QueueDeleteOptions::default());
+        deleted.await.unwrap();
+    }
+
+    /// How many messages wait on a queue.
+    pub async fn depth(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
         };
-        let queue = channel
+        let queue = self
+            .channel
             .queue_declare(queue.into(), passive, FieldTable::default())
             .await;
-        queue.ok().map(|queue| queue.message_count())
+        queue.unwrap().message_count()
     }
 
     /// Publishes to a queue that must be there.

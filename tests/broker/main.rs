@@ -7,6 +7,7 @@
 mod a_caller_that_died_delays_nobody;
 mod a_look_that_hangs_keeps_its_caller_waiting;
 mod a_running_copy_is_told_in_percent;
+mod alone_it_declares_what_oslo_declares;
 mod bad_input_stops_nothing;
 mod bad_volumes_are_refused_as_cinder_does_it;
 mod every_way_to_ask_is_answered;

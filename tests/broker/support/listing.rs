@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::broker::SharedBroker;
 use super::service::Service;
 
-/// Queues, exchanges and bindings whose names contain the service's host, with all their properties.
+/// Queues, exchanges and bindings with all their properties, one to a line.
 #[derive(Debug, PartialEq)]
 pub struct Listing {
     /// `rabbitmqctl list_queues`
@@ -17,54 +17,56 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Lists them as they are now: `HOST` stands for the host, `UNIQUE` for what is random.
-    pub async fn of(service: &Service) -> Self {
-        let (queues, exchanges, bindings) = tokio::join!(
-            rows(
-                service,
-                &[
-                    "list_queues",
-                    "name",
-                    "type",
-                    "durable",
-                    "auto_delete",
-                    "exclusive",
-                    "arguments",
-                ],
-            ),
-            rows(
-                service,
-                &[
-                    "list_exchanges",
-                    "name",
-                    "type",
-                    "durable",
-                    "auto_delete",
-                    "internal",
-                    "arguments",
-                ],
-            ),
-            rows(service, &["list_bindings"]),
-        );
+    /// All that the shared broker has now.
+    pub async fn now() -> Self {
+        let queues = "list_queues name type durable auto_delete exclusive arguments";
+        let exchanges = "list_exchanges name type durable auto_delete internal arguments";
+        let (queues, exchanges, bindings) =
+            tokio::join!(rows(queues), rows(exchanges), rows("list_bindings"));
         Self {
             queues,
             exchanges,
             bindings,
         }
     }
+
+    /// What bears the service's name: `HOST` stands for its host, `UNIQUE` for what is random.
+    pub fn of(&self, service: &Service) -> Self {
+        let of = |rows: &[String]| {
+            let mut rows: Vec<String> = rows
+                .iter()
+                .filter(|row| row.contains(&service.host))
+                .map(|row| without_uuids(&row.replace(&service.host, "HOST")))
+                .collect();
+            rows.sort();
+            rows
+        };
+        Self {
+            queues: of(&self.queues),
+            exchanges: of(&self.exchanges),
+            bindings: of(&self.bindings),
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.exchanges.is_empty() && self.bindings.is_empty()
+    }
 }
 
-async fn rows(service: &Service, command: &[&str]) -> Vec<String> {
-    let printed = SharedBroker::ctl(&[&["--formatter", "json"], command].concat()).await;
-    let rows: Vec<Value> = serde_json::from_str(&printed).unwrap();
-    let mut rows: Vec<String> = rows
-        .iter()
-        .map(|row| row.to_string().replace(&service.host, "HOST"))
-        .filter(|row| row.contains("HOST"))
-        .map(|row| without_uuids(&row))
-        .collect();
-    rows.sort();
-    rows
+async fn rows(command: &str) -> Vec<String> {
+    let arguments = format!("--formatter json {command}");
+    let printed = SharedBroker::ctl(&arguments.split(' ').collect::<Vec<_>>()).await;
+    let mut rows: Vec<Value> = serde_json::from_str(&printed).unwrap();
+    rows.iter_mut().for_each(sort_arguments);
+    rows.iter().map(Value::to_string).collect()
+}
+
+/// They are a map, of which the broker keeps the order it was sent in.
+fn sort_arguments(row: &mut Value) {
+    if let Some(arguments) = row["arguments"].as_array_mut() {
+        arguments.sort_by_key(Value::to_string);
+    }
 }
 
 /// A private fanout queue ends in 32 hexadecimal digits.

@@ -34,8 +34,10 @@ async fn with_auto_delete(release: Release) {
 }
 
 async fn with_mirrored_queues(release: Release) {
-    let settings = ["rabbit_ha_queues=true", "rabbit_transient_queues_ttl=600"];
-    declares_the_same(release, &settings).await;
+    if release == Release::Latest {
+        let settings = ["rabbit_ha_queues=true", "rabbit_transient_queues_ttl=600"];
+        declares_the_same(release, &settings).await;
+    }
 }
 
 async fn with_quorum_queues(release: Release) {

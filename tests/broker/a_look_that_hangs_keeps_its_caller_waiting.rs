@@ -27,7 +27,7 @@ for_every_release!(a_monitored_call_outlives_its_monitor);
 async fn a_monitored_call_outlives_its_monitor(release: Release) {
     let node = HangingNode::make();
     let service = Service::unique();
-    let daemon = Daemon::alone(&service, &node.configuration()).await;
+    let _daemon = Daemon::alone(&service, &node.configuration()).await;
     let caller = Caller::start(release, &SharedBroker::transport_url()).await;
     let call = Call::progress(&service, &volume()).monitor(MONITOR);
     assert_eq!(caller.call(&call).await.unwrap(), "0");
@@ -44,7 +44,6 @@ async fn a_monitored_call_outlives_its_monitor(release: Release) {
 
     node.recover();
     assert_eq!(caller.call(&call).await.unwrap(), "0");
-    drop(daemon);
 }
 
 #[tokio::test]

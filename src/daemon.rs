@@ -87,7 +87,6 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
             )
         })
         .collect();
-    drop(slot);
 
     let line = |what: &str| Line {
         brokers: settings.brokers.clone(),
@@ -129,6 +128,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     };
     info!("stopping");
     let deadline = Instant::now() + FINISH;
+    // Held until here, so that the outbox cannot end before the intake has said why it does.
+    drop(slot);
     intake_stop.cancel();
     finish("intake", deadline - FLUSH, &mut intake).await;
     calls.close();

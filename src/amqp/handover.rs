@@ -133,6 +133,8 @@ enum Aside {
     Vanished(String),
     #[error("{0} refuses messages: it is full, or its broker node is failing")]
     Refused(String),
+    #[error("a message on {0} asks for copies (header CC), which handing over would double")]
+    Copies(String),
     #[error("the broker has cancelled the consumer of {0}")]
     Cancelled(String),
     #[error("{0}")]
@@ -334,6 +336,9 @@ impl HandOver {
             .filter(|message| is_theirs(message))
             .map(|(delivery, _)| delivery)
             .collect();
+        if theirs.iter().any(|delivery| asks_for_copies(delivery)) {
+            return Err(Aside::Copies(self.names.server.clone()));
+        }
         publish(channel, &self.names.topic, &theirs).await?;
         if let Some((last, _)) = messages.last()
             && !last.acker.ack(BasicAckOptions { multiple: true }).await?
@@ -473,6 +478,13 @@ fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> (Delivery,
 
 fn is_theirs((_, fate): &(Delivery, Fate)) -> bool {
     *fate == Fate::HandOver
+}
+
+/// RabbitMQ routes a message with a `CC` header to the queues it names, too, each time it is
+/// published. (`BCC` is taken out on the way.) oslo.messaging sets neither.
+fn asks_for_copies(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    headers.is_some_and(|headers| headers.inner().contains_key("CC"))
 }
 
 /// How far `window` messages of theirs reach, with ours before, between and behind them.

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, LongString};
+use lapin::types::{AMQPValue, FieldTable, LongString};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -41,14 +41,17 @@ pub async fn serve(
         .await?;
     let mut consumers = Vec::new();
     for queue in [&names.topic, &names.server, &fanout] {
-        let mut arguments = consumer_arguments(rabbit);
-        if *queue == fanout && rabbit.rabbit_stream_fanout {
+        let arguments = if *queue == fanout && rabbit.rabbit_stream_fanout {
             // Only what comes from now on: older messages were for those who lived then.
+            let mut arguments = FieldTable::default();
             arguments.insert(
                 "x-stream-offset".into(),
                 AMQPValue::LongString(LongString::from("next")),
             );
-        }
+            arguments
+        } else {
+            consumer_arguments(rabbit)
+        };
         let consumer = channel
             .basic_consume(
                 queue.as_str().into(),

@@ -18,3 +18,4 @@ mod peers_talk;
 mod support;
 mod what_is_handed_over_is_unchanged;
 mod what_is_not_served_is_refused;
+mod whoever_is_too_many_is_refused;

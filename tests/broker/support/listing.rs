@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::broker::SharedBroker;
 use super::service::Service;
 
+/// What the daemon's own exclusive queues begin with, by which a second daemon is told.
+const CLAIM: &str = "cinder-progress.";
+
 /// Queues, exchanges and bindings with all their properties, one to a line.
 #[derive(Debug, PartialEq)]
 pub struct Listing {
@@ -30,12 +33,12 @@ impl Listing {
         }
     }
 
-    /// What bears the service's name: `HOST` stands for its host, `UNIQUE` for what is random.
+    /// What bears the service's name, but for the daemon's own claim: `HOST` stands for its host, `UNIQUE` for what is random.
     pub fn of(&self, service: &Service) -> Self {
         let of = |rows: &[String]| {
             let mut rows: Vec<String> = rows
                 .iter()
-                .filter(|row| row.contains(&service.host))
+                .filter(|row| row.contains(&service.host) && !row.contains(CLAIM))
                 .map(|row| without_uuids(&row.replace(&service.host, "HOST")))
                 .collect();
             rows.sort();

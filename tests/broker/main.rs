@@ -13,6 +13,7 @@ mod bad_volumes_are_refused_as_cinder_does_it;
 mod beside_cinder_volume_nothing_is_declared;
 mod beside_cinder_volume_only_the_progress_call_changes;
 mod every_way_to_ask_is_answered;
+mod operations_arrive_once_and_in_order;
 mod own_broker;
 mod peers_talk;
 mod support;

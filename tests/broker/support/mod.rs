@@ -16,17 +16,31 @@ pub mod copy;
 pub mod daemon;
 /// What `scripts/test` hands over by environment variables.
 pub mod environment;
+/// AMQP frames in a stream of bytes.
+pub mod frames;
 /// What the broker has under a service's names.
 pub mod listing;
+/// A steady load of numbered operations.
+pub mod load;
+/// A numbered operation, and a progress call.
+pub mod operation;
 /// A child process: started, signalled, killed on drop.
 pub mod process;
+/// A network that fails on demand.
+pub mod proxy;
 /// An AMQP client that knows no RPC.
 pub mod raw;
+/// A bare cinder-volume that writes down what comes.
+pub mod recorder;
 /// One test per behaviour and release.
 pub mod releases;
 /// Names on the broker, and names that no other test has.
 pub mod service;
 /// Lines that a process writes, and waiting for them.
 pub mod transcript;
+/// A load and a bare cinder-volume: everything but the daemon and the fault.
+pub mod trial;
+/// What became of each operation.
+pub mod verdict;
 /// Waiting for a condition.
 pub mod wait;

@@ -1,0 +1,252 @@
+//! A network that fails on demand: a TCP proxy in front of the broker.
+//!
+//! It can fall silent in either direction without closing anything, be slow, cut all connections,
+//! and hold everything at a chosen step of a transaction.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::frames::{Frames, Method, method};
+
+/// Read at once at most.
+const CHUNK: usize = 64 * 1024;
+
+/// How one direction of all connections is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// As fast as it goes.
+    Free,
+    /// Nothing passes, nothing is closed.
+    Stalled,
+    /// Each piece comes so much later.
+    Slow(Duration),
+}
+
+/// A moment in a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The first word of it has not reached the broker.
+    BeforePublish,
+    /// All is published, nothing acknowledged.
+    BeforeAck,
+    /// All is said but the commit.
+    BeforeCommit,
+    /// The broker has got the commit.
+    AfterCommit,
+    /// The broker has carried it out; the client does not know.
+    BeforeCommitOk,
+    /// The client knows.
+    AfterCommitOk,
+}
+
+impl Step {
+    /// All of them, in order.
+    pub const ALL: [Step; 6] = [
+        Step::BeforePublish,
+        Step::BeforeAck,
+        Step::BeforeCommit,
+        Step::AfterCommit,
+        Step::BeforeCommitOk,
+        Step::AfterCommitOk,
+    ];
+
+    fn method(self) -> Method {
+        match self {
+            Step::BeforePublish => Method::Publish,
+            Step::BeforeAck => Method::Ack,
+            Step::BeforeCommit | Step::AfterCommit => Method::Commit,
+            Step::BeforeCommitOk | Step::AfterCommitOk => Method::CommitOk,
+        }
+    }
+
+    /// Whether the frame itself still passes.
+    fn is_after(self) -> bool {
+        matches!(self, Step::AfterCommit | Step::AfterCommitOk)
+    }
+}
+
+struct Trap {
+    step: Step,
+    /// Methods of its kind that still pass.
+    skip: usize,
+    sprung: oneshot::Sender<()>,
+}
+
+/// The proxy; connections end with it.
+pub struct Proxy {
+    port: u16,
+    control: Arc<Control>,
+    _listening: AbortOnDropHandle<()>,
+}
+
+struct Control {
+    upstream: u16,
+    to_broker: watch::Sender<Flow>,
+    to_client: watch::Sender<Flow>,
+    cut: Mutex<CancellationToken>,
+    trap: Mutex<Option<Trap>>,
+}
+
+impl Proxy {
+    /// In front of the broker of this URL.
+    pub async fn start(transport_url: &str) -> Self {
+        let upstream = transport_url.trim_end_matches('/').rsplit(':').next();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let control = Arc::new(Control {
+            upstream: upstream.unwrap().parse().unwrap(),
+            to_broker: watch::Sender::new(Flow::Free),
+            to_client: watch::Sender::new(Flow::Free),
+            cut: Mutex::default(),
+            trap: Mutex::default(),
+        });
+        let listening = tokio::spawn(listen(listener, Arc::clone(&control)));
+        Self {
+            port,
+            control,
+            _listening: AbortOnDropHandle::new(listening),
+        }
+    }
+
+    /// As oslo.messaging writes it.
+    pub fn transport_url(&self) -> String {
+        format!("rabbit://guest:guest@127.0.0.1:{}//", self.port)
+    }
+
+    /// Sets both directions.
+    pub fn flow(&self, to_broker: Flow, to_client: Flow) {
+        self.control.to_broker.send_replace(to_broker);
+        self.control.to_client.send_replace(to_client);
+    }
+
+    /// Closes all connections; new ones are taken.
+    pub fn cut(&self) {
+        std::mem::take(&mut *self.control.cut.lock().unwrap()).cancel();
+    }
+
+    /// At `step` of a transaction, when `skip` methods of its kind have passed, the connection is
+    /// held in both directions until it is cut. The receiver hears of it.
+    pub fn hold_at(&self, step: Step, skip: usize) -> oneshot::Receiver<()> {
+        let (sprung, hears) = oneshot::channel();
+        *self.control.trap.lock().unwrap() = Some(Trap { step, skip, sprung });
+        hears
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+async fn listen(listener: TcpListener, control: Arc<Control>) {
+    while let Ok((client, _)) = listener.accept().await {
+        tokio::spawn(Arc::clone(&control).connect(client));
+    }
+}
+
+impl Control {
+    async fn connect(self: Arc<Self>, client: TcpStream) {
+        let cut = self.cut.lock().unwrap().clone();
+        let Ok(broker) = TcpStream::connect(("127.0.0.1", self.upstream)).await else {
+            return;
+        };
+        for stream in [&client, &broker] {
+            stream.set_nodelay(true).unwrap();
+        }
+        let (from_client, to_client) = client.into_split();
+        let (from_broker, to_broker) = broker.into_split();
+        let line = Line::default();
+        tokio::select! {
+            () = cut.cancelled() => {}
+            () = self.pump(from_client, to_broker, self.to_broker.subscribe(), &line) => {}
+            () = self.pump(from_broker, to_client, self.to_client.subscribe(), &line) => {}
+        }
+    }
+
+    /// Forwards until one side ends.
+    async fn pump(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        mut flow: watch::Receiver<Flow>,
+        line: &Line,
+    ) {
+        let mut chunk = vec![0; CHUNK];
+        let mut frames = Frames::default();
+        loop {
+            let count = match from.read(&mut chunk).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => count,
+            };
+            frames.push(&chunk[..count]);
+            let now = flow
+                .wait_for(|flow| *flow != Flow::Stalled)
+                .await
+                .map(|flow| *flow);
+            if let Ok(Flow::Slow(delay)) = now {
+                sleep(delay).await;
+            }
+            while let Some(frame) = frames.next() {
+                line.wait_while_held().await;
+                let trap = self.springs(&frame, line);
+                if let Some(trap) = trap {
+                    if trap.step.is_after() {
+                        let _ = to.write_all(&frame).await;
+                    }
+                    line.held.send_replace(true);
+                    // Nobody listens any more when the test has failed.
+                    let _ = trap.sprung.send(());
+                    line.wait_while_held().await;
+                } else if to.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether this is the frame for which the trap was set; it springs once.
+    fn springs(&self, frame: &[u8], line: &Line) -> Option<Trap> {
+        let method = method(frame)?;
+        if method == Method::Select {
+            line.transactional.store(true, Ordering::Relaxed);
+        }
+        if !line.transactional.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut trap = self.trap.lock().unwrap();
+        match &mut *trap {
+            Some(set) if set.step.method() == method && set.skip > 0 => {
+                set.skip -= 1;
+                None
+            }
+            Some(set) if set.step.method() == method => trap.take(),
+            _ => None,
+        }
+    }
+}
+
+/// What both directions of one connection share.
+#[derive(Default)]
+struct Line {
+    /// It works in transactions: the intake, not the replies.
+    transactional: AtomicBool,
+    /// The trap has sprung here.
+    held: watch::Sender<bool>,
+}
+
+impl Line {
+    async fn wait_while_held(&self) {
+        // Fails only without a sender, and that is here.
+        let _ = self.held.subscribe().wait_for(|held| !*held).await;
+    }
+}

@@ -17,6 +17,7 @@ mod operations_arrive_once_and_in_order;
 mod own_broker;
 mod peers_talk;
 mod support;
+mod the_daemon_may_end_at_any_time;
 mod what_is_handed_over_is_unchanged;
 mod what_is_not_served_is_refused;
 mod whoever_is_too_many_is_refused;

@@ -202,6 +202,15 @@ impl Recorder {
             .unwrap();
     }
 
+    /// Waits until the broker has given back, by way of `via`, what a consumer had in hand.
+    pub async fn wait_for_one_given_back(&self, via: Via) {
+        let mut count = self.shared.count.subscribe();
+        let what = format!("something is given back by way of {via:?}");
+        let given_back = |record: &Record| record.via == via && record.redelivered;
+        let search = count.wait_for(|_| self.records().iter().any(given_back));
+        in_time(&what, search).await.unwrap();
+    }
+
     /// Waits until messages come by way of `via`, one more than now.
     pub async fn wait_for_one_via(&self, via: Via) {
         let before = self.count(via);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::environment::{repository, required};
 use super::wait::in_time;
@@ -32,12 +33,16 @@ impl SharedBroker {
     }
 }
 
+/// Private brokers at once: each takes some 100 MB, and a processor while it starts.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
 /// A private broker: removed on drop, and also when the test process is killed.
 pub struct Broker {
     folder: PathBuf,
     port: String,
     // Above `folder`; deleted after the broker has been removed from it.
     _parent: TempDir,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Broker {
@@ -48,6 +53,7 @@ impl Broker {
 
     /// Starts one with more lines in its `rabbitmq.conf`.
     pub async fn start_with(configuration: &str) -> Self {
+        let turn = TURNS.acquire().await.unwrap();
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("broker");
         std::fs::create_dir_all(folder.join("conf.d")).unwrap();
@@ -60,6 +66,7 @@ impl Broker {
             folder,
             port: String::new(),
             _parent: parent,
+            _turn: turn,
         };
         broker.port = broker.start_node().await;
         broker

@@ -104,9 +104,16 @@ impl CinderVolume {
             .await;
     }
 
-    /// Stops it as its service does: what it has begun is finished.
-    pub async fn stop(mut self) {
+    /// Stops it as its service does: what it has begun is finished. Returns all numbers it executed.
+    pub async fn stop(mut self) -> Vec<u64> {
         self.process.write_line(r#"{"op": "stop"}"#).await;
+        self.process
+            .stdout
+            .find("cinder-volume has stopped", 0, |line| {
+                line.contains("\"stopped\"").then_some(())
+            })
+            .await;
         self.process.wait_for_exit().await;
+        self.numbers()
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "a tool box: not each tool is in use at all times")]
 
+/// Many messages on Q before the daemon starts.
+pub mod backlog;
 /// The daemon on its own, and a caller.
 pub mod bench;
 /// A broker: the shared one, or one of a test's own that it may break.

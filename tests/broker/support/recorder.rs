@@ -186,6 +186,16 @@ impl Recorder {
         self.shared.records.lock().unwrap().clone()
     }
 
+    /// The highest number so far.
+    pub fn highest(&self) -> u64 {
+        let records = self.shared.records.lock().unwrap();
+        records
+            .iter()
+            .filter_map(|record| record.number)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// How many messages have come so far, by way of `via`.
     pub fn count(&self, via: Via) -> usize {
         let records = self.shared.records.lock().unwrap();
@@ -209,6 +219,22 @@ impl Recorder {
         let given_back = |record: &Record| record.via == via && record.redelivered;
         let search = count.wait_for(|_| self.records().iter().any(given_back));
         in_time(&what, search).await.unwrap();
+    }
+
+    /// Waits until the broker gives back once more, on Q, what a consumer had in hand.
+    pub async fn wait_for_one_more_given_back(&self) {
+        let given_back = || {
+            self.records()
+                .iter()
+                .filter(|record| record.redelivered)
+                .count()
+        };
+        let before = given_back();
+        let mut count = self.shared.count.subscribe();
+        let search = count.wait_for(|_| given_back() > before);
+        in_time("something more is given back", search)
+            .await
+            .unwrap();
     }
 
     /// Waits until messages come by way of `via`, one more than now.
@@ -260,14 +286,15 @@ impl Shared {
     }
 
     fn record(&self, via: Via, delivery: &Delivery) {
-        let mut records = self.records.lock().unwrap();
-        records.push(Record {
+        let record = Record {
             number: number_of(&delivery.data),
             via,
             redelivered: delivery.redelivered,
             at: Instant::now(),
-        });
-        self.count.send_replace(records.len());
+        };
+        // Unlocked before anyone is told: who hears of it wants to read.
+        self.records.lock().unwrap().push(record);
+        self.count.send_modify(|count| *count += 1);
     }
 
     async fn open(&self) -> lapin::Result<(Connection, Consumer, Consumer)> {

@@ -1,0 +1,219 @@
+//! Faults of the daemon and of the network between it and the broker.
+
+use std::time::Duration;
+
+use lapin::options::QueueDeleteOptions;
+
+use crate::row::Row;
+use crate::support::broker::SharedBroker;
+use crate::support::daemon::Daemon;
+use crate::support::load::publisher;
+use crate::support::proxy::{Flow, Proxy, Step};
+use crate::support::recorder::{Queues, Via};
+use crate::support::service::Service;
+use crate::support::trial::Trial;
+use crate::support::wait::in_time;
+
+/// A fault, and the queues on which it happens.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    /// None.
+    None(fn() -> Queues),
+    /// Killed at any time, so often.
+    KilledAtRandom(fn() -> Queues, usize),
+    /// Killed so often at each step of a transaction.
+    KilledAtEachStep(fn() -> Queues, usize),
+    /// SIGTERM and start.
+    Restarted(usize),
+    /// SIGSTOP until the broker has taken back what it held, SIGCONT.
+    Stopped(usize),
+    /// Silent in both directions, as long.
+    Silent(usize),
+    /// 200 ms each way.
+    FarAway,
+    /// T deleted.
+    TopicDeleted(usize),
+    /// T full and its consumer stuck.
+    TopicFull(usize),
+}
+
+/// All of them.
+pub const FAULTS: &[(&str, Fault)] = &[
+    ("none, transient queues", Fault::None(Queues::transient)),
+    ("none, durable queues", Fault::None(Queues::durable)),
+    ("none, quorum queues", Fault::None(Queues::quorum)),
+    (
+        "daemon killed 120 times, durable queues",
+        Fault::KilledAtRandom(Queues::durable, 120),
+    ),
+    (
+        "daemon killed 80 times, quorum queues",
+        Fault::KilledAtRandom(Queues::quorum, 80),
+    ),
+    (
+        "daemon killed 10 times at each step, transient queues",
+        Fault::KilledAtEachStep(Queues::transient, 10),
+    ),
+    (
+        "daemon killed 10 times at each step, quorum queues",
+        Fault::KilledAtEachStep(Queues::quorum, 10),
+    ),
+    ("daemon restarted 30 times", Fault::Restarted(30)),
+    ("daemon stopped by a signal 4 times", Fault::Stopped(4)),
+    ("network silent 4 times", Fault::Silent(4)),
+    ("broker 400 ms away", Fault::FarAway),
+    ("topic queue deleted 15 times", Fault::TopicDeleted(15)),
+    (
+        "topic queue full, its consumer stuck, 5 times",
+        Fault::TopicFull(5),
+    ),
+];
+
+/// Between two faults.
+const OPERATIONS: u64 = 100;
+
+/// Where nothing else sets the length.
+const MANY: u64 = 1500;
+
+/// A daemon lives at most so long when it is killed at random.
+const LIFE: Duration = Duration::from_millis(60);
+
+/// Transactions that pass before the next kill, at most.
+const SKIPPED: usize = 12;
+
+const CONFIGURATION: &str =
+    "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 2\nrabbit_retry_backoff = 0";
+
+struct Bench {
+    trial: Trial,
+    proxy: Proxy,
+    daemon: Daemon,
+}
+
+/// Makes it.
+pub async fn row(name: &str, fault: Fault) -> Row {
+    let queues = match fault {
+        Fault::None(queues)
+        | Fault::KilledAtRandom(queues, _)
+        | Fault::KilledAtEachStep(queues, _) => queues(),
+        Fault::TopicFull(_) => Queues::durable().topic_limited_to(40),
+        _ => Queues::durable(),
+    };
+    let mut bench = Bench::start(queues).await;
+    bench.suffer(fault).await;
+    bench.is_handing_over().await;
+    let verdict = bench.trial.finish().await;
+    match fault {
+        // What is on its way to a queue that is being deleted is lost, whoever published it.
+        Fault::TopicDeleted(_) => Row::compared(name, true, verdict),
+        _ => Row::exact(name, verdict),
+    }
+}
+
+impl Bench {
+    async fn start(queues: Queues) -> Self {
+        let service = Service::unique();
+        let trial = Trial::start(&SharedBroker::amqp_uri(), &service, queues).await;
+        let proxy = Proxy::start(&SharedBroker::transport_url()).await;
+        let url = proxy.transport_url();
+        let daemon = Daemon::start_with(&url, &service, "", CONFIGURATION);
+        let bench = Self {
+            trial,
+            proxy,
+            daemon,
+        };
+        bench.is_handing_over().await;
+        bench
+    }
+
+    async fn suffer(&mut self, fault: Fault) {
+        match fault {
+            Fault::None(_) => self.trial.load.wait_for_more(MANY).await,
+            Fault::KilledAtRandom(_, kills) => {
+                for _ in 0..kills {
+                    self.is_handing_over().await;
+                    tokio::time::sleep(LIFE.mul_f64(fastrand::f64())).await;
+                    self.kill().await;
+                }
+            }
+            Fault::KilledAtEachStep(_, kills) => {
+                for step in Step::ALL {
+                    for _ in 0..kills {
+                        let held = self.proxy.hold_at(step, fastrand::usize(0..=SKIPPED));
+                        in_time("the daemon comes to the step", held).await.unwrap();
+                        self.kill().await;
+                    }
+                }
+            }
+            Fault::Restarted(times) => {
+                for _ in 0..times {
+                    self.trial.load.wait_for_more(OPERATIONS).await;
+                    self.daemon.process.signal("TERM").await;
+                    self.daemon.process.wait_for_exit().await;
+                    self.daemon.start_again();
+                    self.is_handing_over().await;
+                }
+            }
+            Fault::Stopped(times) => {
+                for _ in 0..times {
+                    self.daemon.process.signal("STOP").await;
+                    self.is_given_up().await;
+                    self.daemon.process.signal("CONT").await;
+                    self.is_handing_over().await;
+                }
+            }
+            Fault::Silent(times) => {
+                for _ in 0..times {
+                    self.proxy.flow(Flow::Stalled, Flow::Stalled);
+                    self.is_given_up().await;
+                    self.proxy.flow(Flow::Free, Flow::Free);
+                    self.is_handing_over().await;
+                }
+            }
+            Fault::FarAway => {
+                let far = Flow::Slow(Duration::from_millis(200));
+                self.proxy.flow(far, far);
+                self.trial.load.wait_for_more(MANY).await;
+            }
+            Fault::TopicDeleted(times) => {
+                for _ in 0..times {
+                    self.trial.load.wait_for_more(OPERATIONS).await;
+                    delete(&self.trial.service.topic()).await;
+                    self.trial.recorder.wait_for_consumers().await;
+                    self.is_handing_over().await;
+                }
+            }
+            Fault::TopicFull(times) => {
+                for _ in 0..times {
+                    let from = self.daemon.process.stderr.len();
+                    self.trial.recorder.stuck(true);
+                    self.daemon.wait_for_log_from(from, "standing aside").await;
+                    self.trial.load.wait_for_more(OPERATIONS).await;
+                    self.trial.recorder.stuck(false);
+                    self.is_handing_over().await;
+                }
+            }
+        }
+    }
+
+    async fn kill(&mut self) {
+        self.daemon.process.kill().await;
+        self.proxy.cut();
+        self.daemon.start_again();
+    }
+
+    async fn is_handing_over(&self) {
+        self.trial.recorder.wait_for_one_via(Via::Topic).await;
+    }
+
+    /// Until the broker gives back what the silent daemon had in hand.
+    async fn is_given_up(&self) {
+        self.trial.recorder.wait_for_one_more_given_back().await;
+    }
+}
+
+async fn delete(queue: &str) {
+    let (_connection, channel) = publisher(&SharedBroker::amqp_uri()).await.unwrap();
+    let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+}

@@ -56,6 +56,7 @@ pub async fn row(name: &str, fault: Fault, beside: bool) -> Row {
         match fault {
             Fault::Killed => {
                 server.process.kill().await;
+                server.process.stdout.wait_for_end().await;
                 numbers.extend(server.numbers());
             }
             Fault::Stopped => numbers.extend(server.stop().await),

@@ -1,13 +1,14 @@
 //! A broker: the shared one, or one of a test's own that it may break.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::environment::{repository, required};
-use super::wait::in_time;
 
 /// The broker that all tests share: never stop it, use unique names on it.
 pub struct SharedBroker;
@@ -32,6 +33,9 @@ impl SharedBroker {
         .await
     }
 }
+
+/// Longer than the patience of `scripts/broker` with a node that starts on a loaded machine.
+const START: Duration = Duration::from_secs(90);
 
 /// Private brokers at once: each takes some 100 MB, and a processor while it starts.
 static TURNS: Semaphore = Semaphore::const_new(2);
@@ -153,7 +157,10 @@ async fn script(folder: &Path, verb: &str, arguments: &[&str]) -> String {
         .args(arguments)
         .kill_on_drop(true)
         .output();
-    let output = in_time(&what, run).await.unwrap();
+    // A start is given up by the script itself.
+    let output = timeout(START, run).await;
+    let output = output.unwrap_or_else(|_| panic!("not within {START:?}: {what}"));
+    let output = output.unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what} failed: {errors}");
     String::from_utf8(output.stdout).unwrap()

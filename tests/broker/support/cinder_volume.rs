@@ -114,6 +114,7 @@ impl CinderVolume {
             })
             .await;
         self.process.wait_for_exit().await;
+        self.process.stdout.wait_for_end().await;
         self.numbers()
     }
 }

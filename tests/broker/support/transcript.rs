@@ -4,7 +4,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, in_time};
 
 /// All lines written so far; a task of its own keeps reading, so the process never waits for a reader.
 #[derive(Clone)]
@@ -33,6 +33,14 @@ impl Transcript {
     /// The number of lines up to now: where to look for what comes next.
     pub fn len(&self) -> usize {
         self.lines.borrow().len()
+    }
+
+    /// Waits until all that the process wrote before it ended has been read.
+    pub async fn wait_for_end(&self) {
+        let mut lines = self.lines.clone();
+        // Nothing is looked for, so this returns when nothing more can come.
+        let ended = in_time("the output ends", lines.wait_for(|_| false)).await;
+        assert!(ended.is_err());
     }
 
     /// Waits until `found` sees what it wants in a line from number `from` on.

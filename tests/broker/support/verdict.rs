@@ -51,9 +51,14 @@ impl Verdict {
             }
         }
         for (number, records) in &came {
-            let recognised =
-                |again: &Record| again.redelivered && records.iter().any(|r| r.via == again.via);
-            if records[1..].iter().any(|again| !recognised(again)) {
+            // Only what this consumer itself had before on the same queue: "redelivered" alone may
+            // mean that the daemon had it.
+            let recognised = |at: usize| {
+                let again = records[at];
+                let mut before = records[..at].iter();
+                again.redelivered && before.any(|earlier| earlier.via == again.via)
+            };
+            if (1..records.len()).any(|at| !recognised(at)) {
                 verdict.doubled.push(*number);
             }
         }
@@ -81,5 +86,54 @@ impl Verdict {
     pub fn assert_exact_and_in_order(&self) {
         self.assert_exact();
         assert!(self.out_of_order.is_empty(), "out of order: {self:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::{Record, Sent, Verdict, Via};
+
+    fn verdict(came: &[(u64, Via, bool)]) -> Verdict {
+        let at = Instant::now();
+        let sent = Sent {
+            accepted: [(1, at), (2, at)].into(),
+            ..Sent::default()
+        };
+        let records: Vec<Record> = came
+            .iter()
+            .map(|(number, via, redelivered)| Record {
+                number: Some(*number),
+                via: *via,
+                redelivered: *redelivered,
+                at,
+            })
+            .collect();
+        Verdict::of(&sent, &records)
+    }
+
+    #[test]
+    fn handed_over_and_given_back_is_doubled() {
+        for came in [
+            [(1, Via::Topic, false), (1, Via::Server, true)],
+            [(1, Via::Server, true), (1, Via::Topic, false)],
+            [(1, Via::Topic, false), (1, Via::Topic, false)],
+        ] {
+            assert_eq!(verdict(&came).doubled, [1], "{came:?}");
+        }
+    }
+
+    #[test]
+    fn delivered_again_on_the_same_queue_is_not() {
+        let came = [(1, Via::Topic, false), (1, Via::Topic, true)];
+        assert!(verdict(&came).doubled.is_empty());
+    }
+
+    #[test]
+    fn what_never_came_is_lost_and_what_came_late_is_out_of_order() {
+        assert_eq!(verdict(&[(2, Via::Topic, false)]).lost, [1]);
+        let came = [(2, Via::Topic, false), (1, Via::Topic, false)];
+        assert_eq!(verdict(&came).out_of_order, [1]);
     }
 }

@@ -59,16 +59,17 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let calls = TaskTracker::new();
 
     let progress = &settings.progress;
-    let tracker = Tracker::new(
-        Roots {
-            proc: progress.proc_root.clone(),
-            sys: progress.sys_root.clone(),
-            dev: progress.dev_root.clone(),
-        },
-        progress.scan_interval,
-    );
+    let roots = Roots {
+        proc: progress.proc_root.clone(),
+        sys: progress.sys_root.clone(),
+        dev: progress.dev_root.clone(),
+    };
+    let tracker = match progress.state_file.clone() {
+        Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,
+        None => Tracker::new(roots, progress.scan_interval),
+    };
     let watch_stop = intake_stop.clone();
-    let watcher = tokio::spawn(
+    let mut watcher = tokio::spawn(
         tracker
             .clone()
             .watch(async move { watch_stop.cancelled().await }),
@@ -139,7 +140,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         outbox_stop.cancel();
     }
     finish("replies", deadline, &mut replies).await;
-    drop(watcher);
+    finish("writing down what is remembered", deadline, &mut watcher).await;
     info!("stopped");
     ended
 }

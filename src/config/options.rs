@@ -116,6 +116,7 @@ options! {
     PROC_ROOT = [PROGRESS] "proc_root" "/proc";
     SYS_ROOT = [PROGRESS] "sys_root" "/sys";
     DEV_ROOT = [PROGRESS] "dev_root" "/dev";
+    STATE_FILE = [PROGRESS] "state_file" "/run/cinder-progress/state.json";
     TLS_VERIFY = [PROGRESS] "tls_verify" "true";
 }
 

@@ -71,6 +71,9 @@ pub struct Progress {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Default `/dev`.
     pub dev_root: PathBuf,
+    /// Where progress is remembered over a restart; `None` where the option is empty. Default
+    /// `/run/cinder-progress/state.json`.
+    pub state_file: Option<PathBuf>,
 }
 
 /// Reads the section.
@@ -91,6 +94,7 @@ pub(super) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+        state_file: inputs.read(&o::STATE_FILE, values::optional_absolute_path)?,
     })
 }
 

@@ -98,6 +98,16 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// The same, or none where the text is empty.
+pub(super) fn optional_absolute_path(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "" => Ok(None),
+        path => absolute_path(path)
+            .map(Some)
+            .map_err(|expected| format!("{expected}, or nothing")),
+    }
+}
+
 /// One of `choices`, in exactly this spelling.
 pub(super) fn choice<T: Copy>(
     choices: &'static [(&'static str, T)],

@@ -4,8 +4,10 @@
 //! called through its link. `busybox dd …`, spelt out, has the comm `busybox`: cinder runs `dd` by
 //! name and never so, and accepting it would mean reading the command lines of other programs.
 
+use serde::{Deserialize, Serialize};
+
 /// What a dd is for, as far as its command line tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Purpose {
     /// Reads something and writes it somewhere: may be a volume's copy.
     Copy,

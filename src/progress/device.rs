@@ -7,10 +7,12 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::Roots;
 
 /// Everything one path is called.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     /// Full paths, the one from the command line first.
     aliases: Vec<String>,
@@ -84,9 +86,25 @@ impl Identity {
         }
     }
 
+    /// Takes in what another look at the same path told. Names are only added: a link that is gone by
+    /// now told the truth when it was there.
+    pub(super) fn learn(&mut self, later: Self) {
+        for alias in later.aliases {
+            self.add(alias);
+        }
+        self.inode = later.inode.or(self.inode);
+        self.device |= later.device;
+        self.traced |= later.traced;
+    }
+
     /// The path as the command line has it.
     pub(super) fn path(&self) -> &str {
         self.aliases.first().map_or("", String::as_str)
+    }
+
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.aliases.len()
     }
 
     /// Whether one of the names is `path`.

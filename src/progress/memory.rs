@@ -5,6 +5,7 @@
 //! even if the first question comes later, and a second migration of a volume is simply a newer copy.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::device::Identity;
 use super::error::ProgressError;
 use super::fdinfo::{self, Fd};
 use super::process::ProcessId;
+use super::saved::{Saved, SavedRecord};
 use super::table::{Found, Scan};
 
 /// How many processes are remembered; the oldest that is gone makes room.
@@ -25,7 +27,7 @@ const PACE_WINDOW: Duration = Duration::from_secs(2);
 const PACE_LEAST: Duration = Duration::from_millis(100);
 
 /// The longest time between the last position seen and the end that the pace is trusted to bridge.
-const BRIDGE: Duration = Duration::from_millis(250);
+pub(super) const BRIDGE: Duration = Duration::from_millis(250);
 
 /// How much faster than ever before a copy may have been in its last moments.
 const BRIDGE_MARGIN: f64 = 2.0;
@@ -48,6 +50,8 @@ pub(super) struct Record {
     /// How many bytes it was told to copy.
     bytes: Option<u64>,
     track: Track,
+    /// How far it counted as having come when an earlier run of the daemon wrote it down.
+    proved: u64,
     /// The destination's descriptor, once it is known beyond doubt.
     fd: Option<Fd>,
     /// When its destination was seen closed, which dd does when it is through.
@@ -91,6 +95,7 @@ impl Record {
             block: found.block,
             bytes: found.bytes,
             track: Track::default(),
+            proved: 0,
             fd: None,
             closed: None,
             gone: None,
@@ -158,28 +163,78 @@ impl Record {
         self.fd
     }
 
+    /// What of it survives the daemon.
+    fn saved(&self) -> SavedRecord {
+        SavedRecord {
+            id: self.id,
+            purpose: self.purpose,
+            source: self.source.clone(),
+            destination: self.destination.clone(),
+            block: self.block,
+            bytes: self.bytes,
+            position: self.position(),
+            reach: self.reach(),
+            over: !self.runs(),
+            size: self.size,
+            volume: self.volume.clone(),
+            attached: self.attached,
+            settled: self.settled,
+        }
+    }
+
+    /// Takes up what an earlier run of the daemon has written down.
+    ///
+    /// Whether a process that ran then still does is for the next look to find out. When its last
+    /// position was seen is not known any more, so the pace up to here counts for nothing.
+    fn restored(saved: SavedRecord, at: Instant) -> Self {
+        let mut record = Self::new(Found {
+            id: saved.id,
+            purpose: saved.purpose,
+            source: saved.source,
+            destination: saved.destination,
+            block: saved.block,
+            bytes: saved.bytes,
+            written: None,
+            at,
+        });
+        if let Some(position) = saved.position {
+            record.track.add(at, position);
+        }
+        record.proved = saved.reach;
+        record.gone = saved.over.then_some(at);
+        record.size = saved.size;
+        record.volume = saved.volume;
+        record.attached = saved.attached;
+        record.settled = saved.settled;
+        record
+    }
+
     /// Whether a copy that is over had reached `size`.
     ///
     /// dd ends within microseconds of its last write, so hardly ever is the full position seen. A copy
     /// counts as complete if, at its own pace, the rest was due in the fraction of a second between the
     /// last look and its end. If it was looked at less recently than that, only what was seen counts.
     pub(super) fn reached(&self, size: u64) -> bool {
+        self.position().is_some() && self.reach() >= size
+    }
+
+    /// How far it counts as having come.
+    fn reach(&self) -> u64 {
         let Some((at, position)) = self.track.last() else {
-            return false;
+            return self.proved;
         };
-        if position >= size {
-            return true;
-        }
+        let seen = position.max(self.proved);
         let Some(end) = self.closed.or(self.gone) else {
-            return false;
+            return seen;
         };
         let unseen = end.saturating_duration_since(at);
         match self.track.pace() {
             Some(pace) if pace > 0.0 && unseen <= BRIDGE => {
                 let bridged = BRIDGE_MARGIN * pace * unseen.as_secs_f64() + self.block as f64;
-                (size - position) as f64 <= bridged
+                // Far below 2^53, so nothing is lost in the conversion.
+                seen.max(position.saturating_add(bridged as u64))
             }
-            _ => false,
+            _ => seen,
         }
     }
 
@@ -262,8 +317,8 @@ impl Memory {
         for found in scan.found {
             match self.get_mut(found.id) {
                 Some(record) => {
-                    record.source = found.source;
-                    record.destination = found.destination;
+                    record.source.learn(found.source);
+                    record.destination.learn(found.destination);
                 }
                 None => self.add(found),
             }
@@ -301,6 +356,35 @@ impl Memory {
             "dd found"
         );
         self.records.push(Record::new(found));
+    }
+
+    /// All there is to write down for a later run of the daemon.
+    pub(super) fn saved(&self, boot: &str) -> Saved {
+        Saved::new(boot, self.records.iter().map(Record::saved).collect())
+    }
+
+    /// What an earlier run of the daemon has written down.
+    pub(super) fn restored(saved: Saved) -> Self {
+        let now = Instant::now();
+        let mut records: Vec<Record> = saved
+            .records
+            .into_iter()
+            .map(|record| Record::restored(record, now))
+            .collect();
+        records.truncate(MEMORY_LIMIT);
+        Self { records }
+    }
+
+    /// Changes when there is something new to write down; cheap, because it is asked for every second.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for record in &self.records {
+            let words = (record.source.len(), record.destination.len());
+            let state = (record.runs(), record.attached, record.settled);
+            (record.id, record.position(), record.reach(), words, state).hash(&mut hasher);
+            (record.size, &record.volume).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Everything remembered.

@@ -8,7 +8,7 @@
 //! - the same volume is also probed, wiped and backed up with dd: `dd` tells these apart, `host_based`
 //!   chooses among what is left.
 //! - the interesting moment, the end, is the one where the process and all its files vanish: `memory`
-//!   keeps what was last seen, and [`Tracker::watch`](crate::progress::Tracker::watch)
+//!   keeps what was last seen, `keeper` keeps it over a restart of the daemon, and [`Tracker::watch`](crate::progress::Tracker::watch)
 //!   makes sure it was seen late enough.
 //!
 //! A read under `/proc` can hang for as long as the process it asks about is stuck in the kernel.
@@ -25,12 +25,18 @@ mod error;
 mod fdinfo;
 /// Which of the processes seen is a volume's copy, and what that means for the answer.
 mod host_based;
+/// Writes down what is remembered, now and then, off the async tasks.
+mod keeper;
 /// Blocking reads on threads of their own, under a time limit.
 mod looks;
 /// Copies and wipes seen so far, running or gone.
 mod memory;
 /// Small reads about one process.
 mod process;
+/// What of the memory survives the daemon, as it is written down.
+mod saved;
+/// The file it is written to and read from.
+mod state_file;
 /// The processes of the node, looked at incrementally.
 mod table;
 /// The room's door: questions in, answers out, upkeep in the background.
@@ -45,6 +51,9 @@ mod fake;
 /// Two migrations of a real node, replayed step by step.
 #[cfg(test)]
 mod replay;
+/// Restarts of the daemon before, during and after a copy.
+#[cfg(test)]
+mod restarts;
 
 pub use error::ProgressError;
 pub use tracker::Tracker;

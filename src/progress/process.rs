@@ -7,6 +7,7 @@ use std::path::Path;
 
 use procfs::FromRead;
 use procfs::process::Stat;
+use serde::{Deserialize, Serialize};
 
 use super::error::{PROC_NEEDS, ProgressError};
 
@@ -14,7 +15,7 @@ use super::error::{PROC_NEEDS, ProgressError};
 pub(super) type Pid = i32;
 
 /// What makes a process itself: the kernel gives the pid to someone else one day, but not with the same start time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct ProcessId {
     /// Clock ticks after boot; first, so that ids sort by age.
     pub start: u64,

@@ -6,7 +6,7 @@
 //! only those who ask about it.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,12 +16,14 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
 use super::device::Identity;
-use super::error::ProgressError;
+use super::error::{PROC_NEEDS, ProgressError};
 use super::fdinfo::{self, Fd};
 use super::host_based::{self, Verdict};
+use super::keeper::Keeper;
 use super::looks::Looks;
 use super::memory::{Memory, Reading, Record};
 use super::process::{self, Pid, ProcessId};
+use super::state_file;
 use super::table::Table;
 use super::{Answer, Mode, Question, Roots};
 
@@ -33,6 +35,12 @@ const CALL_LIMIT: Duration = Duration::from_millis(2_800);
 
 /// How often a copy close to its end is looked at: dd is gone within microseconds of its last write.
 const CLOSE_WATCH: Duration = Duration::from_millis(20);
+
+/// How long reading the state file may take.
+const STATE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the last look before stopping may take.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Tells how far copies are, and remembers those it saw. Cheap to clone; all clones are one.
 ///
@@ -49,6 +57,8 @@ struct Inner {
     scan_interval: Duration,
     looks: Looks,
     memory: Mutex<Memory>,
+    /// Where the memory is kept over a restart.
+    state_file: Option<PathBuf>,
     /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
     found: Notify,
     /// Held for the length of a scan, so that there is one at a time.
@@ -72,12 +82,42 @@ type Outcome = Result<Option<ProgressError>, ProgressError>;
 impl Tracker {
     /// A tracker that has seen nothing yet. `scan_interval` is how often [`Tracker::watch`] looks around.
     pub fn new(roots: Roots, scan_interval: Duration) -> Self {
+        Self::begin(roots, scan_interval, None, Memory::default())
+    }
+
+    /// A tracker that knows what an earlier one, of the same boot, has left in `state_file`, and whose
+    /// [`Tracker::watch`] keeps that file up to date, about once a second and when it stops.
+    ///
+    /// A file that cannot be read is the same as none, but for a line in the log.
+    pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
+        let (proc, path) = (roots.proc.clone(), state_file.clone());
+        let reading = tokio::task::spawn_blocking(move || state_file::load(&path, &boot_id(&proc)));
+        let memory = match tokio::time::timeout(STATE_LIMIT, reading).await {
+            Ok(Ok(Ok(saved))) => Memory::restored(saved),
+            Ok(Ok(Err(cause))) => forgotten(&state_file, &cause),
+            Ok(Err(broken)) => forgotten(&state_file, &broken.to_string()),
+            Err(_) => forgotten(&state_file, "reading it takes too long"),
+        };
+        let copies = memory.records().len();
+        if copies > 0 {
+            tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
+        }
+        Self::begin(roots, scan_interval, Some(state_file), memory)
+    }
+
+    fn begin(
+        roots: Roots,
+        scan_interval: Duration,
+        state_file: Option<PathBuf>,
+        memory: Memory,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 looks: Looks::new(&roots.proc),
                 roots,
                 scan_interval,
-                memory: Mutex::default(),
+                memory: Mutex::new(memory),
+                state_file,
                 found: Notify::new(),
                 book: Arc::new(tokio::sync::Mutex::new(Book {
                     table: Table::default(),
@@ -118,6 +158,11 @@ impl Tracker {
     /// the last position of a copy before dd is gone.
     pub async fn watch(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
+        let mut keeper = self
+            .inner
+            .state_file
+            .clone()
+            .map(|path| Keeper::new(path, boot_id(&self.inner.roots.proc)));
         loop {
             let round = async {
                 self.look_around().await;
@@ -127,9 +172,17 @@ impl Tracker {
                 }
             };
             tokio::select! {
-                () = &mut stop => return,
+                () = &mut stop => break,
                 () = round => {}
             }
+            if let Some(keeper) = &mut keeper {
+                keeper.keep(&self.inner.memory).await;
+            }
+        }
+        if let Some(keeper) = keeper {
+            // What is written down last should be the last there was to see.
+            let _ = tokio::time::timeout(LAST_LOOK, self.look_around()).await;
+            keeper.finish(&self.inner.memory).await;
         }
     }
 
@@ -366,8 +419,22 @@ impl From<Verdict> for Answer {
     }
 }
 
+/// What tells one boot of the node from another: process ids and start times mean nothing across it.
+fn boot_id(proc: &Path) -> String {
+    process::read(&proc.join("sys/kernel/random/boot_id"), PROC_NEEDS)
+        .ok()
+        .flatten()
+        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn forgotten(path: &Path, cause: &str) -> Memory {
+    tracing::warn!(path = %path.display(), cause, "nothing remembered of earlier copies");
+    Memory::default()
+}
+
 /// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.
-fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+pub(super) fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

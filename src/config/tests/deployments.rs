@@ -91,6 +91,7 @@ fn defaults() -> Settings {
             proc_root: "/proc".into(),
             sys_root: "/sys".into(),
             dev_root: "/dev".into(),
+            state_file: Some("/run/cinder-progress/state.json".into()),
         },
     }
 }
@@ -261,6 +262,7 @@ fn our_own_file_after_cinders() {
         proc_root: "/tmp/proc".into(),
         sys_root: "/tmp/sys".into(),
         dev_root: "/tmp/dev".into(),
+        state_file: Some("/tmp/state.json".into()),
     };
     assert_eq!(found.progress, progress);
     let modes: Vec<_> = found

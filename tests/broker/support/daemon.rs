@@ -28,8 +28,9 @@ impl Daemon {
         let backends = service.backend.as_deref().unwrap_or_default();
         let configuration = format!(
             "[DEFAULT]\ntransport_url = {transport_url}\nhost = {host}\nenabled_backends = {backends}\n\
-             [progress]\n{progress}\n{more}\n",
+             [progress]\nstate_file = {state}\n{progress}\n{more}\n",
             host = service.host,
+            state = folder.path().join("state.json").display(),
         );
         std::fs::write(folder.path().join(CONFIG_FILE), configuration).unwrap();
         let process = Process::start(&mut command(folder.path()));

@@ -1,0 +1,62 @@
+//! What of the memory survives the daemon, as it is written down.
+
+use serde::{Deserialize, Serialize};
+
+use super::dd::Purpose;
+use super::device::Identity;
+use super::process::ProcessId;
+
+/// Changes whenever the meaning of what is written does; what has another number is not read.
+pub(super) const VERSION: u32 = 1;
+
+/// All that is written down.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// The boot of the node in which the processes ran.
+    pub boot: String,
+    /// One for each process remembered, the oldest first.
+    pub records: Vec<SavedRecord>,
+}
+
+impl Saved {
+    pub(super) fn new(boot: &str, records: Vec<SavedRecord>) -> Self {
+        Self {
+            version: VERSION,
+            boot: boot.to_owned(),
+            records,
+        }
+    }
+}
+
+/// One process that was seen to copy or to wipe.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedRecord {
+    /// The process.
+    pub id: ProcessId,
+    /// Copy or wipe.
+    pub purpose: Purpose,
+    /// What it reads.
+    pub source: Identity,
+    /// What it writes.
+    pub destination: Identity,
+    /// Bytes of one write.
+    pub block: u64,
+    /// How many bytes it was told to copy.
+    pub bytes: Option<u64>,
+    /// The last position seen.
+    pub position: Option<u64>,
+    /// How far it counts as having come; more than the position where it ended close to its end.
+    pub reach: u64,
+    /// Whether it was seen to be gone.
+    pub over: bool,
+    /// The size of the volume that was last asked for.
+    pub size: Option<u64>,
+    /// The volume that was given this copy as its own.
+    pub volume: Option<String>,
+    /// Whether the volume was attached when it was asked for.
+    pub attached: bool,
+    /// Whether the volume was asked for afterwards, when no migration went on any more.
+    pub settled: bool,
+}

@@ -11,6 +11,8 @@ use crate::config::Sources;
 mod log;
 /// The daemon.
 mod serve;
+/// The copies that run on this node.
+mod status;
 
 /// `EX_CONFIG` of `sysexits.h`: the settings are wrong.
 const EX_CONFIG: u8 = 78;
@@ -43,6 +45,8 @@ struct SettingsArguments {
 enum Verb {
     /// Answer calls until told to stop (the default)
     Serve,
+    /// Show the copies that run on this node; needs no broker
+    Status(status::StatusArguments),
 }
 
 impl SettingsArguments {
@@ -73,16 +77,21 @@ impl SettingsArguments {
 /// Runs the verb. Errors go to stderr, one cause a line.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    let settings = match crate::config::load(&arguments.settings.sources()) {
+    if let Some(Verb::Status(wanted)) = &arguments.verb {
+        return status::status(&arguments.settings.sources(), wanted);
+    }
+    serve(&arguments.settings)
+}
+
+fn serve(arguments: &SettingsArguments) -> ExitCode {
+    let settings = match crate::config::load(&arguments.sources()) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
             return ExitCode::from(EX_CONFIG);
         }
     };
-    match arguments.verb.unwrap_or(Verb::Serve) {
-        Verb::Serve => serve::serve(settings),
-    }
+    serve::serve(settings)
 }
 
 /// Prints an error and its causes.

@@ -21,6 +21,8 @@ mod error;
 mod fragments;
 /// Second stage: the sources laid over one another.
 mod inputs;
+/// The settings of those who only look around on this node.
+mod local;
 /// Every option: name, older spellings, default.
 mod options;
 /// Where a value was written.
@@ -50,6 +52,7 @@ mod tests;
 pub use backends::Backend;
 pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
 pub use error::{ConfigError, Place};
+pub use local::Local;
 pub use origin::Origin;
 pub use progress::{MigrationMode, Mode, Progress};
 pub use rabbit::{FailoverStrategy, LoginMethod, Rabbit};
@@ -69,4 +72,14 @@ pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
     let (fragments, files) = sources.read()?;
     let machine = gethostname::gethostname().to_string_lossy().into_owned();
     settings::settle(inputs::Inputs::new(fragments, machine), files)
+}
+
+/// Reads of `sources` what it takes to look around on this node: no broker has to be known for that.
+///
+/// # Errors
+///
+/// As [`load`], of the few options that are looked at.
+pub fn load_local(sources: &Sources) -> Result<Local, ConfigError> {
+    let (fragments, _) = sources.read()?;
+    local::settle(&inputs::Inputs::new(fragments, String::new()))
 }

@@ -61,7 +61,7 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
 }
 
 /// A template that Python's `%` would take one id for.
-fn name_template(text: &str) -> Result<String, String> {
+pub(super) fn name_template(text: &str) -> Result<String, String> {
     if text.matches('%').count() == 1 && text.contains("%s") {
         Ok(text.to_owned())
     } else {

@@ -17,9 +17,14 @@ pub(super) struct Identity {
     /// Full paths, the one from the command line first.
     aliases: Vec<String>,
     inode: Option<u64>,
+    /// How large it is, where that can be told.
+    bytes: Option<u64>,
     device: bool,
     traced: bool,
 }
+
+/// sysfs counts a device's size in these, whatever its real sectors are.
+const SECTOR: u64 = 512;
 
 /// How many links are followed before a chain of them counts as a loop, as in the kernel.
 const LINK_LIMIT: usize = 40;
@@ -32,6 +37,10 @@ impl Identity {
         let mut identity = Self {
             aliases: vec![path.to_owned()],
             inode: metadata.as_ref().map(MetadataExt::ino),
+            bytes: metadata
+                .as_ref()
+                .filter(|metadata| metadata.is_file())
+                .map(fs::Metadata::len),
             device: path.starts_with("/dev/") && !path.starts_with("/dev/shm/")
                 || metadata
                     .as_ref()
@@ -54,6 +63,10 @@ impl Identity {
     /// Adds what sysfs and udev's links call the block device.
     fn trace(&mut self, roots: &Roots, kernel_name: &str, number: Option<u64>) {
         let known = self.aliases.len();
+        let size = roots.sys.join("class/block").join(kernel_name).join("size");
+        self.bytes = line(&size)
+            .and_then(|sectors| sectors.parse::<u64>().ok())
+            .and_then(|sectors| sectors.checked_mul(SECTOR));
         let mut block = roots.sys.join("block").join(kernel_name);
         if let (false, Some(number)) = (block.exists(), number) {
             block = roots.sys.join("dev/block").join(major_minor(number));
@@ -93,6 +106,7 @@ impl Identity {
             self.add(alias);
         }
         self.inode = later.inode.or(self.inode);
+        self.bytes = later.bytes.or(self.bytes);
         self.device |= later.device;
         self.traced |= later.traced;
     }
@@ -120,6 +134,19 @@ impl Identity {
     /// Whether one of the names is that of the volume called `name`.
     pub(super) fn names_volume(&self, name: &str) -> bool {
         !name.is_empty() && self.aliases.iter().any(|alias| path_names(alias, name))
+    }
+
+    /// The id of the volume one of the names is made of, by the template that volumes are named with.
+    pub(super) fn volume_id(&self, template: &str) -> Option<String> {
+        let (before, after) = template.split_once("%s")?;
+        self.aliases
+            .iter()
+            .find_map(|alias| id_in(alias, before, after))
+    }
+
+    /// How many bytes it holds.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.bytes
     }
 
     /// The inode number of what the path leads to.
@@ -253,6 +280,23 @@ fn path_names(path: &str, name: &str) -> bool {
     Path::new(path)
         .components()
         .any(|component| component.as_os_str() == name)
+}
+
+/// The id in a path of a volume whose name is the id between `before` and `after`. Only what is written
+/// as ids are counts, or every path would be a volume's where the template is nothing but the id.
+fn id_in(path: &str, before: &str, after: &str) -> Option<String> {
+    const ID: usize = uuid::fmt::Hyphenated::LENGTH;
+    let ids = |text: &str| -> Option<String> {
+        text.match_indices(before).find_map(|(start, _)| {
+            let id = text.get(start + before.len()..)?.get(..ID)?;
+            let name = format!("{before}{id}{after}");
+            (uuid::Uuid::try_parse(id).is_ok() && path_names(path, &name)).then(|| id.to_owned())
+        })
+    };
+    match path.strip_prefix("/dev/mapper/").and_then(split_mapped) {
+        Some((_, volume)) => ids(&volume),
+        None => ids(path),
+    }
 }
 
 /// Whether `name` stands in `text` with nothing before or after that would make it another name.
@@ -394,6 +438,41 @@ mod tests {
         assert!(mapped.same_as(&Identity::of(&roots, "/dev/dm-2")));
         assert!(!mapped.same_as(&Identity::of(&roots, "/dev/dm-3")));
         assert!(Identity::of(&roots, "/dev/mapper/loop-a").is("/dev/mapper/loop-a"));
+    }
+
+    #[test]
+    fn the_id_is_read_from_any_form_of_the_name() {
+        let fake = Fake::new();
+        let id = |path: &str, template: &str| Identity::of(&fake.roots(), path).volume_id(template);
+        for path in [
+            format!("/dev/mapper/{MAPPED}"),
+            format!("/dev/mapper/{NAME}"),
+            format!("/dev/vg/{NAME}"),
+            format!("/mnt/nfs/{NAME}"),
+            format!("/dev/disk/by-path/{BY_PATH}"),
+        ] {
+            assert_eq!(id(&path, "volume-%s").as_deref(), Some(ID), "{path}");
+        }
+        assert_eq!(id(&format!("/mnt/{ID}"), "%s").as_deref(), Some(ID));
+        assert_eq!(id(&format!("/mnt/v_{ID}_x"), "v_%s_x").as_deref(), Some(ID));
+        for path in ["/dev/sdb", "/mnt/volume-1", &format!("/mnt/{NAME}-old")] {
+            assert_eq!(id(path, "volume-%s"), None, "{path}");
+        }
+        assert_eq!(id(&format!("/mnt/{NAME}"), "vol-%s"), None);
+    }
+
+    #[test]
+    fn sizes_come_from_sysfs_or_the_file() {
+        let fake = Fake::new();
+        fake.write("dev/dm-2", "");
+        fake.link(&format!("dev/mapper/{MAPPED}"), "../dm-2");
+        fake.write("sys/class/block/dm-2/size", "2097152\n");
+        fake.write("file", "12345");
+        let bytes = |path: &str| Identity::of(&fake.roots(), path).bytes();
+        assert_eq!(bytes(&format!("/dev/mapper/{MAPPED}")), Some(1 << 30));
+        assert_eq!(bytes(fake.path("file").to_str().unwrap()), Some(5));
+        assert_eq!(bytes("/dev/sdz"), None);
+        assert_eq!(bytes("/no/such/file"), None);
     }
 
     #[test]

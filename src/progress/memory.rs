@@ -47,8 +47,8 @@ pub(super) struct Record {
     /// What it writes.
     pub destination: Identity,
     block: u64,
-    /// How many bytes it was told to copy.
-    bytes: Option<u64>,
+    /// How many bytes it has to copy.
+    pub bytes: Option<u64>,
     track: Track,
     /// How far it counted as having come when an earlier run of the daemon wrote it down.
     proved: u64,

@@ -15,6 +15,8 @@
 //! So nothing here reads on an async task: `looks` runs each look on a thread of its own, under a
 //! time limit, and remembers which processes hang.
 
+/// The copies that run on this node, for whoever wants to see them all.
+mod copies;
 /// What dd was told to do, from its command line.
 mod dd;
 /// Which volume a path given to dd means.
@@ -55,6 +57,7 @@ mod replay;
 #[cfg(test)]
 mod restarts;
 
+pub use copies::{Copies, RunningCopy};
 pub use error::ProgressError;
 pub use tracker::Tracker;
 

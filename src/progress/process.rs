@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::DirEntryExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use procfs::FromRead;
 use procfs::process::Stat;
@@ -73,6 +74,20 @@ pub(super) fn list(proc: &Path) -> Result<Vec<(Pid, u64)>, ProgressError> {
         }
     }
     Ok(pids)
+}
+
+/// When the node was booted, which start times count from.
+pub(super) fn boot_time(proc: &Path) -> Option<SystemTime> {
+    let stat = read(&proc.join("stat"), PROC_NEEDS).ok().flatten()?;
+    let seconds = String::from_utf8_lossy(&stat)
+        .lines()
+        .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// The time that so many of the kernel's clock ticks take.
+pub(super) fn ticks(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
 }
 
 /// Whether this /proc hides other people's processes: cheap, and only asked when pid 1 is not to be seen.

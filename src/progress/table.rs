@@ -36,7 +36,7 @@ pub(super) struct Found {
     pub destination: Identity,
     /// Bytes of one write.
     pub block: u64,
-    /// How many bytes it was told to copy.
+    /// How many bytes it has to copy: all of its source, unless it was told of less.
     pub bytes: Option<u64>,
     /// Where its destination was written at the time of the look; `None` when that could not be told.
     pub written: Option<fdinfo::Found>,
@@ -236,13 +236,17 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
     if process::identity(&roots.proc, pid)? != Some(id) {
         return Ok(Seen::Gone);
     }
+    let bytes = match (operands.bytes, source.bytes()) {
+        (Some(told), Some(there)) => Some(told.min(there)),
+        (told, there) => told.or(there),
+    };
     Ok(Seen::Found(Box::new(Found {
         id,
         purpose,
         source,
         destination,
         block: operands.block,
-        bytes: operands.bytes,
+        bytes,
         written,
         at,
     })))

@@ -15,6 +15,8 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
+use super::copies::{Copies, RunningCopy};
+use super::dd::Purpose;
 use super::device::Identity;
 use super::error::{PROC_NEEDS, ProgressError};
 use super::fdinfo::{self, Fd};
@@ -184,6 +186,36 @@ impl Tracker {
             let _ = tokio::time::timeout(LAST_LOOK, self.look_around()).await;
             keeper.finish(&self.inner.memory).await;
         }
+    }
+
+    /// All copies that run now, the oldest first.
+    ///
+    /// Cancel-safe, and within a runtime, as [`Tracker::answer`].
+    ///
+    /// # Errors
+    ///
+    /// When the processes could not be listed at all.
+    pub async fn running(&self) -> Result<Copies, ProgressError> {
+        let now = Instant::now();
+        let unseen = self.scan_since(now).await?;
+        let ids: Vec<ProcessId> = self
+            .memory()
+            .records()
+            .iter()
+            .filter(|record| record.purpose == Purpose::Copy && record.runs())
+            .map(|record| record.id)
+            .collect();
+        join_all(ids.iter().map(|&id| self.refresh(id, now))).await;
+        let booted = process::boot_time(&self.inner.roots.proc);
+        let mut running: Vec<RunningCopy> = self
+            .memory()
+            .records()
+            .iter()
+            .filter(|record| ids.contains(&record.id) && record.runs())
+            .map(|record| RunningCopy::new(record, booted))
+            .collect();
+        running.sort_by_key(|copy| (copy.started, copy.pid));
+        Ok(Copies { running, unseen })
     }
 
     async fn host_based(&self, question: &Question) -> Result<Answer, ProgressError> {

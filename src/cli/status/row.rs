@@ -1,0 +1,130 @@
+//! What one copy is said to be: the same facts for people and, with `--json`, for programs.
+
+use std::time::{Instant, SystemTime};
+
+use serde::Serialize;
+
+use super::speed::{Speed, State};
+use super::words;
+use crate::progress::{ProgressError, RunningCopy};
+
+/// One copy. What is not known is null.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Row {
+    /// The id in the source's name.
+    pub volume_id: Option<String>,
+    /// What is read.
+    pub source: String,
+    /// What is written.
+    pub destination: String,
+    /// Whole percents, 0 to 100.
+    pub percent: Option<u8>,
+    /// Bytes written.
+    pub bytes: Option<u64>,
+    /// Bytes to write in all.
+    pub total_bytes: Option<u64>,
+    /// Bytes a second, smoothed.
+    pub bytes_per_second: Option<u64>,
+    /// Seconds left at that rate.
+    pub seconds_left: Option<u64>,
+    /// When it began, in UTC.
+    pub since: Option<String>,
+    /// The dd.
+    pub pid: i32,
+    /// What it does.
+    pub state: Option<State>,
+    /// What cannot be seen of it, and why.
+    pub unseen: Option<String>,
+    /// Whether longer looking would tell nothing new.
+    #[serde(skip)]
+    pub settled: bool,
+}
+
+impl Row {
+    pub(super) fn new(
+        copy: &RunningCopy,
+        template: &str,
+        speed: Option<Speed>,
+        at: Instant,
+    ) -> Self {
+        let rate = speed.and_then(|speed| speed.rate());
+        let state = speed.map(|speed| speed.state(copy.total, at));
+        let left = copy
+            .position
+            .zip(copy.total)
+            .map(|(position, total)| total.saturating_sub(position));
+        Self {
+            volume_id: copy.volume_id(template),
+            source: words::harmless(&copy.source),
+            destination: words::harmless(&copy.destination),
+            percent: copy
+                .position
+                .zip(copy.total)
+                .and_then(|(position, total)| words::percent(position, total)),
+            bytes: copy.position,
+            total_bytes: copy.total,
+            bytes_per_second: rate.map(|rate| rate as u64),
+            seconds_left: left.zip(rate).and_then(|(left, rate)| match state {
+                Some(State::Copying) if rate >= 1.0 => Some((left as f64 / rate).ceil() as u64),
+                _ => None,
+            }),
+            since: copy.started.and_then(since),
+            pid: copy.pid,
+            state,
+            unseen: copy.trouble.as_ref().map(ProgressError::detail),
+            settled: speed.is_none_or(|speed| speed.has_moved())
+                || state.is_some_and(|state| state != State::Copying),
+        }
+    }
+
+    /// All of it on one line.
+    pub(super) fn line(&self) -> String {
+        let percent = self
+            .percent
+            .map_or("?".to_owned(), |percent| percent.to_string());
+        format!("{percent:>3}%  {}  {}", self.facts(), self.who())
+    }
+
+    /// How far it is, but for the percentage.
+    pub(super) fn facts(&self) -> String {
+        let bytes = |bytes: Option<u64>| bytes.map_or("?".to_owned(), words::bytes);
+        let mut facts = format!("{} of {}", bytes(self.bytes), bytes(self.total_bytes));
+        if let Some(rate) = self.bytes_per_second {
+            facts += &format!(", {}/s", words::bytes(rate));
+        }
+        if let Some(left) = self.seconds_left {
+            facts += &format!(", {} left", words::duration(left));
+        }
+        facts += match self.state {
+            Some(State::Copying) => ", copying",
+            Some(State::Flushing) => ", flushing",
+            Some(State::Stalled) => ", stalled",
+            None => "",
+        };
+        facts
+    }
+
+    /// Which copy it is.
+    pub(super) fn who(&self) -> String {
+        let volume = self
+            .volume_id
+            .as_deref()
+            .unwrap_or("(no volume by its name)");
+        let mut who = format!(
+            "{volume}  {} → {}  pid {}",
+            self.source, self.destination, self.pid
+        );
+        if let Some(since) = &self.since {
+            who += &format!(" since {since}");
+        }
+        if let Some(unseen) = &self.unseen {
+            who += &format!("  ({unseen})");
+        }
+        who
+    }
+}
+
+fn since(started: SystemTime) -> Option<String> {
+    let since = started.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(words::utc(since.as_secs()))
+}

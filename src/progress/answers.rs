@@ -395,7 +395,7 @@ async fn other_modes_are_unknown() {
     let fake = Fake::new();
     fake.dd(7, SOURCE, DESTINATION, at(60));
     let tracker = tracker(&fake);
-    for mode in [Mode::FileBased, Mode::DriverBased, Mode::Other] {
+    for mode in [Mode::DriverBased, Mode::Other] {
         let asked = Question { mode, ..question() };
         assert_eq!(tracker.answer(asked).await, Ok(Answer::Unknown));
     }

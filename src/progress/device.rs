@@ -60,6 +60,17 @@ impl Identity {
         identity
     }
 
+    /// What the kernel calls an open file. A file's own file system is not asked about it: it may hang.
+    pub(super) fn of_open_file(roots: &Roots, path: &str) -> Self {
+        if path.starts_with("/dev/") {
+            return Self::of(roots, path);
+        }
+        Self {
+            aliases: vec![path.to_owned()],
+            ..Self::default()
+        }
+    }
+
     /// Adds what sysfs and udev's links call the block device.
     fn trace(&mut self, roots: &Roots, kernel_name: &str, number: Option<u64>) {
         let known = self.aliases.len();
@@ -93,7 +104,7 @@ impl Identity {
         self.traced = given_by_link || self.aliases.len() > known;
     }
 
-    fn add(&mut self, alias: String) {
+    pub(super) fn add(&mut self, alias: String) {
         if !self.aliases.contains(&alias) {
             self.aliases.push(alias);
         }
@@ -231,7 +242,7 @@ fn kernel_name_in(roots: &Roots, real: &Path) -> Option<String> {
 }
 
 /// A device number as sysfs spells it; the split is glibc's `gnu_dev_major` and `gnu_dev_minor`.
-fn major_minor(number: u64) -> String {
+pub(super) fn major_minor(number: u64) -> String {
     let major = ((number >> 8) & 0xfff) | ((number >> 32) & !0xfff);
     let minor = (number & 0xff) | ((number >> 12) & !0xff);
     format!("{major}:{minor}")

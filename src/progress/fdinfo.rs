@@ -21,12 +21,15 @@ pub(super) struct FdInfo {
     /// `flags` of open(2), octal in the file.
     flags: Option<u32>,
     /// `ino` of the open file; since Linux 5.14.
-    inode: Option<u64>,
+    pub inode: Option<u64>,
+    /// `mnt_id` of the mount it was opened on.
+    pub mount: Option<u64>,
 }
 
 /// The access mode's bits in the flags, the same on every architecture Linux runs on.
 const O_ACCMODE: u32 = 0o3;
 const O_RDONLY: u32 = 0;
+const O_WRONLY: u32 = 1;
 const O_APPEND: u32 = 0o2000;
 
 /// Where a dd's destination was found.
@@ -55,22 +58,30 @@ impl FdInfo {
             Some(value) => Some(u32::from_str_radix(value, 8).map_err(|_| "flags")?),
             None => None,
         };
-        let inode = item("ino").and_then(|value| value.parse().ok());
+        let number = |name: &str| item(name).and_then(|value| value.parse().ok());
         Ok(Self {
             position,
             flags,
-            inode,
+            inode: number("ino"),
+            mount: number("mnt_id"),
         })
     }
 
-    fn writes(&self, fd: Fd) -> bool {
+    /// Whether it can be read from.
+    pub(super) fn reads(&self) -> bool {
+        self.flags.is_none_or(|flags| flags & O_ACCMODE != O_WRONLY)
+    }
+
+    /// Whether it can be written to.
+    pub(super) fn writes(&self, fd: Fd) -> bool {
         match self.flags {
             Some(flags) => flags & O_ACCMODE != O_RDONLY,
             None => fd == 1,
         }
     }
 
-    fn appends(&self) -> bool {
+    /// Whether it writes at the end only, as logs are written.
+    pub(super) fn appends(&self) -> bool {
         self.flags.is_some_and(|flags| flags & O_APPEND != 0)
     }
 }
@@ -140,7 +151,7 @@ pub(super) fn destination(
 }
 
 /// The open descriptors, 1 first because it is the destination nearly always.
-fn list(proc: &Path, pid: Pid) -> Result<Vec<Fd>, ProgressError> {
+pub(super) fn list(proc: &Path, pid: Pid) -> Result<Vec<Fd>, ProgressError> {
     let path = proc.join(pid.to_string()).join("fdinfo");
     let names: io::Result<Vec<_>> = fs::read_dir(&path).and_then(Iterator::collect);
     let mut fds: Vec<Fd> = match names {

@@ -89,7 +89,7 @@ pub(super) fn note(memory: &mut Memory, question: &Question) {
 }
 
 /// `floor(position * 100 / size)`, at most 100.
-fn percent(position: u64, size: u64) -> Answer {
+pub(super) fn percent(position: u64, size: u64) -> Answer {
     let percent = u128::from(position) * 100 / u128::from(size.max(1));
     Answer::Percent(u8::try_from(percent.min(100)).unwrap_or(100))
 }

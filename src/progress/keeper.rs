@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::file_based::FileBased;
 use super::memory::Memory;
 use super::state_file;
 use super::tracker::lock;
@@ -23,7 +24,7 @@ pub(super) struct Keeper {
     path: PathBuf,
     boot: String,
     /// What was written last, so that nothing is written twice.
-    written: Option<u64>,
+    written: Option<(u64, u64)>,
     begun: Option<Instant>,
     writing: Option<JoinHandle<io::Result<()>>>,
     /// The trouble last said in the log.
@@ -44,7 +45,7 @@ impl Keeper {
 
     /// Begins to write if there is something new, the last time is long enough ago and that writing is
     /// through. Waits for nothing.
-    pub(super) async fn keep(&mut self, memory: &Mutex<Memory>) {
+    pub(super) async fn keep(&mut self, memory: &Mutex<Memory>, files: &FileBased) {
         if self
             .writing
             .as_ref()
@@ -54,15 +55,15 @@ impl Keeper {
         }
         self.settle().await;
         if self.begun.is_none_or(|begun| begun.elapsed() >= PAUSE) {
-            self.begin(memory);
+            self.begin(memory, files);
         }
     }
 
     /// Writes a last time and waits for it, within a second or so.
-    pub(super) async fn finish(mut self, memory: &Mutex<Memory>) {
+    pub(super) async fn finish(mut self, memory: &Mutex<Memory>, files: &FileBased) {
         let writing = async {
             self.settle().await;
-            self.begin(memory);
+            self.begin(memory, files);
             self.settle().await;
         };
         if tokio::time::timeout(LAST, writing).await.is_err() {
@@ -70,17 +71,19 @@ impl Keeper {
         }
     }
 
-    fn begin(&mut self, memory: &Mutex<Memory>) {
+    fn begin(&mut self, memory: &Mutex<Memory>, files: &FileBased) {
         let memory = lock(memory);
-        let print = memory.fingerprint();
+        let files = files.copies();
+        let print = (memory.fingerprint(), files.fingerprint());
         // A memory that was always empty leaves no file behind.
-        let nothing_new =
-            self.written == Some(print) || (self.written.is_none() && memory.records().is_empty());
+        let nothing_new = self.written == Some(print)
+            || (self.written.is_none() && memory.records().is_empty() && files.is_empty());
         if nothing_new {
             return;
         }
-        let saved = memory.saved(&self.boot);
-        drop(memory);
+        let mut saved = memory.saved(&self.boot);
+        saved.files = files.saved();
+        drop((memory, files));
         let path = self.path.clone();
         self.written = Some(print);
         self.begun = Some(Instant::now());

@@ -25,6 +25,10 @@ mod device;
 mod error;
 /// Descriptor positions, and which descriptor writes the destination.
 mod fdinfo;
+/// Copies that a process makes through open files.
+mod file_based;
+/// Such copies seen so far, and what they mean for the answer.
+mod file_copies;
 /// Which of the processes seen is a volume's copy, and what that means for the answer.
 mod host_based;
 /// Writes down what is remembered, now and then, off the async tasks.
@@ -33,6 +37,8 @@ mod keeper;
 mod looks;
 /// Copies and wipes seen so far, running or gone.
 mod memory;
+/// What a process has open, and how far it is with it.
+mod open_files;
 /// Small reads about one process.
 mod process;
 /// What of the memory survives the daemon, as it is written down.
@@ -50,6 +56,9 @@ mod answers;
 /// Made-up `/proc`, `/sys` and `/dev` trees for the tests of this room.
 #[cfg(test)]
 mod fake;
+/// Copies through open files, answered from made-up processes.
+#[cfg(test)]
+mod file_answers;
 /// Two migrations of a real node, replayed step by step.
 #[cfg(test)]
 mod replay;
@@ -109,11 +118,11 @@ pub struct Question {
 /// How a volume is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Try what this build knows; for now that is [`Mode::HostBased`].
+    /// By dd if there is one, else through open files.
     Auto,
     /// By dd on this node.
     HostBased,
-    /// By cinder-volume through file handles. Answered with [`Answer::Unknown`] for now.
+    /// By a process, mostly cinder-volume, through files it holds open.
     FileBased,
     /// By the storage itself. Answered with [`Answer::Unknown`] for now.
     DriverBased,

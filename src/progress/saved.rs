@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dd::Purpose;
 use super::device::Identity;
+use super::file_copies::FileCopy;
 use super::process::ProcessId;
 
 /// Changes whenever the meaning of what is written does; what has another number is not read.
@@ -18,6 +19,9 @@ pub(super) struct Saved {
     pub boot: String,
     /// One for each process remembered, the oldest first.
     pub records: Vec<SavedRecord>,
+    /// Copies through open files.
+    #[serde(default)]
+    pub files: Vec<FileCopy>,
 }
 
 impl Saved {
@@ -26,6 +30,7 @@ impl Saved {
             version: VERSION,
             boot: boot.to_owned(),
             records,
+            files: Vec::new(),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn load(path: &Path, boot: &str) -> Result<Saved, String> {
             saved.version
         ));
     }
-    if saved.records.len() > MEMORY_LIMIT {
+    if saved.records.len() > MEMORY_LIMIT || saved.files.len() > MEMORY_LIMIT {
         return Err(format!("it tells of more than {MEMORY_LIMIT} copies"));
     }
     Ok(if saved.boot == boot { saved } else { nothing() })

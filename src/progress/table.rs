@@ -14,6 +14,7 @@ use super::device::Identity;
 use super::error::ProgressError;
 use super::fdinfo;
 use super::looks::{EVERYONE, Looks};
+use super::open_files;
 use super::process::{self, Pid, ProcessId};
 
 /// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
@@ -51,6 +52,8 @@ pub(super) struct Scan {
     pub found: Vec<Found>,
     /// Every living dd.
     pub alive: HashSet<ProcessId>,
+    /// Every process whose name is one of those that copy through open files.
+    pub copiers: Vec<Pid>,
     /// Processes that could not be looked at, so nothing may be concluded about them.
     pub unsure: HashSet<Pid>,
     /// Why not, for the first of them.
@@ -69,6 +72,8 @@ struct Known {
     first_seen: Instant,
     looked_at: Instant,
     kind: Kind,
+    /// Whether it has the name of those that copy through open files.
+    copier: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +88,9 @@ enum Kind {
 /// What one look at one process told.
 enum Seen {
     Gone,
-    NotDd,
+    NotDd {
+        copier: bool,
+    },
     Unchanged(ProcessId),
     /// dd between exec and its command line, or one that neither copies nor wipes.
     Aside(ProcessId, Kind),
@@ -136,6 +143,12 @@ impl Table {
                 self.note(pid, seen, begun, &mut scan)
             })
             .await;
+        scan.copiers = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.copier)
+            .map(|(&pid, _)| pid)
+            .collect();
         Ok(scan)
     }
 
@@ -146,11 +159,13 @@ impl Table {
             first_seen: now,
             looked_at: now,
             kind: Kind::Open,
+            copier: false,
         });
         if known.inode != inode {
             known.inode = inode;
             known.first_seen = now;
             known.kind = Kind::Open;
+            known.copier = false;
         }
         known.kind != Kind::NotDd
             || now.duration_since(known.first_seen) < YOUTH
@@ -162,9 +177,13 @@ impl Table {
             return;
         };
         known.looked_at = now;
+        known.copier = match &seen {
+            Ok(seen) => matches!(seen, Seen::NotDd { copier: true }),
+            Err(_) => known.copier,
+        };
         match seen {
             Ok(Seen::Gone) => known.kind = Kind::Open,
-            Ok(Seen::NotDd) => known.kind = Kind::NotDd,
+            Ok(Seen::NotDd { .. }) => known.kind = Kind::NotDd,
             Ok(Seen::Unchanged(id)) => {
                 scan.alive.insert(id);
             }
@@ -201,7 +220,11 @@ impl Table {
 fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, ProgressError> {
     match process::comm(&roots.proc, pid)? {
         None => return Ok(Seen::Gone),
-        Some(comm) if comm != b"dd" => return Ok(Seen::NotDd),
+        Some(comm) if comm != b"dd" => {
+            return Ok(Seen::NotDd {
+                copier: open_files::may_copy(&comm),
+            });
+        }
         Some(_) => {}
     }
     let Some(id) = process::identity(&roots.proc, pid)? else {
@@ -331,9 +354,19 @@ mod tests {
         let mut table = Table::default();
         let now = Instant::now();
         assert!(table.is_due(7, 70, now));
-        table.note(7, Ok(Seen::NotDd), now, &mut Scan::default());
+        table.note(
+            7,
+            Ok(Seen::NotDd { copier: false }),
+            now,
+            &mut Scan::default(),
+        );
         assert!(table.is_due(7, 70, now + YOUTH / 2));
-        table.note(7, Ok(Seen::NotDd), now + YOUTH, &mut Scan::default());
+        table.note(
+            7,
+            Ok(Seen::NotDd { copier: false }),
+            now + YOUTH,
+            &mut Scan::default(),
+        );
         assert!(!table.is_due(7, 70, now + YOUTH + SECOND_LOOK / 2));
         assert!(table.is_due(7, 70, now + YOUTH + SECOND_LOOK));
         assert!(

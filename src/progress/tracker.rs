@@ -20,11 +20,14 @@ use super::dd::Purpose;
 use super::device::Identity;
 use super::error::{PROC_NEEDS, ProgressError};
 use super::fdinfo::{self, Fd};
+use super::file_based::FileBased;
+use super::file_copies::FileCopies;
 use super::host_based::{self, Verdict};
 use super::keeper::Keeper;
 use super::looks::Looks;
 use super::memory::{Memory, Reading, Record};
 use super::process::{self, Pid, ProcessId};
+use super::saved::Saved;
 use super::state_file;
 use super::table::Table;
 use super::{Answer, Mode, Question, Roots};
@@ -58,6 +61,7 @@ struct Inner {
     roots: Roots,
     scan_interval: Duration,
     looks: Looks,
+    files: FileBased,
     memory: Mutex<Memory>,
     /// Where the memory is kept over a restart.
     state_file: Option<PathBuf>,
@@ -71,6 +75,8 @@ struct Inner {
 #[derive(Debug)]
 struct Book {
     table: Table,
+    /// Those who may copy through open files.
+    copiers: Vec<Pid>,
     begun: Option<Instant>,
     #[cfg(test)]
     scans: usize,
@@ -84,7 +90,13 @@ type Outcome = Result<Option<ProgressError>, ProgressError>;
 impl Tracker {
     /// A tracker that has seen nothing yet. `scan_interval` is how often [`Tracker::watch`] looks around.
     pub fn new(roots: Roots, scan_interval: Duration) -> Self {
-        Self::begin(roots, scan_interval, None, Memory::default())
+        Self::begin(
+            roots,
+            scan_interval,
+            None,
+            Memory::default(),
+            FileCopies::default(),
+        )
     }
 
     /// A tracker that knows what an earlier one, of the same boot, has left in `state_file`, and whose
@@ -94,17 +106,20 @@ impl Tracker {
     pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
         let (proc, path) = (roots.proc.clone(), state_file.clone());
         let reading = tokio::task::spawn_blocking(move || state_file::load(&path, &boot_id(&proc)));
-        let memory = match tokio::time::timeout(STATE_LIMIT, reading).await {
-            Ok(Ok(Ok(saved))) => Memory::restored(saved),
+        let saved = match tokio::time::timeout(STATE_LIMIT, reading).await {
+            Ok(Ok(Ok(saved))) => Some(saved),
             Ok(Ok(Err(cause))) => forgotten(&state_file, &cause),
             Ok(Err(broken)) => forgotten(&state_file, &broken.to_string()),
             Err(_) => forgotten(&state_file, "reading it takes too long"),
         };
-        let copies = memory.records().len();
+        let mut saved = saved.unwrap_or_else(|| Saved::new("", Vec::new()));
+        let copies = saved.records.len() + saved.files.len();
         if copies > 0 {
             tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
         }
-        Self::begin(roots, scan_interval, Some(state_file), memory)
+        let files = FileCopies::restored(std::mem::take(&mut saved.files));
+        let memory = Memory::restored(saved);
+        Self::begin(roots, scan_interval, Some(state_file), memory, files)
     }
 
     fn begin(
@@ -112,10 +127,13 @@ impl Tracker {
         scan_interval: Duration,
         state_file: Option<PathBuf>,
         memory: Memory,
+        files: FileCopies,
     ) -> Self {
+        let looks = Looks::new(&roots.proc);
         Self {
             inner: Arc::new(Inner {
-                looks: Looks::new(&roots.proc),
+                files: FileBased::new(roots.clone(), looks.clone(), files),
+                looks,
                 roots,
                 scan_interval,
                 memory: Mutex::new(memory),
@@ -123,6 +141,7 @@ impl Tracker {
                 found: Notify::new(),
                 book: Arc::new(tokio::sync::Mutex::new(Book {
                     table: Table::default(),
+                    copiers: Vec::new(),
                     begun: None,
                     #[cfg(test)]
                     scans: 0,
@@ -142,11 +161,16 @@ impl Tracker {
     /// When the kernel refuses to tell, when a look hangs, and when no copy was found but not every
     /// process could be looked at. What was remembered is kept for the next question.
     pub async fn answer(&self, question: Question) -> Result<Answer, ProgressError> {
-        match question.mode {
-            Mode::Auto | Mode::HostBased => {}
-            Mode::FileBased | Mode::DriverBased | Mode::Other => return Ok(Answer::Unknown),
-        }
-        tokio::time::timeout(CALL_LIMIT, self.host_based(&question))
+        let asked = Instant::now();
+        let looking = async {
+            match question.mode {
+                Mode::HostBased => self.host_based(&question, asked).await.map(Answer::from),
+                Mode::FileBased => self.file_based(&question, asked).await.map(Answer::from),
+                Mode::Auto => self.by_any_means(&question, asked).await,
+                Mode::DriverBased | Mode::Other => Ok(Answer::Unknown),
+            }
+        };
+        tokio::time::timeout(CALL_LIMIT, looking)
             .await
             .unwrap_or_else(|_| {
                 Err(ProgressError::TimedOut {
@@ -154,6 +178,36 @@ impl Tracker {
                     limit: CALL_LIMIT,
                 })
             })
+    }
+
+    /// A dd that was seen speaks first. Where there is none, who cannot see open files can still say so
+    /// much: an error of theirs is for those who asked for open files.
+    async fn by_any_means(
+        &self,
+        question: &Question,
+        asked: Instant,
+    ) -> Result<Answer, ProgressError> {
+        let by_dd = self.host_based(question, asked).await?;
+        if matches!(by_dd, Verdict::Seen(_)) {
+            return Ok(by_dd.into());
+        }
+        match self.file_based(question, asked).await {
+            Ok(Verdict::Seen(answer)) => Ok(answer),
+            Ok(Verdict::Unseen(_)) | Err(_) => Ok(by_dd.into()),
+        }
+    }
+
+    async fn file_based(
+        &self,
+        question: &Question,
+        asked: Instant,
+    ) -> Result<Verdict, ProgressError> {
+        if let Some(verdict) = self.inner.files.known(question).await? {
+            return Ok(verdict);
+        }
+        self.scan_since(asked).await?;
+        let copiers = self.inner.book.lock().await.copiers.clone();
+        self.inner.files.find(question, copiers).await
     }
 
     /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
@@ -178,13 +232,13 @@ impl Tracker {
                 () = round => {}
             }
             if let Some(keeper) = &mut keeper {
-                keeper.keep(&self.inner.memory).await;
+                keeper.keep(&self.inner.memory, &self.inner.files).await;
             }
         }
         if let Some(keeper) = keeper {
             // What is written down last should be the last there was to see.
             let _ = tokio::time::timeout(LAST_LOOK, self.look_around()).await;
-            keeper.finish(&self.inner.memory).await;
+            keeper.finish(&self.inner.memory, &self.inner.files).await;
         }
     }
 
@@ -218,13 +272,16 @@ impl Tracker {
         Ok(Copies { running, unseen })
     }
 
-    async fn host_based(&self, question: &Question) -> Result<Answer, ProgressError> {
-        let asked = Instant::now();
+    async fn host_based(
+        &self,
+        question: &Question,
+        asked: Instant,
+    ) -> Result<Verdict, ProgressError> {
         if let Some(id) = self.choose(question) {
             self.scan_if_older_than(self.inner.scan_interval);
             self.refresh(id, asked).await?;
             if self.choose(question) == Some(id) {
-                return Ok(self.verdict(question).into());
+                return Ok(self.verdict(question));
             }
         }
         let missed = self.scan_since(asked).await?;
@@ -233,7 +290,7 @@ impl Tracker {
         }
         match (self.verdict(question), missed) {
             (Verdict::Unseen(_), Some(missed)) => Err(missed),
-            (verdict, _) => Ok(verdict.into()),
+            (verdict, _) => Ok(verdict),
         }
     }
 
@@ -364,6 +421,7 @@ impl Tracker {
             }
             let outcome = book.table.scan(&inner.looks, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
+                book.copiers = std::mem::take(&mut scan.copiers);
                 let missed = scan.trouble.take();
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
@@ -395,7 +453,8 @@ impl Tracker {
             .filter(|record| record.runs())
             .map(|record| record.id)
             .collect();
-        join_all(running.into_iter().map(|id| self.refresh(id, now))).await;
+        let running = join_all(running.into_iter().map(|id| self.refresh(id, now)));
+        futures_util::join!(running, self.inner.files.look_again());
     }
 
     /// How long until the next round.
@@ -460,9 +519,9 @@ fn boot_id(proc: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn forgotten(path: &Path, cause: &str) -> Memory {
+fn forgotten(path: &Path, cause: &str) -> Option<Saved> {
     tracing::warn!(path = %path.display(), cause, "nothing remembered of earlier copies");
-    Memory::default()
+    None
 }
 
 /// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.

@@ -188,6 +188,7 @@ fn policy(settings: &Settings, backend: &Backend) -> Policy {
             ping_enabled: settings.rpc_ping_enabled,
         },
         migration_mode: backend.migration_mode.clone(),
+        driver: backend.driver.clone(),
         volume_name_template: settings.volume_name_template.clone(),
         unknown_progress: settings.progress.unknown_progress.clone(),
     }

@@ -17,8 +17,8 @@ use tracing::{debug, info, warn};
 
 use crate::amqp::message::{Fate, Message};
 use crate::amqp::outbox::{Letter, Slot};
-use crate::config::{MigrationMode, Mode};
-use crate::progress::{self, Answer, Question, Tracker};
+use crate::config::{Driver, MigrationMode, Mode};
+use crate::progress::{self, Answer, DriverCall, Question, Tracker};
 use crate::rpc::dispatcher::{Api, Dispatch, PONG, ProgressCall, dispatch};
 use crate::rpc::duplicates::Duplicates;
 use crate::rpc::failure::Failure;
@@ -45,6 +45,8 @@ pub struct Policy {
     pub api: Api,
     /// How copies are made here unless the call says otherwise.
     pub migration_mode: MigrationMode,
+    /// What is asked about copies the storage makes itself.
+    pub driver: Option<Driver>,
     /// `volume_name_template`: a name with `%s` in the place of the id.
     pub volume_name_template: String,
     /// The answer when nothing can be known.
@@ -229,8 +231,14 @@ impl Worker {
         };
         let attached = call.volume.attached();
         let migrating = call.volume.migration_status.as_deref() == Some("migrating");
+        let names = names(&call.volume, &policy.volume_name_template);
+        let driver = policy
+            .driver
+            .as_ref()
+            .map(|driver| driver_call(driver, &call.volume, &names));
         Question {
-            names: names(&call.volume, &policy.volume_name_template),
+            names,
+            driver,
             size: call.volume.bytes(),
             attached,
             migrating,
@@ -267,6 +275,18 @@ impl Worker {
     }
 }
 
+/// The command, and on its standard input the volume, without its secrets and with its likeliest name.
+fn driver_call(driver: &Driver, volume: &Volume, names: &[String]) -> DriverCall {
+    let mut volume = volume.clone();
+    volume.name = volume.name.or_else(|| names.first().cloned());
+    DriverCall {
+        command: driver.command.clone(),
+        timeout: driver.timeout,
+        // Texts, numbers and nothing else: there is nothing that JSON could not hold.
+        input: serde_json::to_vec(&volume).unwrap_or_default(),
+    }
+}
+
 /// What the volume may be called on this node, the likeliest first.
 fn names(volume: &Volume, template: &str) -> Vec<String> {
     let mut names: Vec<String> = [volume.name_id.as_deref(), Some(&volume.id)]
@@ -280,4 +300,34 @@ fn names(volume: &Volume, template: &str) -> Vec<String> {
         names.push(name.clone());
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_driver_is_told_the_volume_and_none_of_its_secrets() {
+        let arguments = json!({"volume": {"versioned_object.data": {
+            "id": "1", "size": 2, "host": "h@b#p", "migration_status": "migrating",
+            "provider_auth": "CHAP u HUSH", "encryption_key_id": "HUSH",
+        }}});
+        let volume = Volume::from_args(arguments.as_object().unwrap()).unwrap();
+        let driver = Driver {
+            command: vec!["ask".to_owned()],
+            timeout: Duration::from_secs(1),
+        };
+        let call = driver_call(&driver, &volume, &names(&volume, "volume-%s"));
+        let told: Value = serde_json::from_slice(&call.input).unwrap();
+        assert_eq!(
+            told,
+            json!({
+                "id": "1", "name_id": null, "name": "volume-1", "size": 2, "host": "h@b#p",
+                "status": null, "migration_status": "migrating", "attach_status": null,
+                "has_attachments": false,
+            })
+        );
+    }
 }

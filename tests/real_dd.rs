@@ -26,6 +26,7 @@ fn question(name: &str, size: u64) -> Question {
         attached: false,
         migrating: true,
         src_path: None,
+        driver: None,
         dest_path: None,
         mode: Mode::Auto,
     }

@@ -67,6 +67,7 @@ impl Volume {
                 attached: false,
                 migrating: true,
                 src_path: None,
+                driver: None,
                 dest_path: None,
                 mode: Mode::FileBased,
             },

@@ -1,7 +1,7 @@
 //! The services of cinder-volume on this node and the names of their queues.
 
 use super::inputs::Inputs;
-use super::progress::{MigrationMode, migration_mode};
+use super::progress::{Driver, MigrationMode, Progress, driver_of, migration_mode};
 use super::{ConfigError, options, values};
 
 /// The topic that all of cinder-volume is reached under.
@@ -23,13 +23,16 @@ pub struct Backend {
     /// How this backend migrates. Source: `[progress:<backend>] migration_mode`, else that of
     /// `[progress]`.
     pub migration_mode: MigrationMode,
+    /// What is asked about this backend's own copies. Source: `[progress:<backend>] driver_command` and
+    /// `driver_timeout`, each else that of `[progress]`.
+    pub driver: Option<Driver>,
 }
 
 /// Reads `enabled_backends` and what each backend says of itself; never empty.
 pub(super) fn read(
     inputs: &Inputs,
     node: &str,
-    default_mode: &MigrationMode,
+    defaults: &Progress,
 ) -> Result<Vec<Backend>, ConfigError> {
     let mut names = inputs.read(&options::ENABLED_BACKENDS, values::list)?;
     // A backend named twice has one set of queues all the same.
@@ -37,7 +40,9 @@ pub(super) fn read(
     names.retain(|name| seen.insert(name.clone()));
 
     if names.is_empty() {
-        return Ok(vec![backend(None, node, default_mode.clone())]);
+        let mut only = backend(None, node, defaults.migration_mode.clone());
+        only.driver.clone_from(&defaults.driver);
+        return Ok(vec![only]);
     }
     names
         .into_iter()
@@ -46,16 +51,15 @@ pub(super) fn read(
             let host = inputs
                 .read_in(&section, options::BACKEND_HOST, values::text)?
                 .filter(|host| !host.is_empty());
-            let mode = inputs.read_in(
-                &format!("{}{section}", options::PROGRESS_OF_BACKEND),
-                options::MIGRATION_MODE.name,
-                migration_mode,
-            )?;
-            Ok(backend(
+            let own = format!("{}{section}", options::PROGRESS_OF_BACKEND);
+            let mode = inputs.read_in(&own, options::MIGRATION_MODE.name, migration_mode)?;
+            let mut backend = backend(
                 Some(name),
                 host.as_deref().unwrap_or(node),
-                mode.unwrap_or_else(|| default_mode.clone()),
-            ))
+                mode.unwrap_or_else(|| defaults.migration_mode.clone()),
+            );
+            backend.driver = driver_of(inputs, &own)?;
+            Ok(backend)
         })
         .collect()
 }
@@ -72,6 +76,7 @@ fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> B
         host: host.to_owned(),
         topic,
         migration_mode,
+        driver: None,
     }
 }
 

@@ -109,6 +109,8 @@ options! {
     MODE = [PROGRESS] "mode" "sidecar";
     RPC_VERSION = [PROGRESS] "rpc_version" "3.11";
     MIGRATION_MODE = [PROGRESS] "migration_mode" "auto";
+    DRIVER_COMMAND = [PROGRESS] "driver_command" "";
+    DRIVER_TIMEOUT = [PROGRESS] "driver_timeout" "5";
     UNKNOWN_PROGRESS = [PROGRESS] "unknown_progress" "NA";
     CONSUMER_PRIORITY = [PROGRESS] "consumer_priority" "10";
     PREFETCH = [PROGRESS] "prefetch" "16";
@@ -124,7 +126,7 @@ options! {
 pub(super) const BACKEND_HOST: &str = "backend_host";
 
 /// What `[progress:<backend>]` may set; what is absent there is taken from `[progress]`.
-pub(super) const PER_BACKEND: &[Opt] = &[MIGRATION_MODE];
+pub(super) const PER_BACKEND: &[Opt] = &[MIGRATION_MODE, DRIVER_COMMAND, DRIVER_TIMEOUT];
 
 /// The option that `[group] name` sets, by its present or an older spelling.
 pub(super) fn known(group: &str, name: &str) -> Option<&'static Opt> {

@@ -11,6 +11,10 @@ use super::{ConfigError, options, values};
 /// above, a migration could come and go unseen.
 const SCAN_INTERVALS: std::ops::RangeInclusive<f64> = 0.1..=3600.0;
 
+/// Shortest and longest time a driver's command may take, in seconds: nobody waits for an answer longer
+/// than a minute, which is `rpc_response_timeout`'s default.
+const DRIVER_TIMEOUTS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
+
 /// How the daemon stands to cinder-volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -48,6 +52,15 @@ impl MigrationMode {
     }
 }
 
+/// A command that knows how far a copy made by the storage itself is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driver {
+    /// The program and its arguments. Source: `driver_command`.
+    pub command: Vec<String>,
+    /// How long it may take. Source: `driver_timeout`; default 5 s, 0.1 to 60.
+    pub timeout: Duration,
+}
+
 /// `[progress]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -57,6 +70,8 @@ pub struct Progress {
     pub rpc_version: (u32, u32),
     /// How backends migrate that say nothing else. Default auto.
     pub migration_mode: MigrationMode,
+    /// What is asked about backends that say nothing else. Default none.
+    pub driver: Option<Driver>,
     /// The answer, before cinder-api appends `%`, where progress cannot be known. Default `NA`.
     pub unknown_progress: String,
     /// `x-priority` of the consumer of the server queue, above cinder-volume's 0. Default 10.
@@ -84,6 +99,10 @@ pub(super) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
         mode: inputs.read(&o::MODE, values::choice(modes))?,
         rpc_version: inputs.read(&o::RPC_VERSION, version)?,
         migration_mode: inputs.read(&o::MIGRATION_MODE, migration_mode)?,
+        driver: driver(
+            inputs.read(&o::DRIVER_COMMAND, values::command)?,
+            inputs.read(&o::DRIVER_TIMEOUT, driver_timeout)?,
+        ),
         unknown_progress: inputs.read(&o::UNKNOWN_PROGRESS, values::filled)?,
         consumer_priority: inputs.read(&o::CONSUMER_PRIORITY, values::integer(1..=i32::MAX))?,
         prefetch: inputs.read(&o::PREFETCH, values::integer(1..=1000))?,
@@ -101,6 +120,31 @@ pub(super) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
 /// Reads a `migration_mode`, which only must not be empty.
 pub(super) fn migration_mode(text: &str) -> Result<MigrationMode, String> {
     values::filled(text).map(|name| MigrationMode::named(&name))
+}
+
+/// What `[progress:<backend>]`, called `group`, makes of the driver of `[progress]`.
+pub(super) fn driver_of(inputs: &Inputs, group: &str) -> Result<Option<Driver>, ConfigError> {
+    use options as o;
+    let command = inputs.read_in(group, o::DRIVER_COMMAND.name, values::command)?;
+    let timeout = inputs.read_in(group, o::DRIVER_TIMEOUT.name, driver_timeout)?;
+    Ok(driver(
+        match command {
+            Some(command) => command,
+            None => inputs.read(&o::DRIVER_COMMAND, values::command)?,
+        },
+        match timeout {
+            Some(timeout) => timeout,
+            None => inputs.read(&o::DRIVER_TIMEOUT, driver_timeout)?,
+        },
+    ))
+}
+
+fn driver(command: Vec<String>, timeout: Duration) -> Option<Driver> {
+    (!command.is_empty()).then_some(Driver { command, timeout })
+}
+
+fn driver_timeout(text: &str) -> Result<Duration, String> {
+    values::fractional_seconds(DRIVER_TIMEOUTS)(text)
 }
 
 /// Refuses what the daemon's own sections hold besides its options, and sections of no backend.

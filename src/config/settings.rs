@@ -44,7 +44,7 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
 
     let host = inputs.read(&options::HOST, values::filled)?;
     let progress = progress::read(&inputs)?;
-    let backends = backends::read(&inputs, &host, &progress.migration_mode)?;
+    let backends = backends::read(&inputs, &host, &progress)?;
     progress::refuse_unknown(&inputs, &backends)?;
     Ok(Settings {
         files,

@@ -108,6 +108,21 @@ pub(super) fn optional_absolute_path(text: &str) -> Result<Option<PathBuf>, Stri
     }
 }
 
+/// A program and its arguments, divided and quoted as a shell has it, though no shell is called; empty
+/// where there is none.
+pub(super) fn command(text: &str) -> Result<Vec<String>, String> {
+    let words = shell_words::split(text)
+        .map_err(|_| "a program and its arguments, each quote closed".to_owned())?;
+    match words.first() {
+        Some(program)
+            if program.is_empty() || program.contains('/') && !program.starts_with('/') =>
+        {
+            Err("a program by its absolute path, or by a name to be found in PATH".to_owned())
+        }
+        _ => Ok(words),
+    }
+}
+
 /// One of `choices`, in exactly this spelling.
 pub(super) fn choice<T: Copy>(
     choices: &'static [(&'static str, T)],
@@ -154,6 +169,20 @@ mod tests {
         );
         for text in ["nan", "inf", "-1", ""] {
             assert!(fractional_seconds(0.1..=60.0)(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn commands_are_divided_as_a_shell_would_and_nothing_else_is_done_to_them() {
+        let words = |text| command(text).unwrap();
+        assert_eq!(words(""), Vec::<String>::new());
+        assert_eq!(
+            words(r#"/usr/bin/ask --pool "a b" 'c"d' e\ f"#),
+            ["/usr/bin/ask", "--pool", "a b", "c\"d", "e f"]
+        );
+        assert_eq!(words("ask > /tmp/x; id"), ["ask", ">", "/tmp/x;", "id"]);
+        for text in ["ask 'a", "./ask", "bin/ask", "''"] {
+            assert!(command(text).is_err(), "{text:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::fake::Fake;
-use super::{Answer, Mode, ProgressError, Question, Tracker};
+use super::{Answer, DriverCall, Mode, ProgressError, Question, Tracker};
 
 const SIZE: u64 = 1000 << 20;
 const SOURCE: &str = "/dev/mapper/vg_two-volume--1";
@@ -24,6 +24,7 @@ fn about(id: &str) -> Question {
         attached: false,
         migrating: true,
         src_path: None,
+        driver: None,
         dest_path: None,
         mode: Mode::HostBased,
     }
@@ -404,6 +405,45 @@ async fn other_modes_are_unknown() {
         ..question()
     };
     assert_eq!(tracker.answer(auto).await, Ok(Answer::Percent(60)));
+}
+
+#[tokio::test]
+async fn the_drivers_command_is_asked_when_nothing_is_to_be_seen() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    let asked = |mode, script: &str| Question {
+        mode,
+        driver: Some(DriverCall {
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            timeout: Duration::from_secs(30),
+            input: Vec::new(),
+        }),
+        ..question()
+    };
+    let answer = async |mode, script| tracker.answer(asked(mode, script)).await.unwrap();
+    for mode in [Mode::DriverBased, Mode::Auto] {
+        assert_eq!(answer(mode, "echo 33").await, Answer::Percent(33));
+        assert_eq!(answer(mode, "exit 1").await, Answer::Unknown);
+    }
+    assert_eq!(answer(Mode::DriverBased, "true").await, Answer::Unknown);
+    assert_eq!(
+        answer(Mode::Auto, "true").await,
+        Answer::Percent(0),
+        "it does not know of a copy either"
+    );
+    for mode in [Mode::HostBased, Mode::FileBased] {
+        assert_eq!(
+            answer(mode, "echo 33").await,
+            Answer::Percent(0),
+            "not asked"
+        );
+    }
+    fake.dd(7, SOURCE, DESTINATION, at(60));
+    assert_eq!(
+        answer(Mode::Auto, "echo 33").await,
+        Answer::Percent(60),
+        "a dd speaks first"
+    );
 }
 
 #[tokio::test]

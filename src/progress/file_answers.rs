@@ -17,6 +17,7 @@ fn question() -> Question {
         attached: false,
         migrating: true,
         src_path: None,
+        driver: None,
         dest_path: None,
         mode: Mode::FileBased,
     }

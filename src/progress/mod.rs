@@ -21,6 +21,8 @@ mod copies;
 mod dd;
 /// Which volume a path given to dd means.
 mod device;
+/// Copies that the storage makes itself, told by a command.
+mod driver_based;
 /// What can go wrong, in words for the caller and words for the log.
 mod error;
 /// Descriptor positions, and which descriptor writes the destination.
@@ -67,6 +69,7 @@ mod replay;
 mod restarts;
 
 pub use copies::{Copies, RunningCopy};
+pub use driver_based::DriverCall;
 pub use error::ProgressError;
 pub use tracker::Tracker;
 
@@ -113,18 +116,20 @@ pub struct Question {
     pub dest_path: Option<PathBuf>,
     /// How the copy is expected to be made.
     pub mode: Mode,
+    /// Whom to ask when the storage makes the copy itself.
+    pub driver: Option<DriverCall>,
 }
 
 /// How a volume is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// By dd if there is one, else through open files.
+    /// By dd if there is one, else through open files, else by the storage.
     Auto,
     /// By dd on this node.
     HostBased,
     /// By a process, mostly cinder-volume, through files it holds open.
     FileBased,
-    /// By the storage itself. Answered with [`Answer::Unknown`] for now.
+    /// By the storage itself; the answer is that of [`Question::driver`].
     DriverBased,
     /// In a way nobody can look into: always [`Answer::Unknown`].
     Other,

@@ -23,6 +23,7 @@ fn question(migrating: bool) -> Question {
         attached: false,
         migrating,
         src_path: None,
+        driver: None,
         dest_path: None,
         mode: Mode::Auto,
     }

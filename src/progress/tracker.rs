@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::copies::{Copies, RunningCopy};
 use super::dd::Purpose;
 use super::device::Identity;
+use super::driver_based::Drivers;
 use super::error::{PROC_NEEDS, ProgressError};
 use super::fdinfo::{self, Fd};
 use super::file_based::FileBased;
@@ -62,6 +63,7 @@ struct Inner {
     scan_interval: Duration,
     looks: Looks,
     files: FileBased,
+    drivers: Drivers,
     memory: Mutex<Memory>,
     /// Where the memory is kept over a restart.
     state_file: Option<PathBuf>,
@@ -132,6 +134,7 @@ impl Tracker {
         let looks = Looks::new(&roots.proc);
         Self {
             inner: Arc::new(Inner {
+                drivers: Drivers::default(),
                 files: FileBased::new(roots.clone(), looks.clone(), files),
                 looks,
                 roots,
@@ -151,9 +154,10 @@ impl Tracker {
         }
     }
 
-    /// Answers one question, within three seconds.
+    /// Answers one question, within three seconds and what the driver's command is given besides.
     ///
-    /// Cancel-safe: a look or scan already begun goes on and serves the next caller. Must be called
+    /// Cancel-safe: a look or scan already begun goes on and serves the next caller; a driver's command
+    /// is ended. Must be called
     /// within a tokio runtime with time enabled.
     ///
     /// # Errors
@@ -164,20 +168,34 @@ impl Tracker {
         let asked = Instant::now();
         let looking = async {
             match question.mode {
-                Mode::HostBased => self.host_based(&question, asked).await.map(Answer::from),
-                Mode::FileBased => self.file_based(&question, asked).await.map(Answer::from),
+                Mode::HostBased => {
+                    let verdict = self.host_based(&question, asked).await?;
+                    Ok(Sight::Something(verdict.into()))
+                }
+                Mode::FileBased => {
+                    let verdict = self.file_based(&question, asked).await?;
+                    Ok(Sight::Something(verdict.into()))
+                }
                 Mode::Auto => self.by_any_means(&question, asked).await,
-                Mode::DriverBased | Mode::Other => Ok(Answer::Unknown),
+                Mode::DriverBased => Ok(Sight::Nothing(Answer::Unknown)),
+                Mode::Other => Ok(Sight::Something(Answer::Unknown)),
             }
         };
-        tokio::time::timeout(CALL_LIMIT, looking)
+        let sight = tokio::time::timeout(CALL_LIMIT, looking)
             .await
             .unwrap_or_else(|_| {
                 Err(ProgressError::TimedOut {
                     path: self.inner.roots.proc.clone(),
                     limit: CALL_LIMIT,
                 })
-            })
+            })?;
+        match (sight, &question.driver) {
+            (Sight::Nothing(otherwise), Some(call)) => {
+                let told = self.inner.drivers.ask(&question.volume_id, call).await;
+                Ok(told.unwrap_or(otherwise))
+            }
+            (Sight::Nothing(answer) | Sight::Something(answer), _) => Ok(answer),
+        }
     }
 
     /// A dd that was seen speaks first. Where there is none, who cannot see open files can still say so
@@ -186,15 +204,16 @@ impl Tracker {
         &self,
         question: &Question,
         asked: Instant,
-    ) -> Result<Answer, ProgressError> {
+    ) -> Result<Sight, ProgressError> {
         let by_dd = self.host_based(question, asked).await?;
         if matches!(by_dd, Verdict::Seen(_)) {
-            return Ok(by_dd.into());
+            return Ok(Sight::Something(by_dd.into()));
         }
-        match self.file_based(question, asked).await {
-            Ok(Verdict::Seen(answer)) => Ok(answer),
-            Ok(Verdict::Unseen(_)) | Err(_) => Ok(by_dd.into()),
-        }
+        Ok(match self.file_based(question, asked).await {
+            Ok(Verdict::Seen(Answer::Unknown)) => Sight::Nothing(Answer::Unknown),
+            Ok(Verdict::Seen(answer)) => Sight::Something(answer),
+            Ok(Verdict::Unseen(_)) | Err(_) => Sight::Nothing(by_dd.into()),
+        })
     }
 
     async fn file_based(
@@ -500,6 +519,14 @@ impl Tracker {
     pub(super) async fn scans(&self) -> usize {
         self.inner.book.lock().await.scans
     }
+}
+
+/// What looking at this node has brought.
+enum Sight {
+    /// The answer.
+    Something(Answer),
+    /// Nothing to be seen: the answer unless a driver knows better.
+    Nothing(Answer),
 }
 
 impl From<Verdict> for Answer {

@@ -1,5 +1,6 @@
 //! The volume of a call: the little of cinder's volume object that progress needs.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::kind;
@@ -13,8 +14,8 @@ const NAME_MAX: usize = 255;
 /// A volume, as the caller knew it when it asked.
 ///
 /// The names are cinder's (`cinder/objects/volume.py`). Secrets such as `provider_auth` are not
-/// among the fields, so a volume may be logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// among the fields, so a volume may be logged, and given to a driver's command as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Volume {
     /// The volume's id.
     pub id: String,

@@ -36,6 +36,14 @@ fn backend(name: Option<&str>, host: &str, topic: &str, server_queue: &str) -> B
         server_queue: server_queue.to_owned(),
         fanout_exchange: format!("{topic}_fanout"),
         migration_mode: MigrationMode::Auto,
+        driver: None,
+    }
+}
+
+fn driver(command: &[&str], timeout: u64) -> Driver {
+    Driver {
+        command: command.iter().map(|&word| word.to_owned()).collect(),
+        timeout: seconds(timeout),
     }
 }
 
@@ -84,6 +92,7 @@ fn defaults() -> Settings {
             mode: Mode::Sidecar,
             rpc_version: (3, 11),
             migration_mode: MigrationMode::Auto,
+            driver: None,
             unknown_progress: "NA".to_owned(),
             consumer_priority: 10,
             prefetch: 16,
@@ -255,6 +264,7 @@ fn our_own_file_after_cinders() {
         mode: Mode::Standalone,
         rpc_version: (3, 5),
         migration_mode: MigrationMode::FileBased,
+        driver: Some(driver(&["/usr/bin/ask", "two words"], 2)),
         unknown_progress: "?".to_owned(),
         consumer_priority: 5,
         prefetch: 4,
@@ -265,6 +275,15 @@ fn our_own_file_after_cinders() {
         state_file: Some("/tmp/state.json".into()),
     };
     assert_eq!(found.progress, progress);
+    let drivers: Vec<_> = found
+        .backends
+        .iter()
+        .map(|backend| backend.driver.clone())
+        .collect();
+    assert_eq!(
+        drivers,
+        [progress.driver, Some(driver(&["ask-tape", "$pool"], 2))]
+    );
     let modes: Vec<_> = found
         .backends
         .into_iter()

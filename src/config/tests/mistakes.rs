@@ -95,6 +95,19 @@ fn names_that_are_not_there() {
 }
 
 #[test]
+fn commands_that_cannot_be_run() {
+    says(
+        "[DEFAULT]\nenabled_backends = lvm\n[progress:lvm]\ndriver_command = ask 'a\n",
+        "/etc/test.conf:4: [progress:lvm] driver_command = \"ask 'a\": expected a program and its \
+         arguments, each quote closed",
+    );
+    says(
+        "[progress]\ndriver_timeout = 0\n",
+        "/etc/test.conf:2: [progress] driver_timeout = \"0\": expected a number from 0.1 to 60, in seconds",
+    );
+}
+
+#[test]
 fn options_of_our_own_that_are_not_there() {
     says(
         "[progress]\nprefecth = 3\n",

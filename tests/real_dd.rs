@@ -381,6 +381,64 @@ async fn cap_sys_ptrace_alone_is_enough() {
 const SIZE: u64 = 64 * MIB;
 
 /// A dd held somewhere on its way, in a folder everyone may look into.
+/// As in a container: the volumes lie on a mount that nobody else sees, and pids are counted anew.
+#[tokio::test]
+async fn a_copy_among_mounts_and_pids_of_its_own_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (name, mount) = (unique_name(), folder.path().display().to_string());
+    let script = format!(
+        "mount -t tmpfs none {mount} && truncate -s 1G {mount}/{name} {mount}/copy && \
+         exec dd if={mount}/{name} of={mount}/copy bs=512 conv=sparse,notrunc"
+    );
+    let spawned = Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+            &script,
+        ])
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(child) = spawned else { return };
+    let mut container = Dd(child);
+    let tracker = tracker();
+    let question = question(&name, 1 << 30);
+    let deadline = Instant::now() + PATIENCE;
+    let copy = loop {
+        let copies = tracker.running().await.unwrap().running;
+        let found = copies
+            .into_iter()
+            .find(|copy| copy.source.ends_with(&name) && copy.position.is_some_and(|at| at > 0));
+        if let Some(copy) = found {
+            break copy;
+        }
+        if container.0.try_wait().unwrap().is_some() {
+            eprintln!("no mounts of one's own are to be had here: left out");
+            return;
+        }
+        assert!(Instant::now() < deadline, "never found");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(!folder.path().join(&name).exists(), "it would be no proof");
+    assert_eq!(copy.total, Some(1 << 30), "by the process's own root");
+    let Ok(Answer::Percent(before)) = tracker.answer(question.clone()).await else {
+        panic!("no answer")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = tracker.answer(question.clone()).await;
+        if matches!(answer, Ok(Answer::Percent(percent)) if percent > before) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer:?} stands still");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn held_copy() -> (tempfile::TempDir, Dd, String, u64) {
     let folder = tempfile::tempdir().unwrap();
     open_to_all(folder.path());

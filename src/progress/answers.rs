@@ -39,6 +39,10 @@ fn at(percent: u64) -> u64 {
     SIZE / 100 * percent
 }
 
+async fn ask_whatever(tracker: &Tracker) -> Result<Answer, ProgressError> {
+    tracker.answer(question()).await
+}
+
 async fn ask(tracker: &Tracker) -> Answer {
     tracker.answer(question()).await.unwrap()
 }
@@ -389,6 +393,90 @@ async fn a_wipe_after_a_failed_copy_of_its_destination_proves_nothing() {
     fake.end(8);
     fake.dd(9, "/dev/zero", SOURCE, at(10));
     assert_eq!(ask(&tracker).await, Answer::Percent(100));
+}
+
+#[tokio::test]
+async fn an_encrypted_volume_is_smaller_than_its_size_and_complete_all_the_same() {
+    let fake = Fake::new();
+    let header = 16 << 20;
+    fake.write("dev/dm-5", "");
+    fake.write(
+        "sys/class/block/dm-5/size",
+        &((SIZE - header) / 512).to_string(),
+    );
+    fake.write("sys/block/dm-5/dm/name", "crypt-1\n");
+    fake.write("sys/block/dm-5/dm/uuid", "CRYPT-LUKS1-5454\n");
+    fake.write("sys/block/dm-5/slaves/dm-2/dev", "254:2\n");
+    fake.write("sys/block/dm-2/dm/name", "vg_two-volume--1\n");
+    let tracker = tracker(&fake);
+    fake.dd(7, "/dev/dm-5", "/dev/dm-6", at(50));
+    assert_eq!(ask(&tracker).await, Answer::Percent(50));
+    fake.position(7, SIZE - header);
+    assert_eq!(ask(&tracker).await, Answer::Percent(98));
+    fake.end(7);
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+}
+
+#[tokio::test]
+async fn a_volume_is_found_by_whatever_template_its_name_is_made_of() {
+    let fake = Fake::new();
+    fake.dd(7, "/dev/vg/a-1-b", "/dev/sda", at(10));
+    fake.dd(8, "/dev/mapper/my--vg-os_2", "/dev/sdb", at(20));
+    fake.dd(9, "/var/lib/cinder/mnt/5f3a/3", "/dev/sdc", at(30));
+    let tracker = tracker(&fake);
+    for (name, percent) in [("a-1-b", 10), ("os_2", 20), ("3", 30)] {
+        let asked = Question {
+            names: vec![name.to_owned()],
+            ..about(name)
+        };
+        assert_eq!(
+            tracker.answer(asked).await,
+            Ok(Answer::Percent(percent)),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sixty_four_copies_at_once_are_each_told_rightly() {
+    let fake = Fake::new();
+    for number in 0..64 {
+        let (source, position) = (format!("/dev/vg/volume-{number}"), at(number + 1));
+        let pid = i32::try_from(number).unwrap() + 100;
+        fake.dd(pid, &source, &format!("/dev/sd{number}"), position);
+    }
+    let tracker = tracker(&fake);
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let answers = (0..64).map(|number: u8| {
+            let tracker = tracker.clone();
+            async move { (number, tracker.answer(about(&number.to_string())).await) }
+        });
+        for (number, answer) in futures_util::future::join_all(answers).await {
+            assert_eq!(answer, Ok(Answer::Percent(number + 1)));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+    assert_eq!(tracker.running().await.unwrap().running.len(), 64);
+}
+
+#[tokio::test]
+async fn a_path_whose_names_hang_holds_up_nobody_elses_volume() {
+    let fake = Fake::new();
+    fake.write("dev/dm-9", "");
+    fake.write("sys/block/dm-9/dm/name", "");
+    fifo(&fake.path("sys/block/dm-9/dm/name"));
+    fake.dd(7, "/dev/dm-9", "/dev/sda", at(30));
+    fake.dd(8, "/dev/vg/volume-2", "/dev/sdb", at(40));
+    let tracker = tracker(&fake);
+    let begun = Instant::now();
+    assert_eq!(tracker.answer(about("2")).await, Ok(Answer::Percent(40)));
+    let answer = ask_whatever(&tracker).await;
+    assert!(
+        matches!(answer, Err(ProgressError::TimedOut { .. })),
+        "{answer:?}: it may be that one's"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(6));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Roots;
+use super::process::Pid;
 
 /// Everything one path is called.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub(super) struct Identity {
     device: bool,
     traced: bool,
 }
+
+/// How many devices below one are looked at: dm-crypt on multipath has one and its paths.
+const LAYER_LIMIT: usize = 64;
 
 /// sysfs counts a device's size in these, whatever its real sectors are.
 const SECTOR: u64 = 512;
@@ -60,6 +64,23 @@ impl Identity {
         identity
     }
 
+    /// Gathers the names of `path` as the process has it, which may live among mounts of its own: what is
+    /// not to be found here is looked for there.
+    pub(super) fn seen_by(roots: &Roots, pid: Pid, path: &str) -> Self {
+        let mut identity = Self::of(roots, path);
+        if identity.inode.is_none()
+            && let Some(below) = path.strip_prefix('/')
+        {
+            let there = roots.proc.join(pid.to_string()).join("root").join(below);
+            if let Ok(metadata) = fs::metadata(there) {
+                identity.inode = Some(metadata.ino());
+                identity.device |= metadata.file_type().is_block_device();
+                identity.bytes = metadata.is_file().then_some(metadata.len());
+            }
+        }
+        identity
+    }
+
     /// What the kernel calls an open file. A file's own file system is not asked about it: it may hang.
     pub(super) fn of_open_file(roots: &Roots, path: &str) -> Self {
         if path.starts_with("/dev/") {
@@ -83,14 +104,28 @@ impl Identity {
             block = roots.sys.join("dev/block").join(major_minor(number));
         }
         let mut bearers = vec![kernel_name.to_owned()];
-        if let Some(name) = line(&block.join("dm/name")) {
+        let mut next = 0;
+        while let Some(bearer) = bearers.get(next) {
+            if next > 0 {
+                block = roots.sys.join("block").join(bearer);
+            }
+            next += 1;
+            let Some(name) = line(&block.join("dm/name")) else {
+                continue;
+            };
             if let Some((group, volume)) = split_mapped(&name) {
                 self.add(format!("/dev/{group}/{volume}"));
             }
             self.add(format!("/dev/mapper/{name}"));
-            // A multipath map is named after the storage's serial number; its paths carry the names.
-            if line(&block.join("dm/uuid")).is_some_and(|uuid| uuid.starts_with("mpath-")) {
-                bearers.extend(names_in(&block.join("slaves")));
+            // A multipath map is named after the storage's serial number, and what decrypts a volume
+            // after nothing in particular; what they lie on carries the names.
+            let uuid = line(&block.join("dm/uuid")).unwrap_or_default();
+            if uuid.starts_with("mpath-") || uuid.starts_with("CRYPT-") {
+                for below in names_in(&block.join("slaves")) {
+                    if bearers.len() < LAYER_LIMIT && !bearers.contains(&below) {
+                        bearers.push(below);
+                    }
+                }
             }
         }
         let by_path = roots.dev.join("disk/by-path");
@@ -424,6 +459,38 @@ mod tests {
             &fake,
             "/dev/mapper/360000000000000000e00000000010001"
         ));
+    }
+
+    #[test]
+    fn an_encrypted_volume_is_traced_through_what_it_lies_on() {
+        let fake = Fake::new();
+        let crypt = |node: &str, below: &str| {
+            fake.write(&format!("dev/{node}"), "");
+            fake.write(&format!("sys/block/{node}/dm/name"), "crypt-scsi-3600\n");
+            let uuid = "CRYPT-LUKS2-8a6f-crypt-scsi-3600\n";
+            fake.write(&format!("sys/block/{node}/dm/uuid"), uuid);
+            fake.write(&format!("sys/block/{node}/slaves/{below}/dev"), "\n");
+        };
+        // On a logical volume.
+        fake.write("sys/block/dm-2/dm/name", &format!("{MAPPED}\n"));
+        fake.write("sys/block/dm-2/dm/uuid", "LVM-GlSadfFj\n");
+        crypt("dm-5", "dm-2");
+        assert!(names(&fake, "/dev/dm-5"));
+        // On an iSCSI disk, by way of the map's name.
+        crypt("dm-6", "sdb");
+        fake.link("dev/mapper/crypt-scsi-3600", "../dm-6");
+        assert!(!names(&fake, "/dev/mapper/crypt-scsi-3600"));
+        fake.link(&format!("dev/disk/by-path/{BY_PATH}"), "../../sdb");
+        assert!(names(&fake, "/dev/mapper/crypt-scsi-3600"));
+        // On a multipath map of such disks.
+        fake.write("sys/block/dm-8/dm/name", "36000\n");
+        fake.write("sys/block/dm-8/dm/uuid", "mpath-36000\n");
+        fake.write("sys/block/dm-8/slaves/sdb/dev", "8:16\n");
+        crypt("dm-7", "dm-8");
+        assert!(names(&fake, "/dev/dm-7"));
+        // A circle, which no kernel builds, ends all the same.
+        crypt("dm-9", "dm-9");
+        assert!(!names(&fake, "/dev/dm-9"));
     }
 
     #[test]

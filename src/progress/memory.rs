@@ -214,8 +214,13 @@ impl Record {
     /// dd ends within microseconds of its last write, so hardly ever is the full position seen. A copy
     /// counts as complete if, at its own pace, the rest was due in the fraction of a second between the
     /// last look and its end. If it was looked at less recently than that, only what was seen counts.
+    ///
+    /// A source may be smaller than its volume: encryption keeps a few MiB for itself, and a file may
+    /// hold less than it stands for. Its end is the end.
     pub(super) fn reached(&self, size: u64) -> bool {
-        self.position().is_some() && self.reach() >= size
+        let there = self.source.bytes().filter(|&bytes| bytes > 0);
+        let end = there.map_or(size, |there| there.min(size));
+        self.position().is_some() && self.reach() >= end
     }
 
     /// How far it counts as having come.

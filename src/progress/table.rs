@@ -247,8 +247,8 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
     if purpose == Purpose::Other {
         return Ok(Seen::Aside(id, Kind::Dd(id)));
     }
-    let source = Identity::of(roots, source);
-    let destination = Identity::of(roots, destination);
+    let source = Identity::seen_by(roots, pid, source);
+    let destination = Identity::seen_by(roots, pid, destination);
     if source.same_as(&destination) {
         return Ok(Seen::Aside(id, Kind::Dd(id)));
     }

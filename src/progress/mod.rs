@@ -39,6 +39,8 @@ mod keeper;
 mod looks;
 /// Copies and wipes seen so far, running or gone.
 mod memory;
+/// Processes born since the last look, without listing all the others.
+mod newborn;
 /// What a process has open, and how far it is with it.
 mod open_files;
 /// Small reads about one process.

@@ -1,10 +1,12 @@
 //! The processes of the node, looked at incrementally.
 //!
-//! A node has thousands of processes and at most a handful of dd. The list is read each time; the
-//! processes on it are read when they are new, when they are dd, or when they are young, because a
-//! process takes dd's name only when it calls exec, some time after it was born.
+//! A node has thousands of processes and at most a handful of dd. Listing them all each second would be
+//! most of the daemon's work, so the list is read every now and then, and in between what was born since.
+//! Processes are read when they are new, when they are dd, or when they are young, because a process
+//! takes dd's name only when it calls exec, some time after it was born.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use super::device::Identity;
 use super::error::ProgressError;
 use super::fdinfo;
 use super::looks::{EVERYONE, Looks};
+use super::newborn;
 use super::open_files;
 use super::process::{self, Pid, ProcessId};
 
@@ -22,7 +25,10 @@ use super::process::{self, Pid, ProcessId};
 const YOUTH: Duration = Duration::from_secs(30);
 
 /// How often every other process is looked at again, for those that call exec late in life.
-const SECOND_LOOK: Duration = Duration::from_secs(30);
+const SECOND_LOOK: Duration = Duration::from_secs(120);
+
+/// How often all processes are listed, though the kernel tells who was born.
+const CENSUS: Duration = Duration::from_secs(30);
 
 /// A dd that copies or wipes.
 #[derive(Debug, Clone)]
@@ -64,6 +70,28 @@ pub(super) struct Scan {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     known: HashMap<Pid, Known>,
+    cursor: Option<Cursor>,
+    /// Whether other people's processes are hidden.
+    hidden: bool,
+}
+
+/// How far the kernel had come in giving out process ids.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// At the look before the last. One that had its id then may not have been there yet.
+    before: Pid,
+    /// At the last look.
+    last: Pid,
+    /// When all processes were listed.
+    listed: Instant,
+}
+
+/// Who is to be looked at.
+enum Census {
+    /// Every process, with the inode number of its folder, and whether there are others hidden.
+    All(Vec<(Pid, u64)>, bool),
+    /// Those born since; the others are known.
+    Born(Vec<(Pid, u64)>),
 }
 
 #[derive(Debug)]
@@ -106,22 +134,41 @@ impl Table {
     ) -> Result<Scan, ProgressError> {
         let begun = Instant::now();
         let proc = roots.proc.clone();
-        let (list, hidden) = looks
-            .one(EVERYONE, move |_| {
-                let list = process::list(&proc)?;
-                let hidden = list.iter().all(|&(pid, _)| pid != 1) && process::hides_others(&proc);
-                Ok((list, hidden))
-            })
+        let cursor = self.cursor;
+        let (census, last) = looks
+            .one(EVERYONE, move |_| take_census(&proc, cursor))
             .await?;
+        let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
+        let list = match census {
+            Census::All(list, hidden) => {
+                let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
+                self.known.retain(|pid, _| present.contains(pid));
+                self.hidden = hidden;
+                listed = begun;
+                list
+            }
+            Census::Born(born) => {
+                let new: HashSet<Pid> = born.iter().map(|&(pid, _)| pid).collect();
+                self.known
+                    .iter()
+                    .filter(|(pid, _)| !new.contains(pid))
+                    .map(|(&pid, known)| (pid, known.inode))
+                    .chain(born)
+                    .collect()
+            }
+        };
+        self.cursor = last.map(|last| Cursor {
+            before: cursor.map_or(last, |cursor| cursor.last),
+            last,
+            listed,
+        });
         let mut scan = Scan {
-            trouble: hidden.then(|| ProgressError::Hidden {
+            trouble: self.hidden.then(|| ProgressError::Hidden {
                 path: roots.proc.clone(),
             }),
             ..Scan::default()
         };
 
-        let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
-        self.known.retain(|pid, _| present.contains(pid));
         let due: Vec<Pid> = list
             .iter()
             .filter(|&&(pid, inode)| self.is_due(pid, inode, begun))
@@ -182,7 +229,9 @@ impl Table {
             Err(_) => known.copier,
         };
         match seen {
-            Ok(Seen::Gone) => known.kind = Kind::Open,
+            Ok(Seen::Gone) => {
+                self.known.remove(&pid);
+            }
             Ok(Seen::NotDd { .. }) => known.kind = Kind::NotDd,
             Ok(Seen::Unchanged(id)) => {
                 scan.alive.insert(id);
@@ -213,6 +262,24 @@ impl Table {
             }
         }
     }
+}
+
+/// Lists all processes, or only those born since `cursor` where the kernel tells who they are.
+fn take_census(
+    proc: &Path,
+    cursor: Option<Cursor>,
+) -> Result<(Census, Option<Pid>), ProgressError> {
+    // Before the list is read: who is born meanwhile is on the next one if not on this.
+    let last = newborn::last_pid(proc);
+    if let (Some(cursor), Some(last)) = (cursor, last)
+        && cursor.listed.elapsed() < CENSUS
+        && let Some(born) = newborn::between(proc, cursor.before, last)
+    {
+        return Ok((Census::Born(born), Some(last)));
+    }
+    let list = process::list(proc)?;
+    let hidden = list.iter().all(|&(pid, _)| pid != 1) && process::hides_others(proc);
+    Ok((Census::All(list, hidden), last))
 }
 
 /// Looks at one process. `comm` comes first: the command line of a process stuck in the kernel can
@@ -373,6 +440,51 @@ mod tests {
             table.is_due(7, 71, now + YOUTH + SECOND_LOOK / 2),
             "another process by now"
         );
+    }
+
+    /// Makes the kernel's word on the last process id part of the made-up tree.
+    fn last_born(fake: &Fake, pid: Pid) {
+        fake.link("proc/self", &std::process::id().to_string());
+        fake.write("proc/loadavg", &format!("0.00 0.00 0.00 1/9 {pid}\n"));
+    }
+
+    #[tokio::test]
+    async fn between_two_lists_only_the_newborn_are_looked_for() {
+        let fake = Fake::new();
+        fake.process(2, "bash");
+        last_born(&fake, 2);
+        let mut table = Table::default();
+        scan(&mut table, &fake).await;
+        fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
+        fake.dd(6, "/dev/vg/a", "/dev/vg/c", 0);
+        fake.process(5, "dd")
+            .file("status", "Tgid:\t5\n")
+            .arguments(&["dd", "if=/dev/vg/a", "of=/dev/vg/b"]);
+        fake.write("proc/6/status", "Name:\tdd\nTgid:\t5\n");
+        assert!(
+            pids(&scan(&mut table, &fake).await).is_empty(),
+            "no list was read"
+        );
+        last_born(&fake, 6);
+        let scan_after = scan(&mut table, &fake).await;
+        assert_eq!(pids(&scan_after), [5], "6 is a thread of it");
+        assert_eq!(scan_after.alive.len(), 1);
+        fake.end(5);
+        assert!(scan(&mut table, &fake).await.alive.is_empty());
+        assert_eq!(table.known.len(), 1, "who is gone is forgotten");
+    }
+
+    #[tokio::test]
+    async fn all_are_listed_when_ids_begin_anew_and_when_too_many_were_born() {
+        for last in [1, 100_000] {
+            let fake = Fake::new();
+            last_born(&fake, 2);
+            let mut table = Table::default();
+            scan(&mut table, &fake).await;
+            fake.dd(50_000, "/dev/vg/a", "/dev/vg/b", 0);
+            last_born(&fake, last);
+            assert_eq!(pids(&scan(&mut table, &fake).await), [50_000], "{last}");
+        }
     }
 
     #[tokio::test]

@@ -125,6 +125,15 @@ enum Seen {
     Found(Box<Found>),
 }
 
+impl Known {
+    /// Whether it is to be looked at.
+    fn is_due(&self, now: Instant) -> bool {
+        self.kind != Kind::NotDd
+            || now.duration_since(self.first_seen) < YOUTH
+            || now.duration_since(self.looked_at) >= SECOND_LOOK
+    }
+}
+
 impl Table {
     /// Looks at all processes that may be, or may have become, dd.
     pub(super) async fn scan(
@@ -139,7 +148,7 @@ impl Table {
             .one(EVERYONE, move |_| take_census(&proc, cursor))
             .await?;
         let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
-        let list = match census {
+        let new = match census {
             Census::All(list, hidden) => {
                 let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
                 self.known.retain(|pid, _| present.contains(pid));
@@ -147,16 +156,11 @@ impl Table {
                 listed = begun;
                 list
             }
-            Census::Born(born) => {
-                let new: HashSet<Pid> = born.iter().map(|&(pid, _)| pid).collect();
-                self.known
-                    .iter()
-                    .filter(|(pid, _)| !new.contains(pid))
-                    .map(|(&pid, known)| (pid, known.inode))
-                    .chain(born)
-                    .collect()
-            }
+            Census::Born(born) => born,
         };
+        for (pid, inode) in new {
+            self.meet(pid, inode, begun);
+        }
         self.cursor = last.map(|last| Cursor {
             before: cursor.map_or(last, |cursor| cursor.last),
             last,
@@ -169,10 +173,11 @@ impl Table {
             ..Scan::default()
         };
 
-        let due: Vec<Pid> = list
+        let due: Vec<Pid> = self
+            .known
             .iter()
-            .filter(|&&(pid, inode)| self.is_due(pid, inode, begun))
-            .map(|&(pid, _)| pid)
+            .filter(|(_, known)| known.is_due(begun))
+            .map(|(&pid, _)| pid)
             .collect();
 
         let understood: HashMap<Pid, ProcessId> = self
@@ -199,8 +204,8 @@ impl Table {
         Ok(scan)
     }
 
-    /// Whether a process on the list is to be looked at; makes its acquaintance if it is new.
-    fn is_due(&mut self, pid: Pid, inode: u64, now: Instant) -> bool {
+    /// Makes the acquaintance of a process, if it is a new one.
+    fn meet(&mut self, pid: Pid, inode: u64, now: Instant) {
         let known = self.known.entry(pid).or_insert(Known {
             inode,
             first_seen: now,
@@ -214,9 +219,6 @@ impl Table {
             known.kind = Kind::Open;
             known.copier = false;
         }
-        known.kind != Kind::NotDd
-            || now.duration_since(known.first_seen) < YOUTH
-            || now.duration_since(known.looked_at) >= SECOND_LOOK
     }
 
     fn note(&mut self, pid: Pid, seen: Result<Seen, ProgressError>, now: Instant, scan: &mut Scan) {
@@ -420,24 +422,28 @@ mod tests {
     async fn an_old_process_is_left_alone_for_a_while() {
         let mut table = Table::default();
         let now = Instant::now();
-        assert!(table.is_due(7, 70, now));
+        let is_due = |table: &mut Table, inode, now| {
+            table.meet(7, inode, now);
+            table.known[&7].is_due(now)
+        };
+        assert!(is_due(&mut table, 70, now));
         table.note(
             7,
             Ok(Seen::NotDd { copier: false }),
             now,
             &mut Scan::default(),
         );
-        assert!(table.is_due(7, 70, now + YOUTH / 2));
+        assert!(is_due(&mut table, 70, now + YOUTH / 2));
         table.note(
             7,
             Ok(Seen::NotDd { copier: false }),
             now + YOUTH,
             &mut Scan::default(),
         );
-        assert!(!table.is_due(7, 70, now + YOUTH + SECOND_LOOK / 2));
-        assert!(table.is_due(7, 70, now + YOUTH + SECOND_LOOK));
+        assert!(!is_due(&mut table, 70, now + YOUTH + SECOND_LOOK / 2));
+        assert!(is_due(&mut table, 70, now + YOUTH + SECOND_LOOK));
         assert!(
-            table.is_due(7, 71, now + YOUTH + SECOND_LOOK / 2),
+            is_due(&mut table, 71, now + YOUTH + SECOND_LOOK / 2),
             "another process by now"
         );
     }

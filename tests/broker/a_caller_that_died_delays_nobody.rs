@@ -9,14 +9,16 @@ use super::support::caller::{Call, Caller};
 use super::support::daemon::Daemon;
 use super::support::environment::Release;
 use super::support::raw::{Client, unwrapped};
+use super::support::releases::for_every_release;
 use super::support::service::Service;
 use super::support::wait::until;
 
 const CALLS: u32 = 50;
 const GIVEN_UP: &str = "the caller is gone";
 
-#[tokio::test]
-async fn others_are_answered_while_a_dead_caller_is_looked_for() {
+for_every_release!(others_are_answered_while_a_dead_caller_is_looked_for);
+
+async fn others_are_answered_while_a_dead_caller_is_looked_for(release: Release) {
     let url = SharedBroker::transport_url();
     let service = Service::unique();
     let queue = service.server_queue();
@@ -27,8 +29,8 @@ async fn others_are_answered_while_a_dead_caller_is_looked_for() {
     daemon.process.wait_for_exit().await;
 
     let (dying, other, client) = tokio::join!(
-        Caller::start(Release::Latest, &url),
-        Caller::start(Release::Latest, &url),
+        Caller::start(release, &url),
+        Caller::start(release, &url),
         Client::connect(),
     );
     let call = Call::progress(&service, &json!({"id": "v", "size": 1})).timeout(60.0);

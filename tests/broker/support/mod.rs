@@ -1,6 +1,11 @@
 //! What the tests against a broker share: the broker, the peers, the daemon, and waiting with a deadline.
 
-#![allow(dead_code, reason = "a tool box: not each tool is in use at all times")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "a tool box: not each tool is in use at all times"
+)]
 
 /// Many messages on Q before the daemon starts.
 pub mod backlog;

@@ -166,7 +166,8 @@ impl HandOver {
     ///
     /// When the connection has ended. Everything else is waited out here.
     ///
-    /// Not cancel-safe: dropped while it puts a message back, the message may be on Q twice.
+    /// Not cancel-safe while the connection lives: dropped while it puts a message back, the message
+    /// may be on Q twice.
     pub async fn run<T>(&mut self, on: &Shift<'_, T>) -> Result<(), ConnectionError>
     where
         T: Fn(Message<'_>) -> Fate + Sync,

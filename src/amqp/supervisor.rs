@@ -16,6 +16,9 @@ use crate::config::{BrokerHost, Brokers, FailoverStrategy, Rabbit};
 /// A session that lived this long was a good one: the next trouble starts with short waits.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
 
+/// How long an ended connection has to fail what was under way on it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What to keep connected to, and how.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -31,7 +34,8 @@ pub struct Line {
 
 /// What is done on a connection, again on each new one.
 pub trait Session: Send {
-    /// Works on `connection` until it ends, until it gives up, or until told to stop.
+    /// Works on `connection` until it ends, until it gives up, or until told to stop. It may be
+    /// dropped where it stands a second after the connection has ended.
     ///
     /// # Errors
     ///
@@ -83,7 +87,10 @@ pub async fn supervise(
                 counters.connections.add(1);
                 let since = Instant::now();
                 connected.store(true, Ordering::Relaxed);
-                let ended = session.run(&connection).await;
+                let ended = tokio::select! {
+                    ended = session.run(&connection) => ended,
+                    () = long_gone(&connection) => Err(ConnectionError::Ended),
+                };
                 connected.store(false, Ordering::Relaxed);
                 connection.close().await;
                 if since.elapsed() >= GOOD_SESSION {
@@ -112,6 +119,16 @@ pub async fn supervise(
         }
     }
     Ok(())
+}
+
+/// Returns a while after the connection has ended.
+///
+/// Not every answer that is waited for when a connection ends is told of it (seen after the daemon
+/// was stopped by a signal for longer than its heartbeat, about once in a dozen times): whoever
+/// awaits it would do so for ever.
+async fn long_gone(connection: &Connection) {
+    connection.ended().await;
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 /// The hosts in turn, starting in a shuffled order as oslo.messaging does.

@@ -12,7 +12,7 @@ use crate::support::proxy::{Flow, Proxy, Step};
 use crate::support::recorder::{Queues, Via};
 use crate::support::service::Service;
 use crate::support::trial::Trial;
-use crate::support::wait::in_time;
+use crate::support::wait::{PATIENCE, in_time};
 
 /// A fault, and the queues on which it happens.
 #[derive(Clone, Copy)]
@@ -203,7 +203,10 @@ impl Bench {
     }
 
     async fn is_handing_over(&self) {
-        self.trial.recorder.wait_for_one_via(Via::Topic).await;
+        let handed_over = self.trial.recorder.wait_for_one_via(Via::Topic);
+        // Sooner than the wait itself gives up, because the log says more than it could.
+        let handed_over = tokio::time::timeout(PATIENCE.mul_f64(0.9), handed_over).await;
+        assert!(handed_over.is_ok(), "{}", self.daemon.log());
     }
 
     /// Until the broker gives back what the silent daemon had in hand.

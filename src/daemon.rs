@@ -119,7 +119,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
 
     info!(
         mode = ?progress.mode,
-        topics = ?settings.backends.iter().map(|b| &b.topic).collect::<Vec<_>>(),
+        topics = ?settings.backends.iter().map(|b| &b.address.topic).collect::<Vec<_>>(),
         "started"
     );
     let ended = tokio::select! {
@@ -202,7 +202,9 @@ async fn intake(
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let (counters, stop) = (&*counters, &stop);
-    let backends = settings.backends.iter().map(|b| names(&settings, b));
+    let exchange = &settings.control_exchange;
+    let names = |backend: &Backend| Names::of(exchange, &backend.address);
+    let backends = settings.backends.iter().map(names);
     match settings.progress.mode {
         Mode::Sidecar => {
             let backends = backends
@@ -226,15 +228,6 @@ async fn intake(
             };
             supervise(line, counters, stop, session).await
         }
-    }
-}
-
-fn names(settings: &Settings, backend: &Backend) -> Names {
-    Names {
-        exchange: settings.control_exchange.clone(),
-        topic: backend.topic.clone(),
-        server: backend.server_queue.clone(),
-        fanout: backend.fanout_exchange.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 
-use crate::config::Rabbit;
+use crate::config::{Address, Rabbit};
 
 /// The names of one RPC topic on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,19 @@ pub struct Names {
     pub server: String,
     /// F: the fanout exchange, T + `_fanout`.
     pub fanout: String,
+}
+
+impl Names {
+    /// Those of a service's address, on the exchange `control_exchange`.
+    #[must_use]
+    pub fn of(control_exchange: &str, address: &Address) -> Self {
+        Self {
+            exchange: control_exchange.to_owned(),
+            topic: address.topic.clone(),
+            server: address.server_queue.clone(),
+            fanout: address.fanout_exchange.clone(),
+        }
+    }
 }
 
 /// How a queue stands, from a passive declare.

@@ -14,18 +14,45 @@ pub struct Backend {
     pub name: Option<String>,
     /// `backend_host` of its section, else `host`.
     pub host: String,
-    /// Topic queue: `cinder-volume.<host>@<backend>`, without `@<backend>` where there is no name.
-    pub topic: String,
-    /// Server queue, where the progress call arrives: the topic, a dot and the host.
-    pub server_queue: String,
-    /// Fanout exchange: the topic and `_fanout`.
-    pub fanout_exchange: String,
+    /// Where it is reached: as `<host>@<backend>`, without `@<backend>` where there is no name.
+    pub address: Address,
     /// How this backend migrates. Source: `[progress:<backend>] migration_mode`, else that of
     /// `[progress]`.
     pub migration_mode: MigrationMode,
     /// What is asked about this backend's own copies. Source: `[progress:<backend>] driver_command` and
     /// `driver_timeout`, each else that of `[progress]`.
     pub driver: Option<Driver>,
+}
+
+/// What one cinder-volume service is reached by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Topic queue, and its routing key: `cinder-volume.<service>`.
+    pub topic: String,
+    /// Server queue, where the progress call arrives, and its routing key: the topic, a dot and the service's host.
+    pub server_queue: String,
+    /// Fanout exchange: the topic and `_fanout`.
+    pub fanout_exchange: String,
+}
+
+impl Address {
+    /// Of the service `<host>@<backend>`, or `<host>` where there are no backends.
+    #[must_use]
+    pub fn of(service: &str) -> Self {
+        let topic = format!("{TOPIC}.{service}");
+        Self {
+            server_queue: format!("{topic}.{}", bare_host(service)),
+            fanout_exchange: format!("{topic}_fanout"),
+            topic,
+        }
+    }
+
+    /// Of the service that has a volume whose `host` is `<host>@<backend>#<pool>`; the pool is no
+    /// part of the address (`_get_cctxt` in `cinder/volume/rpcapi.py`).
+    #[must_use]
+    pub fn of_volume_host(host: &str) -> Self {
+        Self::of(host.split('#').next().unwrap_or(host))
+    }
 }
 
 /// Reads `enabled_backends` and what each backend says of itself; never empty.
@@ -65,16 +92,14 @@ pub(super) fn read(
 }
 
 fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> Backend {
-    let topic = match &name {
-        Some(name) => format!("{TOPIC}.{host}@{name}"),
-        None => format!("{TOPIC}.{host}"),
+    let address = match &name {
+        Some(name) => Address::of(&format!("{host}@{name}")),
+        None => Address::of(host),
     };
     Backend {
-        server_queue: format!("{topic}.{}", bare_host(host)),
-        fanout_exchange: format!("{topic}_fanout"),
         name,
         host: host.to_owned(),
-        topic,
+        address,
         migration_mode,
         driver: None,
     }
@@ -88,28 +113,41 @@ fn bare_host(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{MigrationMode, backend};
+    use super::{Address, MigrationMode, backend};
 
     #[test]
     fn queues_are_named_as_on_a_real_broker() {
         let lvm1 = backend(Some("lvm1".into()), "storage1", MigrationMode::Auto);
-        assert_eq!(lvm1.topic, "cinder-volume.storage1@lvm1");
-        assert_eq!(lvm1.server_queue, "cinder-volume.storage1@lvm1.storage1");
-        assert_eq!(lvm1.fanout_exchange, "cinder-volume.storage1@lvm1_fanout");
+        assert_eq!(lvm1.address.topic, "cinder-volume.storage1@lvm1");
+        assert_eq!(
+            lvm1.address.server_queue,
+            "cinder-volume.storage1@lvm1.storage1"
+        );
+        assert_eq!(
+            lvm1.address.fanout_exchange,
+            "cinder-volume.storage1@lvm1_fanout"
+        );
+    }
+
+    #[test]
+    fn a_pool_is_no_part_of_an_address() {
+        let address = Address::of_volume_host("storage1@lvm1#pool");
+        assert_eq!(address, Address::of("storage1@lvm1"));
+        assert_eq!(address.server_queue, "cinder-volume.storage1@lvm1.storage1");
     }
 
     #[test]
     fn without_backends_the_host_stands_alone() {
         let only = backend(None, "storage1", MigrationMode::Auto);
-        assert_eq!(only.topic, "cinder-volume.storage1");
-        assert_eq!(only.server_queue, "cinder-volume.storage1.storage1");
+        assert_eq!(only.address.topic, "cinder-volume.storage1");
+        assert_eq!(only.address.server_queue, "cinder-volume.storage1.storage1");
     }
 
     #[test]
     fn a_backend_written_into_host_is_not_part_of_the_server() {
         let only = backend(None, "rbd:volumes@ceph", MigrationMode::Auto);
         assert_eq!(
-            only.server_queue,
+            only.address.server_queue,
             "cinder-volume.rbd:volumes@ceph.rbd:volumes"
         );
     }

@@ -49,7 +49,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use backends::Backend;
+pub use backends::{Address, Backend};
 pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
 pub use error::{ConfigError, Place};
 pub use local::Local;

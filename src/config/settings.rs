@@ -1,12 +1,16 @@
 //! Third stage: settings that have been checked, in the types the other rooms work with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::inputs::Inputs;
 use super::{
     Backend, Brokers, ConfigError, Progress, Rabbit, backends, brokers, options, progress, rabbit,
     values,
 };
+
+/// Longest time to wait for an answer, in seconds: a day, beyond what any caller of cinder's waits.
+const LONGEST_WAIT: u64 = 24 * 3600;
 
 /// All the daemon is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,9 @@ pub struct Settings {
     /// Whether `oslo_rpc_server_ping` is answered. Source: `[DEFAULT] rpc_ping_enabled`; default
     /// false.
     pub rpc_ping_enabled: bool,
+    /// How long a caller waits for an answer; only `call` asks. Source: `[DEFAULT]
+    /// rpc_response_timeout`; default 60 s.
+    pub rpc_response_timeout: Duration,
     /// Where the brokers are.
     pub brokers: Brokers,
     /// What queues look like and how connections are kept.
@@ -53,6 +60,10 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
         debug: inputs.read(&options::DEBUG, values::boolean)?,
         volume_name_template: inputs.read(&options::VOLUME_NAME_TEMPLATE, name_template)?,
         rpc_ping_enabled: inputs.read(&options::RPC_PING_ENABLED, values::boolean)?,
+        rpc_response_timeout: inputs.read(
+            &options::RPC_RESPONSE_TIMEOUT,
+            values::seconds(1..=LONGEST_WAIT),
+        )?,
         brokers,
         rabbit: rabbit::read(&inputs)?,
         backends,

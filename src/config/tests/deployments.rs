@@ -32,9 +32,11 @@ fn backend(name: Option<&str>, host: &str, topic: &str, server_queue: &str) -> B
     Backend {
         name: name.map(str::to_owned),
         host: host.to_owned(),
-        topic: topic.to_owned(),
-        server_queue: server_queue.to_owned(),
-        fanout_exchange: format!("{topic}_fanout"),
+        address: Address {
+            topic: topic.to_owned(),
+            server_queue: server_queue.to_owned(),
+            fanout_exchange: format!("{topic}_fanout"),
+        },
         migration_mode: MigrationMode::Auto,
         driver: None,
     }
@@ -56,6 +58,7 @@ fn defaults() -> Settings {
         debug: false,
         volume_name_template: "volume-%s".to_owned(),
         rpc_ping_enabled: false,
+        rpc_response_timeout: seconds(60),
         brokers: Brokers {
             hosts: vec![broker("localhost", 5672, "guest", "guest")],
             virtual_host: "/".to_owned(),
@@ -202,6 +205,7 @@ fn openstack_ansible() {
         debug: true,
         control_exchange: "cinder".to_owned(),
         rpc_ping_enabled: true,
+        rpc_response_timeout: seconds(60),
         brokers: Brokers {
             hosts: ["172.29.239.1", "172.29.239.2"]
                 .map(|host| broker(host, 5671, "cinder", "0123abcd"))

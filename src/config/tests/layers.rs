@@ -123,7 +123,7 @@ fn a_backend_section_is_reached_from_the_environment() {
         ..Sources::default()
     };
     let backend = load(&sources).unwrap().backends.remove(0);
-    assert_eq!(backend.topic, "cinder-volume.b@Lvm-1");
+    assert_eq!(backend.address.topic, "cinder-volume.b@Lvm-1");
     assert_eq!(backend.migration_mode, MigrationMode::FileBased);
 }
 

@@ -9,11 +9,13 @@ const BUILTINS: &str = "builtins";
 const CINDER: &str = "cinder.exception";
 /// The dispatcher's own exceptions. cinder-api does not allow them, so they arrive there as
 /// `RemoteError` with the class's name in it, as they do from cinder-volume itself.
-const DISPATCHER: &str = "oslo_messaging.rpc.dispatcher";
+pub(super) const DISPATCHER: &str = "oslo_messaging.rpc.dispatcher";
 
 /// Stands where Python puts its traceback. Callers append it to the exception's text, and
 /// cinder-api shows that text to its user, so it is one line that is true and harmless.
 const TRACEBACK: &str = concat!("answered by cinder-progress ", env!("CARGO_PKG_VERSION"));
+/// What it begins with in every release, by which the answerer is told.
+pub(super) const SIGNATURE: &str = "answered by cinder-progress";
 
 /// An exception that the caller shall see.
 #[derive(Debug, Clone, PartialEq)]

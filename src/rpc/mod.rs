@@ -8,13 +8,14 @@
 //! The peers are Python programs of some ten years, none of which can be changed, and there is no
 //! specification: the protocol is what their sources do. So each rule stands where it is applied,
 //! with the source that it comes from, and the tests hold it against messages captured from those
-//! peers. Where Python would stumble over a message, the error here says what is wrong with it
+//! peers. [`call`] is the other side: it asks as cinder-api does. Where Python would stumble over a message, the error here says what is wrong with it
 //! instead; where it is lenient, so are we.
 //!
 //! What arrives may be secret, huge or hostile. Hence three rules: sizes and depths are bounded,
 //! nothing panics on any input, and no error or `Debug` shows what a body contained beyond names,
 //! ids, versions and sizes.
 //!
+//! [`call`]: crate::rpc::call
 //! [`compression`]: crate::rpc::compression
 //! [`envelope`]: crate::rpc::envelope
 //! [`request`]: crate::rpc::request
@@ -25,6 +26,8 @@
 //! [`reply`]: crate::rpc::reply
 //! [`duplicates`]: crate::rpc::duplicates
 
+/// The caller's side.
+pub mod call;
 /// Bodies that kombu compressed.
 pub mod compression;
 /// From a request to what to do with it.

@@ -87,7 +87,7 @@ async fn claim(connection: &Connection, names: &Names) -> Result<(), ConnectionE
         .channel()
         .await?
         .queue_declare(
-            format!("cinder-progress.{queue}").into(),
+            claim_of(queue).into(),
             QueueDeclareOptions {
                 exclusive: true,
                 auto_delete: true,
@@ -107,6 +107,12 @@ async fn claim(connection: &Connection, names: &Names) -> Result<(), ConnectionE
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The name of the claim on a server queue.
+#[must_use]
+pub fn claim_of(server_queue: &str) -> String {
+    format!("cinder-progress.{server_queue}")
 }
 
 /// Makes sure that nobody else consumes the topic.

@@ -23,6 +23,8 @@
 
 /// How long to wait before the next try.
 pub mod backoff;
+/// The caller's side.
+pub mod caller;
 /// One open connection to one broker host.
 pub mod connection;
 /// What happened on the broker's side, in numbers.
@@ -31,6 +33,8 @@ pub mod counters;
 pub mod guard;
 /// Sidecar: keep what is ours, hand the rest over to cinder-volume.
 pub mod handover;
+/// What there is on the broker, without touching it.
+pub mod look;
 /// A message as it came, and where it goes.
 pub mod message;
 /// Replies: confirmed, and patient with reply queues that are not there yet.

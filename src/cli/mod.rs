@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Sources;
+use crate::config::{Settings, Sources};
 
+/// A progress call, as cinder-api would make it.
+mod call;
 /// Log lines: what is said, and what never is.
 mod log;
 /// The daemon.
@@ -47,6 +49,8 @@ enum Verb {
     Serve,
     /// Show the copies that run on this node; needs no broker
     Status(status::StatusArguments),
+    /// Ask over the broker how far a volume is, as cinder-api would
+    Call(call::CallArguments),
 }
 
 impl SettingsArguments {
@@ -77,21 +81,44 @@ impl SettingsArguments {
 /// Runs the verb. Errors go to stderr, one cause a line.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    if let Some(Verb::Status(wanted)) = &arguments.verb {
-        return status::status(&arguments.settings.sources(), wanted);
+    let sources = arguments.settings.sources();
+    match &arguments.verb {
+        None | Some(Verb::Serve) => with_settings(&sources, serve::serve),
+        Some(Verb::Status(wanted)) => status::status(&sources, wanted),
+        Some(Verb::Call(wanted)) => {
+            with_settings(&sources, |settings| call::call(&settings, wanted))
+        }
     }
-    serve(&arguments.settings)
 }
 
-fn serve(arguments: &SettingsArguments) -> ExitCode {
-    let settings = match crate::config::load(&arguments.sources()) {
-        Ok(settings) => settings,
+fn with_settings(sources: &Sources, verb: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    match crate::config::load(sources) {
+        Ok(settings) => verb(settings),
         Err(error) => {
             complain(&error);
-            return ExitCode::from(EX_CONFIG);
+            ExitCode::from(EX_CONFIG)
         }
-    };
-    serve::serve(settings)
+    }
+}
+
+/// Runs a verb that talks to a broker and ends by itself.
+fn run_to_end(work: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let end = runtime.block_on(work);
+            // Reads that hang in the kernel must not keep the process.
+            runtime.shutdown_background();
+            end
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints an error and its causes.

@@ -30,6 +30,9 @@ def main():
     parser.add_argument("--backend-only", action="store_true",
                         help="not the server of topic cinder-volume, whose "
                         "queues are those of all services")
+    parser.add_argument("--progress-fails", metavar="REASON",
+                        help="it knows get_migrate_volume_progress, and "
+                        "raises InvalidVolume there")
     args = parser.parse_args()
     # Each server has a topic, a server and a fanout queue.
     announce_consumers(expected=3 if args.backend_only else 6)
@@ -55,6 +58,8 @@ def start_servers(transport, args):
     for name, topic, server in names:
         target = oslo_messaging.Target(topic=topic, server=server)
         endpoint = Manager(args.version, record, name)
+        if args.progress_fails:
+            endpoint = Failing(args.version, args.progress_fails)
         servers.append(oslo_messaging.get_rpc_server(
             transport, target, [endpoint], executor="threading"))
     for server in servers:
@@ -103,6 +108,17 @@ class Manager(object):
 
     def delete_volume(self, ctxt, number=None, **kwargs):
         self._record(self._server, "delete_volume", number)
+
+
+class Failing(object):
+    """An endpoint that knows the progress call and cannot answer it."""
+
+    def __init__(self, version, reason):
+        self.target = oslo_messaging.Target(version=version)
+        self._reason = reason
+
+    def get_migrate_volume_progress(self, ctxt, volume):
+        raise cinder.exception.InvalidVolume(reason=self._reason)
 
 
 def announce_consumers(expected):

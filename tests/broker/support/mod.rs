@@ -17,6 +17,8 @@ pub mod broker;
 pub mod caller;
 /// A stand-in for cinder-volume.
 pub mod cinder_volume;
+/// A verb of the program that ends by itself.
+pub mod command;
 /// A dd that copies a volume.
 pub mod copy;
 /// The program under test.

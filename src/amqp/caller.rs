@@ -1,0 +1,170 @@
+//! The caller's side: a reply queue of its own, one message out, whatever comes back.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Consumer, ExchangeKind};
+
+use super::connection::{Connection, ConnectionError};
+use super::topology::is_missing;
+
+/// A reply queue, and the channel on which questions go out.
+pub struct Caller<'a> {
+    connection: &'a Connection,
+    channel: Channel,
+    replies: Consumer,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on a queue.
+    Taken,
+    /// No queue is bound for it.
+    NoQueue,
+    /// There is no such exchange.
+    NoExchange,
+    /// The queue did not take it, as one that is full.
+    Refused,
+}
+
+impl<'a> Caller<'a> {
+    /// Opens the reply queue.
+    ///
+    /// oslo.messaging's own is neither exclusive nor deleted with its consumer: it has to survive
+    /// a reconnection, and expires after half an hour. This one is asked once and must leave
+    /// nothing behind, so it is exclusive and goes with the connection. Nobody else ever declares
+    /// a queue of this name, so no flag can clash, and publishing to an exclusive queue is open to
+    /// all. Servers up to oslo.messaging 5.x reply to an exchange of the queue's name, which their
+    /// callers declare so (`declare_direct_consumer` in `_drivers/impl_rabbit.py` of 5.17); it goes
+    /// with the queue.
+    ///
+    /// # Errors
+    ///
+    /// The broker's, such as the want of a permission.
+    pub async fn open(connection: &'a Connection, queue: &str) -> Result<Self, ConnectionError> {
+        let channel = connection.channel().await?;
+        let opening = async {
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            let only_ours = QueueDeclareOptions {
+                exclusive: true,
+                auto_delete: true,
+                ..QueueDeclareOptions::default()
+            };
+            channel
+                .queue_declare(queue.into(), only_ours, FieldTable::default())
+                .await?;
+            let of_ocata = ExchangeDeclareOptions {
+                auto_delete: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let direct = ExchangeKind::Direct;
+            channel
+                .exchange_declare(queue.into(), direct, of_ocata, FieldTable::default())
+                .await?;
+            channel
+                .queue_bind(
+                    queue.into(),
+                    queue.into(),
+                    queue.into(),
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
+            let taken_when_sent = BasicConsumeOptions {
+                no_ack: true,
+                ..BasicConsumeOptions::default()
+            };
+            channel
+                .basic_consume(
+                    queue.into(),
+                    "".into(),
+                    taken_when_sent,
+                    FieldTable::default(),
+                )
+                .await
+        };
+        let replies = while_open(connection, opening).await?;
+        Ok(Self {
+            connection,
+            channel,
+            replies,
+        })
+    }
+
+    /// Sends `body` as callers of every release do, persistent and with an expiration, and
+    /// mandatory besides, which they are not: they learn of a missing queue by a time-out only.
+    /// `patience` is how long the message is worth anything.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection.
+    pub async fn send(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        patience: Duration,
+    ) -> Result<Sent, ConnectionError> {
+        let mandatory = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_content_encoding("utf-8".into())
+            .with_headers(FieldTable::default())
+            .with_delivery_mode(2)
+            .with_priority(0)
+            .with_expiration(patience.as_millis().to_string().into());
+        let sending = async {
+            let (exchange, routing_key) = (exchange.into(), routing_key.into());
+            self.channel
+                .basic_publish(exchange, routing_key, mandatory, body, properties)
+                .await?
+                .await
+        };
+        // One message on this channel: a return can be of no other.
+        let confirmed = while_open(self.connection, sending).await;
+        match confirmed {
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Ok(Sent::NoQueue),
+            Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(Sent::Taken),
+            Ok(Confirmation::Nack(None)) => Ok(Sent::Refused),
+            Err(ConnectionError::Amqp(error)) if is_missing(&error) => Ok(Sent::NoExchange),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for what comes to the reply queue.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection or the queue.
+    pub async fn next(&mut self) -> Result<Delivery, ConnectionError> {
+        let next = async { self.replies.next().await.transpose() };
+        while_open(self.connection, next)
+            .await?
+            .ok_or(ConnectionError::Cancelled)
+    }
+}
+
+/// `work` on a connection, given up when that ends: not every answer that is waited for then is
+/// told of it.
+async fn while_open<T>(
+    connection: &Connection,
+    work: impl Future<Output = Result<T, lapin::Error>>,
+) -> Result<T, ConnectionError> {
+    tokio::select! {
+        biased;
+        outcome = work => Ok(outcome?),
+        () = connection.ended() => Err(ConnectionError::Ended),
+    }
+}

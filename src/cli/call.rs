@@ -1,0 +1,340 @@
+//! `call`: asks over the broker as cinder-api would, and prints the answer or the failure.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+
+use super::{log, run_to_end};
+use crate::amqp::caller::{Caller, Sent};
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::look::{Seen, look};
+use crate::amqp::message::Message;
+use crate::amqp::topology::Names;
+use crate::config::{Address, Settings};
+use crate::rpc::call::{Call, Question, RemoteFailure, Reply, ReplyError};
+
+/// How long looking at the queues may take, once the call has failed.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The longest name of a queue in AMQP, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// What to ask, and whom.
+#[derive(Debug, Args)]
+pub(super) struct CallArguments {
+    /// The volume's service as cinder names it: <host>@<backend>, with or without #<pool>
+    #[arg(long, value_name = "HOST", value_parser = service)]
+    host: String,
+    /// The volume's id
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    volume_id: String,
+    /// The volume's size
+    #[arg(long, value_name = "GIB")]
+    size: u64,
+    /// The id in the volume's name on the backend, where it is another since an earlier migration
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    name_id: Option<String>,
+    /// The volume's migration_status
+    #[arg(long, value_name = "STATUS", default_value = "migrating")]
+    migration_status: String,
+    /// The RPC version to ask for [default: that of the settings]
+    #[arg(long, value_name = "VERSION")]
+    rpc_version: Option<String>,
+    /// How long to wait for the answer [default: rpc_response_timeout of the settings]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: Option<u64>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("no broker of transport_url can be reached")]
+    NoBroker(Vec<(String, ConnectionError)>),
+    #[error("nobody serves {host}: no queue {queue}")]
+    NoQueue { host: String, queue: String },
+    #[error("there is no exchange {0}")]
+    NoExchange(String),
+    #[error("the broker has refused the call: queue {0} is full")]
+    Full(String),
+    #[error("no answer within {waited:?} (in cinder-api: MessagingTimeout)")]
+    TimedOut {
+        waited: Duration,
+        queue: String,
+        seen: Option<Seen>,
+    },
+    #[error("{}.{}: {}", .failure.module, .failure.class, .failure.message)]
+    Failed {
+        failure: RemoteFailure,
+        seen: Option<Seen>,
+    },
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    #[error("the connection to the broker was lost: {0}")]
+    Connection(#[from] ConnectionError),
+}
+
+/// Runs the verb.
+pub(super) fn call(settings: &Settings, wanted: &CallArguments) -> ExitCode {
+    log::start(settings.debug);
+    run_to_end(async {
+        match ask(settings, wanted).await {
+            Ok(Value::String(answer)) => println!("{answer}"),
+            Ok(answer) => println!("{answer}"),
+            Err(trouble) => {
+                explain(&trouble, settings.debug);
+                return ExitCode::FAILURE;
+            }
+        }
+        ExitCode::SUCCESS
+    })
+}
+
+async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, Trouble> {
+    let names = Names::of(
+        &settings.control_exchange,
+        &Address::of_volume_host(&wanted.host),
+    );
+    let (major, minor) = settings.progress.rpc_version;
+    let question = Question {
+        volume_id: wanted.volume_id.clone(),
+        name_id: wanted.name_id.clone(),
+        size: wanted.size,
+        host: wanted.host.clone(),
+        migration_status: wanted.migration_status.clone(),
+        version: wanted
+            .rpc_version
+            .clone()
+            .unwrap_or_else(|| format!("{major}.{minor}")),
+    };
+    let waited = wanted
+        .timeout
+        .map_or(settings.rpc_response_timeout, Duration::from_secs);
+
+    let connection = connect(settings).await?;
+    let outcome = exchange(&connection, &names, &question, waited).await;
+    let outcome = match outcome {
+        Err(Trouble::TimedOut { waited, queue, .. }) => Err(Trouble::TimedOut {
+            seen: glance(&connection, &names).await,
+            waited,
+            queue,
+        }),
+        Err(Trouble::Failed { failure, .. }) if failure.is_refusal() => Err(Trouble::Failed {
+            seen: glance(&connection, &names).await,
+            failure,
+        }),
+        outcome => outcome,
+    };
+    connection.close().await;
+    outcome
+}
+
+/// To the first host that lets us in.
+async fn connect(settings: &Settings) -> Result<Connection, Trouble> {
+    let label = format!("cinder-progress:{}:call", std::process::id());
+    let mut causes = Vec::new();
+    for host in &settings.brokers.hosts {
+        match Connection::open(&settings.brokers, host, &settings.rabbit, &label).await {
+            Ok(connection) => return Ok(connection),
+            Err(cause) => causes.push((format!("{}:{}", host.host, host.port), cause)),
+        }
+    }
+    Err(Trouble::NoBroker(causes))
+}
+
+/// One question and its answer.
+async fn exchange(
+    connection: &Connection,
+    names: &Names,
+    question: &Question,
+    waited: Duration,
+) -> Result<Value, Trouble> {
+    let call = Call::new();
+    let deadline = Instant::now() + waited;
+    let timed_out = || Trouble::TimedOut {
+        waited,
+        queue: names.server.clone(),
+        seen: None,
+    };
+    let mut caller = timeout_at(deadline, Caller::open(connection, &call.reply_queue))
+        .await
+        .map_err(|_| timed_out())??;
+    let body = call.body(question);
+    let sending = caller.send(&names.exchange, &names.server, &body, waited);
+    match timeout_at(deadline, sending)
+        .await
+        .map_err(|_| timed_out())??
+    {
+        Sent::Taken => {}
+        Sent::NoQueue => {
+            return Err(Trouble::NoQueue {
+                host: question.host.clone(),
+                queue: names.server.clone(),
+            });
+        }
+        Sent::NoExchange => return Err(Trouble::NoExchange(names.exchange.clone())),
+        Sent::Refused => return Err(Trouble::Full(names.server.clone())),
+    }
+    loop {
+        let delivery = timeout_at(deadline, caller.next())
+            .await
+            .map_err(|_| timed_out())??;
+        let message = Message::of(&delivery);
+        match call.read(message.body, message.compression)? {
+            Some(Reply::Answer(answer)) => return Ok(answer),
+            Some(Reply::Failed(failure)) => {
+                return Err(Trouble::Failed {
+                    failure,
+                    seen: None,
+                });
+            }
+            Some(Reply::StillWorking) | None => {}
+        }
+    }
+}
+
+/// What the queues look like, if that can be told.
+async fn glance(connection: &Connection, names: &Names) -> Option<Seen> {
+    let looked = tokio::time::timeout(LOOK, look(connection, names)).await;
+    looked.ok()?.ok()
+}
+
+/// Says what went wrong, and below it what that means and what to do.
+fn explain(trouble: &Trouble, debug: bool) {
+    eprintln!("cinder-progress: {trouble}");
+    match trouble {
+        Trouble::NoBroker(causes) => {
+            for (broker, cause) in causes {
+                eprintln!("  {broker}: {cause}");
+            }
+        }
+        Trouble::NoQueue { .. } => {
+            eprintln!(
+                "  neither a cinder-volume nor a cinder-progress of that name has ever started here:"
+            );
+            eprintln!(
+                "  compare --host with `cinder service-list`, and transport_url (its virtual host"
+            );
+            eprintln!("  too) and control_exchange with the node's cinder.conf");
+        }
+        Trouble::NoExchange(_) => {
+            eprintln!(
+                "  no service of cinder has ever started on this broker: check transport_url (its"
+            );
+            eprintln!("  virtual host too) and control_exchange");
+        }
+        Trouble::Full(_) => {
+            eprintln!(
+                "  its consumers do not keep up, or are not there: look at the node's services"
+            );
+        }
+        Trouble::TimedOut { queue, seen, .. } => {
+            eprintln!("  {}", at_a_time_out(queue, seen.as_ref()));
+        }
+        Trouble::Failed { failure, seen } => {
+            if failure.is_refusal() && !failure.is_of_a_daemon() {
+                eprintln!("  {}", passed_by(seen.as_ref()));
+            }
+            if debug {
+                for piece in &failure.traceback {
+                    for line in piece.lines() {
+                        eprintln!("  | {line}");
+                    }
+                }
+            }
+        }
+        Trouble::Reply(_) | Trouble::Connection(_) => {}
+    }
+}
+
+/// What a time-out means, going by the queues.
+fn at_a_time_out(queue: &str, seen: Option<&Seen>) -> String {
+    let Some(seen) = seen else {
+        return format!("and the broker does not tell how queue {queue} stands");
+    };
+    match seen.server {
+        None => format!("queue {queue} is gone meanwhile: its services have stopped"),
+        Some(standing) if standing.consumers == 0 => format!(
+            "queue {queue} has no consumer: neither cinder-volume nor cinder-progress runs on that node"
+        ),
+        Some(_) if seen.daemon => format!(
+            "a cinder-progress is connected to queue {queue} but did not answer: see its log; \
+             `cinder-progress status` on that node shows whether /proc can be read"
+        ),
+        Some(_) => format!(
+            "queue {queue} has a consumer but no cinder-progress is connected: cinder-volume has \
+             taken the call and not answered it"
+        ),
+    }
+}
+
+/// What it means that cinder-volume has refused the call.
+fn passed_by(seen: Option<&Seen>) -> &'static str {
+    match seen {
+        Some(seen) if seen.daemon => {
+            "cinder-volume answered, not cinder-progress, though one is connected: it stands aside while \
+             cinder-volume does not keep up, or serves a lower rpc_version than was asked for; its log says which"
+        }
+        Some(_) => {
+            "cinder-volume answered: no cinder-progress is connected for that service. Is it running on the \
+             node (`cinder-progress check` there), with the host and enabled_backends of this cinder-volume?"
+        }
+        None => "cinder-volume answered, not cinder-progress: is it running on that node?",
+    }
+}
+
+/// A service whose queues can have names.
+fn service(text: &str) -> Result<String, String> {
+    let service = text.split('#').next().unwrap_or_default();
+    if service.is_empty() || service.starts_with('@') || text.contains(char::is_control) {
+        return Err("expected <host>@<backend> or <host>@<backend>#<pool>".to_owned());
+    }
+    let longest = Address::of(service).server_queue.len();
+    if longest > LONGEST_NAME {
+        return Err(format!(
+            "the queue of such a service would have a name of {longest} bytes, more than {LONGEST_NAME}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amqp::topology::Standing;
+
+    fn seen(consumers: u32, daemon: bool) -> Seen {
+        let standing = Standing {
+            ready: 0,
+            consumers,
+        };
+        Seen {
+            topic: Some(standing),
+            server: Some(standing),
+            daemon,
+        }
+    }
+
+    #[test]
+    fn services_are_names_of_queues() {
+        for good in ["node1", "node1@lvm", "node1@lvm#pool", "rbd:volumes@ceph"] {
+            assert_eq!(service(good), Ok(good.to_owned()));
+        }
+        for bad in ["", "#pool", "@lvm", "node1@l\nvm"] {
+            assert!(service(bad).is_err(), "{bad:?}");
+        }
+        assert!(service(&"x".repeat(200)).is_err());
+    }
+
+    #[test]
+    fn a_time_out_is_explained_by_the_queues() {
+        let said = |seen: Option<&Seen>| at_a_time_out("Q", seen);
+        assert!(said(Some(&seen(0, false))).contains("no consumer"));
+        assert!(said(Some(&seen(2, true))).contains("a cinder-progress is connected"));
+        assert!(said(Some(&seen(1, false))).contains("no cinder-progress is connected"));
+        assert!(said(None).contains("does not tell"));
+    }
+}

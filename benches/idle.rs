@@ -49,15 +49,8 @@ fn taken() -> Duration {
 
 fn question(id: &str) -> Question {
     Question {
-        volume_id: id.to_owned(),
-        names: vec![format!("volume-{id}")],
-        size: 1 << 40,
-        attached: false,
-        migrating: true,
-        src_path: None,
-        dest_path: None,
         mode: Mode::HostBased,
-        driver: None,
+        ..Question::about(id, &format!("volume-{id}"), 1 << 40)
     }
 }
 

@@ -230,7 +230,7 @@ impl Worker {
             None => policy.migration_mode.clone(),
         };
         let attached = call.volume.attached();
-        let migrating = call.volume.migration_status.as_deref() == Some("migrating");
+        let migrating = call.volume.migrating();
         let names = names(&call.volume, &policy.volume_name_template);
         let driver = policy
             .driver
@@ -243,6 +243,7 @@ impl Worker {
             attached,
             migrating,
             volume_id: call.volume.id,
+            host: call.volume.host,
             src_path: call.src_path.map(PathBuf::from),
             dest_path: call.dest_path.map(PathBuf::from),
             mode: match mode {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cinder_progress::progress::{Answer, Mode, ProgressError, Question, Roots, Tracker};
+use cinder_progress::progress::{Answer, ProgressError, Question, Roots, Tracker};
 
 const MIB: u64 = 1 << 20;
 
@@ -19,17 +19,7 @@ const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn question(name: &str, size: u64) -> Question {
-    Question {
-        volume_id: name.trim_start_matches("volume-").to_owned(),
-        names: vec![name.to_owned()],
-        size,
-        attached: false,
-        migrating: true,
-        src_path: None,
-        driver: None,
-        dest_path: None,
-        mode: Mode::Auto,
-    }
+    Question::about(name.trim_start_matches("volume-"), name, size)
 }
 
 /// A name no other test, run at the same time or left over, uses for a volume.

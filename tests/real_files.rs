@@ -61,15 +61,8 @@ impl Volume {
             source,
             _folder: folder,
             question: Question {
-                names: vec![format!("volume-{id}")],
-                volume_id: id,
-                size: SIZE,
-                attached: false,
-                migrating: true,
-                src_path: None,
-                driver: None,
-                dest_path: None,
                 mode: Mode::FileBased,
+                ..Question::about(&id, &format!("volume-{id}"), SIZE)
             },
         }
     }

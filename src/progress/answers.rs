@@ -6,58 +6,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::fake::Fake;
+use super::questions::{DESTINATION, SIZE, SOURCE, about, ask, at, eventually, question, tracker};
 use super::{Answer, DriverCall, Mode, ProgressError, Question, Tracker};
-
-const SIZE: u64 = 1000 << 20;
-const SOURCE: &str = "/dev/mapper/vg_two-volume--1";
-const DESTINATION: &str = "/dev/mapper/vg_one-volume--1";
-
-fn question() -> Question {
-    about("1")
-}
-
-fn about(id: &str) -> Question {
-    Question {
-        volume_id: id.to_owned(),
-        names: vec![format!("volume-{id}")],
-        size: SIZE,
-        attached: false,
-        migrating: true,
-        src_path: None,
-        driver: None,
-        dest_path: None,
-        mode: Mode::HostBased,
-    }
-}
-
-fn tracker(fake: &Fake) -> Tracker {
-    Tracker::new(fake.roots(), Duration::from_millis(50))
-}
-
-/// The position of so many percent.
-fn at(percent: u64) -> u64 {
-    SIZE / 100 * percent
-}
 
 async fn ask_whatever(tracker: &Tracker) -> Result<Answer, ProgressError> {
     tracker.answer(question()).await
-}
-
-async fn ask(tracker: &Tracker) -> Answer {
-    tracker.answer(question()).await.unwrap()
-}
-
-/// Asks until the answer is the one, for what the background upkeep has to notice first.
-async fn becomes(tracker: &Tracker, question: &Question, wanted: Answer) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let answer = tracker.answer(question.clone()).await.unwrap();
-        if answer == wanted {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{answer:?} and never {wanted:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn fifo(path: &PathBuf) {
@@ -234,6 +187,49 @@ async fn a_migration_begun_after_the_volume_was_seen_at_rest_starts_at_0() {
     );
     assert_eq!(tracker.answer(at_rest).await, Ok(Answer::Percent(100)));
     assert_eq!(ask(&tracker).await, Answer::Percent(0));
+}
+
+#[tokio::test]
+async fn a_second_migration_is_at_0_until_its_dd_starts_though_nobody_asked_in_between() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    let at_host = |host: &str| Question {
+        host: Some(format!("storage1@{host}#pool")),
+        ..question()
+    };
+    let answer = async |host| tracker.answer(at_host(host)).await.unwrap();
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    assert_eq!(answer("two").await, Answer::Percent(100));
+    fake.end(7);
+    // The old volume is still wiped when the volume itself migrates back.
+    fake.dd(8, "/dev/zero", SOURCE, at(10));
+    assert_eq!(answer("two").await, Answer::Percent(100));
+    assert_eq!(answer("one").await, Answer::Percent(0));
+    fake.end(8);
+    assert_eq!(answer("one").await, Answer::Percent(0));
+    fake.dd(9, DESTINATION, SOURCE, at(30));
+    assert_eq!(answer("one").await, Answer::Percent(30));
+    fake.end(9);
+    fake.dd(10, "/dev/zero", DESTINATION, at(10));
+    assert_eq!(answer("one").await, Answer::Percent(100), "its own wipe");
+}
+
+#[tokio::test]
+async fn an_earlier_migration_is_known_by_its_wipe_though_nobody_asked_during_that() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    let at_host = |host: &str| Question {
+        host: Some(host.to_owned()),
+        ..question()
+    };
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    assert_eq!(
+        tracker.answer(at_host("two")).await,
+        Ok(Answer::Percent(100))
+    );
+    fake.end(7);
+    fake.dd(8, "/dev/zero", SOURCE, at(10));
+    assert_eq!(tracker.answer(at_host("one")).await, Ok(Answer::Percent(0)));
 }
 
 #[tokio::test]
@@ -547,22 +543,16 @@ async fn the_watch_sees_a_copy_and_its_last_position_though_nobody_asks() {
     fake.position(7, SIZE);
     seen(&tracker, SIZE).await;
     fake.end(7);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while tracker.remembers(7).is_none_or(|(_, runs)| runs) {
-        assert!(Instant::now() < deadline, "its end was never noticed");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let over = || tracker.remembers(7).is_some_and(|(_, runs)| !runs);
+    eventually("its end is noticed", async || over()).await;
     assert_eq!(ask(&tracker).await, Answer::Percent(100));
     stop.send(()).unwrap();
     watch.await.unwrap();
 }
 
 async fn seen(tracker: &Tracker, position: u64) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while tracker.remembers(7) != Some((Some(position), true)) {
-        assert!(Instant::now() < deadline, "never seen at {position}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let there = || tracker.remembers(7) == Some((Some(position), true));
+    eventually("it is seen there", async || there()).await;
 }
 
 #[tokio::test]
@@ -572,7 +562,8 @@ async fn a_newer_copy_beside_a_known_one_is_noticed() {
     fake.dd(7, SOURCE, DESTINATION, at(70));
     assert_eq!(ask(&tracker).await, Answer::Percent(70));
     fake.dd(8, SOURCE, DESTINATION, at(20));
-    becomes(&tracker, &question(), Answer::Percent(20)).await;
+    let newer = async || ask(&tracker).await == Answer::Percent(20);
+    eventually("the newer one counts", newer).await;
 }
 
 #[tokio::test]

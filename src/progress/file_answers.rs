@@ -3,28 +3,17 @@
 use std::time::Duration;
 
 use super::fake::Fake;
+use super::questions::{SIZE, about, tracker};
 use super::{Answer, Mode, ProgressError, Question, Tracker};
 
-const SIZE: u64 = 1000 << 20;
 const READ: &str = "0100000";
 const WRITE: &str = "0100001";
 
 fn question() -> Question {
     Question {
-        volume_id: "1".to_owned(),
-        names: vec!["volume-1".to_owned()],
-        size: SIZE,
-        attached: false,
-        migrating: true,
-        src_path: None,
-        driver: None,
-        dest_path: None,
         mode: Mode::FileBased,
+        ..about("1")
     }
-}
-
-fn tracker(fake: &Fake) -> Tracker {
-    Tracker::new(fake.roots(), Duration::from_millis(50))
 }
 
 async fn ask(tracker: &Tracker) -> Answer {
@@ -164,6 +153,26 @@ async fn a_second_migration_is_the_new_file() {
         .fd(5, "/mnt/volume-1", SIZE / 20, READ);
     listing_grows_old().await;
     assert_eq!(ask(&tracker).await, Answer::Percent(5));
+}
+
+#[tokio::test]
+async fn a_second_migration_is_at_0_until_its_file_is_opened() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    let answer = async |host: &str| {
+        let asked = Question {
+            host: Some(host.to_owned()),
+            ..question()
+        };
+        tracker.answer(asked).await.unwrap()
+    };
+    fake.process(7, "cinder-volume")
+        .fd(3, "/mnt/volume-1", SIZE, READ);
+    assert_eq!(answer("two").await, Answer::Percent(100));
+    fake.remove("proc/7/fdinfo/3");
+    fake.remove("proc/7/fd/3");
+    assert_eq!(answer("two").await, Answer::Percent(100));
+    assert_eq!(answer("one").await, Answer::Percent(0));
 }
 
 #[tokio::test]

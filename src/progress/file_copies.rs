@@ -32,6 +32,9 @@ pub(super) struct FileCopy {
     /// When it was seen to have ended, by this daemon.
     #[serde(skip)]
     ended: Option<Instant>,
+    /// Where the volume was, by its object, when it was found.
+    #[serde(default)]
+    host: Option<String>,
     /// Whether the volume was asked for afterwards, when no migration went on any more.
     settled: bool,
 }
@@ -167,6 +170,7 @@ impl FileCopies {
             moves: file.moves,
             end: None,
             ended: None,
+            host: question.host.clone(),
             settled: false,
         };
         self.copies.push(copy.clone());
@@ -228,7 +232,10 @@ impl FileCopies {
         let copy = self
             .latest(question, |copy| copy.end.is_none())
             .or_else(|| {
-                let past = |copy: &FileCopy| copy.settled && question.migrating;
+                let past = |copy: &FileCopy| {
+                    question.migrating
+                        && (copy.settled || question.has_moved_from(copy.host.as_deref()))
+                };
                 self.latest(question, |copy| copy.end.is_some() && !past(copy))
             });
         match copy {

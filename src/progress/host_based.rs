@@ -44,16 +44,20 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
             .and_then(Record::position);
         return Verdict::Seen(percent(position.unwrap_or(0), question.size));
     }
+    let (past, copies): (Vec<&Record>, Vec<&Record>) = memory
+        .records()
+        .iter()
+        .filter(|record| was_copy_of(record, question))
+        .partition(|record| is_past(record, question));
+    let copy = copies
+        .into_iter()
+        .max_by_key(|record| rank(record, question));
     let wipes: Vec<&Record> = memory
         .records()
         .iter()
         .filter(|record| wipes(record, question) && !is_past(record, question))
+        .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
-    let copy = memory
-        .records()
-        .iter()
-        .filter(|record| was_copy_of(record, question) && !is_past(record, question))
-        .max_by_key(|record| rank(record, question));
     match copy {
         // A server has it now, and had not when this copy was made: nova copies it, and dd's result is old.
         Some(copy) if question.attached && question.migrating && !copy.attached => {
@@ -71,19 +75,26 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
     }
 }
 
-/// Notes on what was seen what the volume object said: on a running copy whose it is, and on what is
-/// over that the volume was seen not to migrate, so that a later migration is known to be another one.
+/// Notes on what was seen what the volume object said: on a running copy whose it is, and where the
+/// volume was then; on what is over that the volume was seen not to migrate. By the last two a later
+/// migration is known to be another one.
 pub(super) fn note(memory: &mut Memory, question: &Question) {
     if let Some(&id) = running(memory, question).first() {
         if let Some(copy) = memory.get_mut(id) {
             copy.volume = Some(question.volume_id.clone());
             copy.attached |= question.attached;
+            copy.host = copy.host.take().or_else(|| question.host.clone());
         }
-    } else if !question.migrating {
-        for record in memory.records_mut() {
-            if was_copy_of(record, question) || wipes(record, question) {
-                record.settled = true;
-            }
+        return;
+    }
+    for record in memory.records_mut() {
+        if !was_copy_of(record, question) && !wipes(record, question) {
+            continue;
+        }
+        if !question.migrating {
+            record.settled = true;
+        } else if record.host.is_none() {
+            record.host.clone_from(&question.host);
         }
     }
 }
@@ -118,8 +129,10 @@ fn follows(wipe: &Record, copy: &Record) -> bool {
     wipe.id.start >= copy.id.start && !wipe.destination.same_as(&copy.destination)
 }
 
+/// Whether it belongs to a migration before the one that goes on: cinder changes a volume's host when a
+/// migration is through, and cinder-api does not ask about one that is.
 fn is_past(record: &Record, question: &Question) -> bool {
-    record.settled && question.migrating
+    question.migrating && (record.settled || question.has_moved_from(record.host.as_deref()))
 }
 
 fn is_named(identity: &Identity, question: &Question) -> bool {

@@ -64,6 +64,8 @@ pub(super) struct Record {
     pub volume: Option<String>,
     /// Whether the volume was attached when it was asked for while this ran.
     pub attached: bool,
+    /// Where the volume was, by its object, when it was first asked for.
+    pub host: Option<String>,
     /// Whether the volume was asked for after this was over and no migration went on any more.
     pub settled: bool,
     /// The other copies of the same source, as last said in the log.
@@ -102,6 +104,7 @@ impl Record {
             size: None,
             volume: None,
             attached: false,
+            host: None,
             settled: false,
             rivals: Vec::new(),
             trouble: None,
@@ -178,6 +181,7 @@ impl Record {
             size: self.size,
             volume: self.volume.clone(),
             attached: self.attached,
+            host: self.host.clone(),
             settled: self.settled,
         }
     }
@@ -205,6 +209,7 @@ impl Record {
         record.size = saved.size;
         record.volume = saved.volume;
         record.attached = saved.attached;
+        record.host = saved.host;
         record.settled = saved.settled;
         record
     }
@@ -387,7 +392,7 @@ impl Memory {
             let words = (record.source.len(), record.destination.len());
             let state = (record.runs(), record.attached, record.settled);
             (record.id, record.position(), record.reach(), words, state).hash(&mut hasher);
-            (record.size, &record.volume).hash(&mut hasher);
+            (record.size, &record.volume, &record.host).hash(&mut hasher);
         }
         hasher.finish()
     }

@@ -63,6 +63,9 @@ mod fake;
 /// Copies through open files, answered from made-up processes.
 #[cfg(test)]
 mod file_answers;
+/// What the tests of this room ask, and of whom.
+#[cfg(test)]
+mod questions;
 /// Two migrations of a real node, replayed step by step.
 #[cfg(test)]
 mod replay;
@@ -111,6 +114,9 @@ pub struct Question {
     pub attached: bool,
     /// The volume object says that a migration is going on.
     pub migrating: bool,
+    /// `host@backend#pool` of the volume object: where the volume was before the migration, until it is
+    /// through. What was seen under another host belongs to an earlier migration.
+    pub host: Option<String>,
     /// The path the caller believes is copied from. A dd that reads it counts as this volume's,
     /// and is preferred when several dd read the volume.
     pub src_path: Option<PathBuf>,
@@ -120,6 +126,32 @@ pub struct Question {
     pub mode: Mode,
     /// Whom to ask when the storage makes the copy itself.
     pub driver: Option<DriverCall>,
+}
+
+impl Question {
+    /// How far the migration of the volume is whose name, `size` bytes large, is `name`, in whatever way
+    /// it is made.
+    #[must_use]
+    pub fn about(volume_id: &str, name: &str, size: u64) -> Self {
+        Self {
+            volume_id: volume_id.to_owned(),
+            names: vec![name.to_owned()],
+            size,
+            attached: false,
+            migrating: true,
+            host: None,
+            src_path: None,
+            dest_path: None,
+            mode: Mode::Auto,
+            driver: None,
+        }
+    }
+
+    /// Whether what was seen when the volume was at `host` belongs to an earlier migration.
+    fn has_moved_from(&self, host: Option<&str>) -> bool {
+        host.zip(self.host.as_deref())
+            .is_some_and(|(then, now)| then != now)
+    }
 }
 
 /// How a volume is copied.

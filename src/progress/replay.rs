@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::fake::Fake;
 use super::memory::BRIDGE;
 use super::process::Pid;
-use super::{Answer, Mode, Question, Tracker};
+use super::{Answer, Question, Tracker};
 
 const SIZE: u64 = 1 << 30;
 const VOLUME: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
@@ -17,15 +17,8 @@ const MAPPED_TWO: &str = "/dev/mapper/vg_two-volume--b5012f4a--d256--45a1--8370-
 
 fn question(migrating: bool) -> Question {
     Question {
-        volume_id: VOLUME.to_owned(),
-        names: vec![format!("volume-{VOLUME}")],
-        size: SIZE,
-        attached: false,
         migrating,
-        src_path: None,
-        driver: None,
-        dest_path: None,
-        mode: Mode::Auto,
+        ..Question::about(VOLUME, &format!("volume-{VOLUME}"), SIZE)
     }
 }
 

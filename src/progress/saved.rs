@@ -62,6 +62,9 @@ pub(super) struct SavedRecord {
     pub volume: Option<String>,
     /// Whether the volume was attached when it was asked for.
     pub attached: bool,
+    /// Where the volume was when it was first asked for.
+    #[serde(default)]
+    pub host: Option<String>,
     /// Whether the volume was asked for afterwards, when no migration went on any more.
     pub settled: bool,
 }

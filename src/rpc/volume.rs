@@ -101,6 +101,15 @@ impl Volume {
             || self.has_attachments
     }
 
+    /// Whether a migration goes on: `starting` is what cinder-api writes, `migrating` cinder-volume when
+    /// it takes over (`migrate_volume` in `cinder/volume/api.py` and `manager.py`).
+    pub fn migrating(&self) -> bool {
+        matches!(
+            self.migration_status.as_deref(),
+            Some("starting" | "migrating")
+        )
+    }
+
     /// The size in bytes.
     pub fn bytes(&self) -> u64 {
         self.size << 30
@@ -385,6 +394,21 @@ mod tests {
         ] {
             let volume = with("volume_attachment", list.clone()).unwrap();
             assert_eq!(volume.attached(), attached, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_migration_goes_on_from_its_start_until_it_completes() {
+        for (status, migrating) in [
+            (json!("starting"), true),
+            (json!("migrating"), true),
+            (json!("completing"), false),
+            (json!("success"), false),
+            (json!("error"), false),
+            (json!(null), false),
+        ] {
+            let volume = with("migration_status", status.clone()).unwrap();
+            assert_eq!(volume.migrating(), migrating, "{status}");
         }
     }
 

@@ -60,6 +60,19 @@ const BACKLOG_PATIENCE: Duration = Duration::from_millis(200);
 /// Between two looks at a backlog.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long everything is held here when a consumer of T has left.
+///
+/// cinder-volume reads T with two connections. When it stops it closes them one after the other,
+/// up to a second apart, and oslo.messaging 18.3 acknowledges and drops what still arrives on the
+/// later one, from T as from Q.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether the rest has left as well.
+const LEAVING_PAUSE: Duration = Duration::from_millis(20);
+
+/// Messages held at most meanwhile, besides those in hand.
+const HELD: u16 = 512;
+
 /// First, further and longest wait of standing aside. Long enough for cinder-volume to take a
 /// message that we cannot handle, short enough that progress calls are answered soon after a
 /// restart of cinder-volume.
@@ -90,6 +103,8 @@ pub struct HandOver {
     names: Names,
     manner: Manner,
     homeless: VecDeque<Homeless>,
+    /// Consumers that T has had since we serve.
+    seats: u32,
 }
 
 /// What a hand-over works with on one connection.
@@ -127,6 +142,8 @@ enum Aside {
     Missing(String),
     #[error("nobody consumes {0}: cinder-volume is down or starting")]
     Unattended(String),
+    #[error("a consumer of {0} has left: cinder-volume is going down")]
+    Leaving(String),
     #[error("messages pile up on {0}: cinder-volume does not keep up")]
     Backlog(String),
     #[error("{0} vanished while messages were handed over to it")]
@@ -151,6 +168,7 @@ impl HandOver {
             names,
             manner,
             homeless: VecDeque::new(),
+            seats: 0,
         }
     }
 
@@ -208,7 +226,10 @@ impl HandOver {
     {
         self.put_back(on).await?;
         let channel = on.connection.channel().await?;
-        let served = self.serve_on(&channel, on, said).await;
+        let mut served = self.serve_on(&channel, on, said).await;
+        if let Err(Aside::Leaving(_)) = served {
+            served = self.hold(&channel, on).await.and(served);
+        }
         if channel.status().connected() {
             // Whatever is still in hand goes back to its old place on Q now, not when the
             // broker notices that we are gone.
@@ -231,6 +252,7 @@ impl HandOver {
         self.find(channel, &self.names.server).await?;
         // Lower than the bound for going on, so that each spell of serving moves some messages
         // and none goes to and fro: quorum queues count how often one comes back.
+        self.seats = 0;
         self.ready(channel, 0).await?;
         channel
             .basic_qos(self.manner.prefetch, BasicQosOptions::default())
@@ -398,9 +420,9 @@ impl HandOver {
         Aside::Refused(topic.clone())
     }
 
-    /// Whether T can be handed over to: it is there, attended, and no more than `backlog` waits on
-    /// it. Says how much does.
-    async fn ready(&self, channel: &Channel, backlog: u32) -> Result<u32, Aside> {
+    /// Whether T can be handed over to: it is there, attended as before, and no more than `backlog`
+    /// waits on it. Says how much does.
+    async fn ready(&mut self, channel: &Channel, backlog: u32) -> Result<u32, Aside> {
         let topic = &self.names.topic;
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
@@ -408,6 +430,10 @@ impl HandOver {
             if standing.consumers == 0 {
                 return Err(Aside::Unattended(topic.clone()));
             }
+            if standing.consumers < self.seats {
+                return Err(Aside::Leaving(topic.clone()));
+            }
+            self.seats = standing.consumers;
             if standing.ready <= backlog {
                 return Ok(standing.ready);
             }
@@ -416,6 +442,26 @@ impl HandOver {
             }
             tokio::time::sleep(BACKLOG_PAUSE).await;
         }
+    }
+
+    /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
+    /// complete again. The closing of the channel gives it back.
+    async fn hold<T>(&self, channel: &Channel, on: &Shift<'_, T>) -> Result<(), Aside> {
+        // The limit is that of the next consumer; the first one keeps its own.
+        channel.basic_qos(HELD, BasicQosOptions::default()).await?;
+        let _held = self.consume(channel).await?;
+        let since = Instant::now();
+        while since.elapsed() < LEAVING {
+            let consumers = self.find(channel, &self.names.topic).await?.consumers;
+            if consumers == 0 || consumers >= self.seats {
+                break;
+            }
+            tokio::select! {
+                () = on.stop.cancelled() => break,
+                () = tokio::time::sleep(LEAVING_PAUSE) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn find(&self, channel: &Channel, queue: &str) -> Result<Standing, Aside> {

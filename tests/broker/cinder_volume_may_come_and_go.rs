@@ -11,7 +11,7 @@ use super::support::cinder_volume::CinderVolume;
 use super::support::daemon::Daemon;
 use super::support::environment::Release;
 use super::support::load::{Load, STEADY, publisher};
-use super::support::recorder::{Queues, Via};
+use super::support::recorder::{Queues, Recorder, Via};
 use super::support::service::Service;
 use super::support::trial::Trial;
 
@@ -19,6 +19,9 @@ use super::support::trial::Trial;
 const OPERATIONS: u64 = 50;
 
 const ROUNDS: usize = 3;
+
+/// What may be under way between a look at T and the next.
+const ONE_TRANSACTION: usize = 16;
 
 async fn start(queues: Queues) -> (Trial, Daemon) {
     let service = Service::unique();
@@ -51,6 +54,53 @@ async fn it_is_down_for_a_while() {
     trial.recorder.start_again().await;
     trial.recorder.wait_for_one_via(Via::Topic).await;
     trial.finish().await.assert_exact();
+}
+
+/// cinder-volume has two consumers on T and ends them one after the other. What reaches the second
+/// in between is at risk, on T as on Q: none of it gets there.
+#[tokio::test]
+async fn what_comes_while_it_goes_is_kept() {
+    let service = Service::unique();
+    let uri = SharedBroker::amqp_uri();
+    let mut goes_first = Recorder::start(&uri, &service, Queues::durable()).await;
+    let mut trial = Trial::start(&uri, &service, Queues::durable()).await;
+    let _daemon = Daemon::start(&SharedBroker::transport_url(), &service, "");
+    goes_first.wait_for_one_via(Via::Topic).await;
+    trial.recorder.wait_for_one_via(Via::Topic).await;
+
+    goes_first.stop().await;
+    let before = trial.recorder.records().len();
+    trial.load.wait_for_more(OPERATIONS * 2).await;
+    let meanwhile = trial.recorder.records().len() - before;
+    assert!(
+        meanwhile <= ONE_TRANSACTION,
+        "{meanwhile} came all the same"
+    );
+
+    trial.recorder.stop().await;
+    trial.recorder.start_again().await;
+    trial.recorder.wait_for_one_via(Via::Topic).await;
+    trial.finish_with(&[&goes_first]).await.assert_exact();
+}
+
+/// One of its two connections is lost and comes back: operations wait a moment, and go on.
+#[tokio::test]
+async fn one_of_its_consumers_comes_back() {
+    let service = Service::unique();
+    let uri = SharedBroker::amqp_uri();
+    let mut other = Recorder::start(&uri, &service, Queues::durable()).await;
+    let daemon = Daemon::start(&SharedBroker::transport_url(), &service, "");
+    let trial = Trial::start(&uri, &service, Queues::durable()).await;
+    other.wait_for_one_via(Via::Topic).await;
+    trial.recorder.wait_for_one_via(Via::Topic).await;
+
+    let from = daemon.process.stderr.len();
+    other.stop().await;
+    other.start_again().await;
+    daemon.wait_for_log_from(from, "has left").await;
+    trial.recorder.wait_for_one_via(Via::Topic).await;
+    other.stop().await;
+    trial.finish_with(&[&other]).await.assert_exact();
 }
 
 #[tokio::test]

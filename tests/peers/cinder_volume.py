@@ -40,8 +40,11 @@ def main():
     servers = start_servers(transport, args)
     for command in peer.commands():
         if command["op"] == "stop":
+            # In the order of cinder's Service: all stop before any is waited
+            # for, and meanwhile the broker goes on delivering to each.
             for server in servers:
                 server.stop()
+            for server in servers:
                 server.wait()
             peer.say(stopped=True)
             break

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::load::{Load, STEADY, Sent, properties, publish, publisher};
 use super::operation;
-use super::recorder::{Queues, Recorder};
+use super::recorder::{Queues, Record, Recorder};
 use super::service::Service;
 use super::verdict::Verdict;
 use super::wait::until;
@@ -47,6 +47,11 @@ impl Trial {
 
     /// Ends the load and waits until all of it has come, and whatever might come besides.
     pub async fn finish(self) -> Verdict {
+        self.finish_with(&[]).await
+    }
+
+    /// The same where others, stopped by now, have taken a part of the load.
+    pub async fn finish_with(self, others: &[&Recorder]) -> Verdict {
         let Self {
             service,
             recorder,
@@ -54,12 +59,18 @@ impl Trial {
             uri,
         } = self;
         let sent = load.finish().await;
-        if all_came(&sent, &recorder).await {
+        let records = || {
+            let mut records: Vec<Record> =
+                others.iter().flat_map(|other| other.records()).collect();
+            records.extend(recorder.records());
+            records
+        };
+        if all_came(&sent, &records).await {
             // What is still under way on either queue comes before these.
             mark(&uri, &service.server_queue(), LAST, &recorder).await;
             mark(&uri, &service.topic(), LAST + 1, &recorder).await;
         }
-        let mut records = recorder.records();
+        let mut records = records();
         records.retain(|record| record.number.is_none_or(|number| number < LAST));
         Verdict::of(&sent, &records)
     }
@@ -82,10 +93,10 @@ async fn mark(uri: &str, queue: &str, number: u64, recorder: &Recorder) {
 }
 
 /// Whether all that was accepted has come before patience ends.
-async fn all_came(sent: &Sent, recorder: &Recorder) -> bool {
+async fn all_came(sent: &Sent, records: &impl Fn() -> Vec<Record>) -> bool {
     let deadline = tokio::time::Instant::now() + super::wait::PATIENCE;
     while tokio::time::Instant::now() < deadline {
-        if Verdict::of(sent, &recorder.records()).lost.is_empty() {
+        if Verdict::of(sent, &records()).lost.is_empty() {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -12,14 +12,15 @@ use lapin::types::ReplyCode;
 use lapin::uri::{
     AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism,
 };
-use lapin::{Channel, ConnectionProperties, ConnectionStatus, Event};
+use lapin::{Channel, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit};
+use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
 
+use super::certificate::Peer;
 use super::tls::{self, TlsError};
 
 /// A broker that has not finished the handshake by then is as good as dead: lapin waits for
@@ -55,6 +56,9 @@ pub enum ConnectionError {
     /// Nothing came back in time.
     #[error("the broker accepts connections but does not answer within {0:?}")]
     Silent(Duration),
+    /// TLS was tried and failed, or should have been tried.
+    #[error("{0}")]
+    Handshake(String),
     /// The settings for TLS are no good.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -80,6 +84,7 @@ pub struct Connection {
     ended: CancellationToken,
     blocked: Arc<AtomicBool>,
     plug: Plug,
+    peer: Option<Peer>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -112,10 +117,13 @@ impl Connection {
     ) -> Result<Self, ConnectionError> {
         let deadline = tokio::time::Instant::now() + HANDSHAKE;
         let silent = |_| ConnectionError::Silent(HANDSHAKE);
-        let tls = match brokers.tls.clone() {
+        let (tls, witness) = match brokers.tls.clone() {
             // Reads files, the system's whole store of authorities among them.
-            Some(tls) => Some(blocking(move || tls::connector(&tls)).await??),
-            None => None,
+            Some(tls) => {
+                let (connector, witness) = blocking(move || tls::connector(&tls)).await??;
+                (Some(connector), Some(witness))
+            }
+            None => (None, None),
         };
         let socket = tokio::time::timeout_at(deadline, reach(&host.host, host.port))
             .await
@@ -147,9 +155,11 @@ impl Connection {
             properties,
         );
         // On time-out the plug is dropped, which ends lapin's thread too.
-        let inner = tokio::time::timeout_at(deadline, opening)
+        let opened = tokio::time::timeout_at(deadline, opening)
             .await
-            .map_err(silent)??;
+            .map_err(silent)?;
+        let peer = witness.and_then(|witness| witness.seen());
+        let inner = opened.map_err(|error| in_words(error, brokers.tls.as_ref(), peer.as_ref()))?;
 
         let ended = CancellationToken::new();
         let blocked = Arc::new(AtomicBool::new(false));
@@ -165,6 +175,7 @@ impl Connection {
             ended,
             blocked,
             plug: Plug(plug.0.take()),
+            peer,
             _watch: AbortOnDropHandle::new(watch),
         })
     }
@@ -192,6 +203,12 @@ impl Connection {
         self.ended.is_cancelled() || !self.inner.status().connected()
     }
 
+    /// Who was met in the TLS handshake; `None` without TLS.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
     /// Whether the broker has stopped reading from us because it is short of memory or disk.
     #[must_use]
     pub fn blocked(&self) -> bool {
@@ -204,6 +221,30 @@ impl Connection {
         // Whatever comes of it, the plug is pulled next.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         drop(self.plug);
+    }
+}
+
+/// The error of an attempt, in the words of the options where TLS is to blame.
+fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> ConnectionError {
+    if let Some(refused) = peer.and_then(|peer| peer.refused.clone()) {
+        return ConnectionError::Handshake(refused);
+    }
+    let cause = match error.kind() {
+        ErrorKind::ParsingError(_) => {
+            return ConnectionError::Handshake(
+                "what answers at that port does not speak AMQP; a port for TLS needs ssl = true"
+                    .to_owned(),
+            );
+        }
+        ErrorKind::IOError(error) => error.get_ref().and_then(|e| e.downcast_ref()),
+        _ => None,
+    };
+    match tls
+        .zip(cause)
+        .and_then(|(tls, cause)| tls::meaning(cause, tls))
+    {
+        Some(meaning) => ConnectionError::Handshake(meaning),
+        None => error.into(),
     }
 }
 

@@ -25,6 +25,8 @@
 pub mod backoff;
 /// The caller's side.
 pub mod caller;
+/// The broker's certificate.
+pub mod certificate;
 /// One open connection to one broker host.
 pub mod connection;
 /// What happened on the broker's side, in numbers.

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lapin::tcp::RustlsConnector;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tracing::warn;
 
+use super::certificate::{Check, Witness};
 use crate::config::{Tls, TlsVersion};
 
 /// Why TLS cannot even be tried. Each names the option that is to blame.
@@ -32,12 +33,15 @@ pub enum TlsError {
     /// The versions asked for cannot be had.
     #[error("ssl_version: {0}")]
     Version(rustls::Error),
+    /// The authorities are no good.
+    #[error("ssl_ca_file: {0}")]
+    Authorities(#[from] VerifierBuilderError),
     /// No CA of the system could be found, and none was named.
     #[error("ssl_ca_file is not set and the system has no certificate authorities")]
     NoAuthorities,
 }
 
-/// Makes a connector from the settings.
+/// Makes a connector from the settings, for one handshake, and the witness of it.
 ///
 /// The files are read anew each time, so that a renewed certificate counts from the next
 /// connection on. As in Python's `ssl`, a CA file replaces the system's authorities.
@@ -45,23 +49,37 @@ pub enum TlsError {
 /// # Errors
 ///
 /// What is wrong, and with which option.
-pub fn connector(tls: &Tls) -> Result<RustlsConnector, TlsError> {
+pub fn connector(tls: &Tls) -> Result<(RustlsConnector, Arc<Witness>), TlsError> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[_] = match tls.version {
         TlsVersion::Negotiated => rustls::ALL_VERSIONS,
         TlsVersion::Tls12 => &[&rustls::version::TLS12],
     };
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .map_err(TlsError::Version)?;
-    let config = if tls.verify {
-        config.with_root_certificates(authorities(tls)?)
+    let check = if tls.verify {
+        let roots = Arc::new(authorities(tls)?);
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
+        if tls.verify_name {
+            Check::All(verifier)
+        } else {
+            Check::AllButName(verifier)
+        }
     } else {
+        // The way out for clouds whose brokers have no certificate that can be checked, as
+        // oslo.messaging takes it by itself when no CA file is named.
         warn!("the broker's certificate is not checked ([progress] tls_verify is off)");
-        config
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
+        Check::Nothing
     };
+    let authorities = match &tls.ca_file {
+        Some(path) => format!("{} (ssl_ca_file)", path.display()),
+        None => "the system's store (ssl_ca_file is not set)".to_owned(),
+    };
+    let witness = Arc::new(Witness::new(check, Arc::clone(&provider), authorities));
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(TlsError::Version)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&witness) as _);
     let config = match (&tls.cert_file, &tls.key_file) {
         (Some(cert), Some(key)) => {
             let certificates = certificates("ssl_cert_file", cert)?;
@@ -73,7 +91,41 @@ pub fn connector(tls: &Tls) -> Result<RustlsConnector, TlsError> {
         }
         _ => config.with_no_client_auth(),
     };
-    Ok(Arc::new(config).into())
+    Ok((Arc::new(config).into(), witness))
+}
+
+/// What a failed handshake means, in the words of the options, where it can be told.
+#[must_use]
+pub fn meaning(error: &rustls::Error, tls: &Tls) -> Option<String> {
+    use AlertDescription as Alert;
+    let own = match &tls.cert_file {
+        None => "ssl_cert_file and ssl_key_file are not set".to_owned(),
+        Some(path) => format!("ssl_cert_file = {}", path.display()),
+    };
+    Some(match error {
+        rustls::Error::AlertReceived(alert) => match alert {
+            Alert::CertificateRequired
+            | Alert::HandshakeFailure
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate
+            | Alert::AccessDenied
+            | Alert::UnknownCA => {
+                format!("the broker ends the handshake ({alert:?}): it may demand another client certificate ({own})")
+            }
+            Alert::ProtocolVersion => {
+                "the broker speaks no version of TLS that we do (1.2 and 1.3, or what ssl_version says)"
+                    .to_owned()
+            }
+            other => format!("the broker ends the handshake: {other:?}"),
+        },
+        rustls::Error::InvalidMessage(_) => {
+            "what answers at that port does not speak TLS: ssl is on, but RabbitMQ's port for it mostly is 5671"
+                .to_owned()
+        }
+        _ => return None,
+    })
 }
 
 fn authorities(tls: &Tls) -> Result<RootCertStore, TlsError> {
@@ -114,55 +166,5 @@ fn unusable(option: &'static str, path: &Path, cause: String) -> TlsError {
         option,
         path: path.to_owned(),
         cause,
-    }
-}
-
-/// Takes any certificate: the way out for clouds whose brokers have none that can be checked,
-/// as oslo.messaging does by default when no CA file is named.
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -53,6 +53,9 @@ pub struct Tls {
     /// Whether the broker's certificate and name are checked. Source: `[progress] tls_verify`,
     /// default true, whatever Python makes of an empty `ssl_ca_file`.
     pub verify: bool,
+    /// Whether the certificate has to bear the broker's name; counts where `verify` is true.
+    /// Source: `ssl_enforce_hostname_verification`, default true.
+    pub verify_name: bool,
 }
 
 /// Which versions of TLS may be spoken.
@@ -212,6 +215,7 @@ fn read_tls(inputs: &Inputs) -> Result<Option<Tls>, ConfigError> {
         key_file: inputs.read(&options::SSL_KEY_FILE, values::optional_path)?,
         version: inputs.read(&options::SSL_VERSION, tls_version)?,
         verify: inputs.read(&options::TLS_VERIFY, values::boolean)?,
+        verify_name: inputs.read(&options::SSL_ENFORCE_HOSTNAME_VERIFICATION, values::boolean)?,
     };
     if tls.key_file.is_some() && tls.cert_file.is_none() {
         return Err(inputs.mistake(&options::SSL_KEY_FILE, "ssl_cert_file beside it"));

@@ -79,6 +79,7 @@ options! {
         older &[(RABBIT, "kombu_ssl_certfile"), ("DEFAULT", "kombu_ssl_certfile")];
     SSL_KEY_FILE = [RABBIT] "ssl_key_file" "",
         older &[(RABBIT, "kombu_ssl_keyfile"), ("DEFAULT", "kombu_ssl_keyfile")];
+    SSL_ENFORCE_HOSTNAME_VERIFICATION = [RABBIT] "ssl_enforce_hostname_verification" "true";
 
     LOGIN_METHOD = [RABBIT] "rabbit_login_method" "AMQPLAIN",
         older &[("DEFAULT", "rabbit_login_method")];

@@ -6,7 +6,7 @@ use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use super::support::broker::SharedBroker;
+use super::support::broker::{SharedBroker, free_port};
 use super::support::cinder_volume::CinderVolume;
 use super::support::command::{Said, run};
 use super::support::copy::{GIB, Volume};
@@ -228,9 +228,7 @@ async fn whoever_looks_at_the_messages() {
 #[tokio::test]
 async fn no_broker_bad_settings_bad_usage() {
     let service = Service::unique();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let url = format!("rabbit://guest:secret@127.0.0.1:{port},guest:secret@localhost:{port}//");
     let said = call_at(&url, &service, &[]).await;
     let line = "no broker of transport_url can be reached";

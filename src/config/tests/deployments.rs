@@ -130,6 +130,7 @@ fn ocata() {
                 key_file: None,
                 version: TlsVersion::Tls12,
                 verify: true,
+                verify_name: true,
             }),
         },
         rabbit: Rabbit {
@@ -217,6 +218,7 @@ fn openstack_ansible() {
                 key_file: None,
                 version: TlsVersion::Tls12,
                 verify: true,
+                verify_name: true,
             }),
         },
         rabbit: Rabbit {

@@ -139,6 +139,17 @@ impl Drop for Broker {
     }
 }
 
+/// A port that nobody has, below the range that the kernel gives to outgoing connections: it stays
+/// free until it is taken.
+pub fn free_port() -> u16 {
+    loop {
+        let port = 12_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 20_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 fn script_path() -> PathBuf {
     repository().join("scripts/broker")
 }

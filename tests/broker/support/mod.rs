@@ -45,6 +45,8 @@ pub mod recorder;
 pub mod releases;
 /// Names on the broker, and names that no other test has.
 pub mod service;
+/// TLS to a broker.
+pub mod tls;
 /// Lines that a process writes, and waiting for them.
 pub mod transcript;
 /// A load and a bare cinder-volume: everything but the daemon and the fault.

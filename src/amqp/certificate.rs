@@ -1,0 +1,238 @@
+//! The broker's certificate: checked as the settings say, described for people, and remembered.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// A version of TLS, as it is written.
+type Version = &'static str;
+
+/// How much of the certificate is checked.
+#[derive(Debug, Clone)]
+pub enum Check {
+    /// Chain, dates and name.
+    All(Arc<WebPkiServerVerifier>),
+    /// Chain and dates: `ssl_enforce_hostname_verification` is off.
+    AllButName(Arc<WebPkiServerVerifier>),
+    /// Nothing: `[progress] tls_verify` is off.
+    Nothing,
+}
+
+/// What was seen of a broker in a handshake.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// `TLS 1.2` or `TLS 1.3`; empty when it did not come that far.
+    pub version: Version,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// Why the certificate was refused, and what to do.
+    pub refused: Option<String>,
+}
+
+/// What people want to know of a certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Whose it is.
+    pub subject: String,
+    /// The authority that signed it.
+    pub issuer: String,
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// Its last moment.
+    pub ends: String,
+}
+
+impl Certificate {
+    /// Reads it as far as it can be read; a certificate that cannot be read says so in `subject`.
+    fn of(der: &CertificateDer<'_>) -> Self {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+            return Self {
+                subject: "unreadable".to_owned(),
+                ..Self::default()
+            };
+        };
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|names| &names.value.general_names);
+        Self {
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            names: names.filter_map(name).collect(),
+            ends: certificate.validity().not_after.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = match self.names.as_slice() {
+            [] => "no name (a common name does not count)".to_owned(),
+            names => names.join(", "),
+        };
+        let Self {
+            subject, issuer, ..
+        } = self;
+        write!(f, "{subject}, for {names}, issued by {issuer}")
+    }
+}
+
+/// The names that count when a broker's name is looked for.
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match **bytes {
+            [a, b, c, d] => Some(IpAddr::from([a, b, c, d]).to_string()),
+            _ => {
+                let bytes: [u8; 16] = (*bytes).try_into().ok()?;
+                Some(IpAddr::from(bytes).to_string())
+            }
+        },
+        _ => None,
+    }
+}
+
+/// Checks the certificate of one handshake, and remembers what it has seen.
+#[derive(Debug)]
+pub struct Witness {
+    check: Check,
+    provider: Arc<CryptoProvider>,
+    /// Where the authorities come from, for the error.
+    authorities: String,
+    seen: Mutex<Option<Peer>>,
+}
+
+impl Witness {
+    /// One that checks so much. `authorities` names the source of those that are trusted.
+    pub fn new(check: Check, provider: Arc<CryptoProvider>, authorities: String) -> Self {
+        Self {
+            check,
+            provider,
+            authorities,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// What was seen; `None` when no certificate came.
+    pub fn seen(&self) -> Option<Peer> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Peer>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn speaks(&self, version: Version) {
+        if let Some(peer) = &mut *self.lock() {
+            peer.version = version;
+        }
+    }
+
+    /// What is wrong with a certificate, with the name or option that would mend it.
+    fn refusal(&self, certificate: &Certificate, host: &ServerName<'_>, error: &Error) -> String {
+        let host = host.to_str();
+        let ends = &certificate.ends;
+        let (what, remedy) = match error {
+            Error::InvalidCertificate(error) => match error {
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => (
+                    format!("is not for {host}, the name in transport_url"),
+                    "write a name there that it is for, or give the broker another certificate; \
+                     ssl_enforce_hostname_verification = false does without the name",
+                ),
+                CertificateError::UnknownIssuer => (
+                    format!("is not of an authority in {}", self.authorities),
+                    "ssl_ca_file has to name the PEM file of the authority that issued it",
+                ),
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                    format!("has expired on {ends}"),
+                    "renew it on the broker (or set this node's clock)",
+                ),
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+                    "is not valid yet".to_owned(),
+                    "set the clock of this node or of whoever issued it",
+                ),
+                other => (
+                    format!("does not pass: {other}"),
+                    "give the broker another one",
+                ),
+            },
+            other => (
+                format!("does not pass: {other}"),
+                "give the broker another one",
+            ),
+        };
+        format!("the broker's certificate ({certificate}) {what}: {remedy}")
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = match &self.check {
+            Check::All(verifier) | Check::AllButName(verifier) => verifier.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            Check::Nothing => Ok(ServerCertVerified::assertion()),
+        };
+        let verdict = match verdict {
+            // The name comes last: all else is well.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if matches!(self.check, Check::AllButName(_)) => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        };
+        let certificate = Certificate::of(end_entity);
+        let refused = verdict.as_ref().err();
+        let refused = refused.map(|error| self.refusal(&certificate, server_name, error));
+        *self.lock() = Some(Peer {
+            version: "",
+            certificate,
+            refused,
+        });
+        verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.speaks("TLS 1.2");
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.speaks("TLS 1.3");
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

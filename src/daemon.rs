@@ -2,13 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::amqp::connection::ConnectionError;
@@ -17,7 +16,9 @@ use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::outbox::Outbox;
 use crate::amqp::supervisor::{Line, supervise};
 use crate::amqp::topology::{Names, consumer_arguments};
+use crate::amqp::vitals::{Role, Vitals};
 use crate::config::{Backend, Mode, Settings};
+use crate::notify;
 use crate::progress::{Roots, Tracker};
 use crate::rpc::dispatcher::Api;
 use crate::rpc::version::Version;
@@ -54,6 +55,7 @@ pub enum Ended {
 /// Why it ended before that.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Ended> {
     let counters = Arc::new(Counters::default());
+    let vitals = Vitals::of(&settings.rabbit);
     let intake_stop = CancellationToken::new();
     let outbox_stop = CancellationToken::new();
     let calls = TaskTracker::new();
@@ -89,31 +91,31 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         })
         .collect();
 
-    let line = |what: &str| Line {
+    let line = |what: &str, role: Role| Line {
         brokers: settings.brokers.clone(),
         label: format!("cinder-progress:{}:{what}", std::process::id()),
         rabbit: settings.rabbit.clone(),
-        connected: Arc::default(),
+        keeper: vitals.part(role, None),
     };
-    let replies_line = line("replies");
-    let answers_can_leave = Arc::clone(&replies_line.connected);
     let mut replies = tokio::spawn({
-        let (line, stop) = (replies_line, outbox_stop.clone());
-        let counters = Arc::clone(&counters);
+        let (line, stop) = (line("replies", Role::Replies), outbox_stop.clone());
+        let (counters, vitals) = (Arc::clone(&counters), vitals.clone());
         async move {
             let session = Replies {
                 outbox,
                 counters: &counters,
+                vitals: &vitals,
                 stop: &stop,
             };
             supervise(line, &counters, &stop, session).await
         }
     });
     let mut intake = tokio::spawn(intake(
-        line("intake"),
+        line("intake", Role::Intake),
         settings.clone(),
         workers,
         Arc::clone(&counters),
+        vitals.clone(),
         intake_stop.clone(),
     ));
 
@@ -122,6 +124,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         topics = ?settings.backends.iter().map(|b| &b.address.topic).collect::<Vec<_>>(),
         "started"
     );
+    notify::ready().await;
+    let watched = AbortOnDropHandle::new(tokio::spawn(notify::keep_told(vitals.clone())));
     let ended = tokio::select! {
         () = stop => Ok(()),
         ended = &mut intake => Err(unexpected("the intake", ended)),
@@ -129,6 +133,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     };
     info!("stopping");
     let deadline = Instant::now() + FINISH;
+    drop(watched);
+    let told = tokio::spawn(notify::stopping());
     // Held until here, so that the outbox cannot end before the intake has said why it does.
     drop(slot);
     intake_stop.cancel();
@@ -136,11 +142,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     calls.close();
     wait("calls", deadline - FLUSH, calls.wait()).await;
     // The slots have gone with the intake and the last call: the outbox ends when it is empty.
-    if !answers_can_leave.load(Ordering::Relaxed) {
+    if !vitals.is_connected(&Role::Replies) {
         outbox_stop.cancel();
     }
     finish("replies", deadline, &mut replies).await;
     finish("writing down what is remembered", deadline, &mut watcher).await;
+    wait("telling the service manager", deadline, told).await;
     info!("stopped");
     ended
 }
@@ -199,9 +206,10 @@ async fn intake(
     settings: Settings,
     workers: Vec<Worker>,
     counters: Arc<Counters>,
+    vitals: Vitals,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let (counters, stop) = (&*counters, &stop);
+    let (counters, vitals, stop) = (&*counters, &vitals, &stop);
     let exchange = &settings.control_exchange;
     let names = |backend: &Backend| Names::of(exchange, &backend.address);
     let backends = settings.backends.iter().map(names);
@@ -215,6 +223,7 @@ async fn intake(
                 backends,
                 served: false,
                 counters,
+                vitals,
                 stop,
             };
             supervise(line, counters, stop, session).await
@@ -224,6 +233,7 @@ async fn intake(
                 backends: backends.zip(workers).collect(),
                 rabbit: &settings.rabbit,
                 served: false,
+                vitals,
                 stop,
             };
             supervise(line, counters, stop, session).await

@@ -31,6 +31,8 @@ pub mod cli;
 pub mod config;
 /// Settings in, connections and workers out, and an orderly end.
 pub mod daemon;
+/// What the service manager is told.
+pub mod notify;
 /// How far a copy is: processes, devices and the memory of what was seen.
 pub mod progress;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.

@@ -12,6 +12,7 @@ use crate::amqp::outbox::Outbox;
 use crate::amqp::server;
 use crate::amqp::supervisor::Session;
 use crate::amqp::topology::Names;
+use crate::amqp::vitals::{Role, Vitals};
 use crate::config::Rabbit;
 use crate::worker::Worker;
 
@@ -21,14 +22,17 @@ pub struct Replies<'a> {
     pub outbox: Outbox,
     /// Where it is counted.
     pub counters: &'a Counters,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
     /// Cancelled from outside to end at once, and from here when nothing more will come.
     pub stop: &'a CancellationToken,
 }
 
 impl Session for Replies<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let part = self.vitals.part(Role::Outbox, Some(connection.alarm()));
         self.outbox
-            .run(connection, self.counters, self.stop)
+            .run(connection, self.counters, &part, self.stop)
             .await?;
         self.stop.cancel();
         Ok(())
@@ -43,19 +47,23 @@ pub struct Beside<'a> {
     pub served: bool,
     /// Where it is counted.
     pub counters: &'a Counters,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
 
 impl Session for Beside<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (counters, stop) = (self.counters, self.stop);
+        let (counters, vitals, stop) = (self.counters, self.vitals, self.stop);
         let names: Vec<Names> = self
             .backends
             .iter()
             .map(|(hand_over, _)| hand_over.names().clone())
             .collect();
+        let entry = vitals.part(Role::Entry, Some(connection.alarm()));
         guard::enter(connection, &names, Company::CinderVolume, !self.served).await?;
+        drop(entry);
         self.served = true;
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
@@ -64,6 +72,7 @@ impl Session for Beside<'_> {
                     connection,
                     take: &take,
                     counters,
+                    vitals,
                     stop,
                 };
                 hand_over.run(&shift).await
@@ -82,25 +91,30 @@ pub struct Alone<'a> {
     pub rabbit: &'a Rabbit,
     /// Whether we have served before: then somebody in our place is our own lost connection.
     pub served: bool,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
 
 impl Session for Alone<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (rabbit, stop) = (self.rabbit, self.stop);
+        let (rabbit, vitals, stop) = (self.rabbit, self.vitals, self.stop);
         let names: Vec<Names> = self
             .backends
             .iter()
             .map(|(names, _)| names.clone())
             .collect();
+        let entry = vitals.part(Role::Entry, Some(connection.alarm()));
         guard::enter(connection, &names, Company::Nobody, !self.served).await?;
+        drop(entry);
         self.served = true;
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| {
                 worker.take(message);
             };
-            async move { server::serve(connection, names, rabbit, &take, stop).await }
+            let part = vitals.part(Role::Queue(names.server.clone()), Some(connection.alarm()));
+            async move { server::serve(connection, names, rabbit, &take, &part, stop).await }
         });
         // One that fails takes the others along: they share the connection.
         try_join_all(serving).await.map(drop)

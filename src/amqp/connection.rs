@@ -215,6 +215,13 @@ impl Connection {
         self.blocked.load(Ordering::Relaxed)
     }
 
+    /// What [`Connection::blocked`] looks at, for one who watches for longer than the connection
+    /// lives.
+    #[must_use]
+    pub fn alarm(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.blocked)
+    }
+
     /// Says goodbye, or gives up after a second.
     pub async fn close(self) {
         let goodbye = self.inner.close(REPLY_SUCCESS, "bye".into());

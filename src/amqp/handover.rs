@@ -41,6 +41,7 @@ use super::connection::{Connection, ConnectionError};
 use super::counters::Counters;
 use super::message::{Fate, Message};
 use super::topology::{Names, Standing, is_missing, is_partial, look_up};
+use super::vitals::{Doing, Part, Role, Vitals};
 
 /// Messages that may wait on T while we still hand over to it.
 ///
@@ -115,6 +116,8 @@ pub struct Shift<'a, T> {
     pub take: &'a T,
     /// Where it is counted.
     pub counters: &'a Counters,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
@@ -192,9 +195,14 @@ impl HandOver {
     {
         let mut backoff = Backoff::new(ASIDE[0], ASIDE[1], ASIDE[2]);
         let mut said = String::new();
+        let part = on.vitals.part(
+            Role::Queue(self.names.server.clone()),
+            Some(on.connection.alarm()),
+        );
         loop {
+            part.beat();
             let since = Instant::now();
-            let aside = match self.serve(on, &mut said).await {
+            let aside = match self.serve(on, &part, &mut said).await {
                 Ok(()) => return Ok(()),
                 Err(aside) => aside,
             };
@@ -205,8 +213,12 @@ impl HandOver {
             let cause = aside.to_string();
             if said != cause {
                 warn!(queue = %self.names.server, %cause, "standing aside");
-                said = cause;
+                said.clone_from(&cause);
             }
+            part.does(match aside {
+                Aside::Missing(_) => Doing::Waiting(cause),
+                _ => Doing::Aside(cause),
+            });
             if since.elapsed() >= GOOD_SPELL {
                 backoff.reset();
             }
@@ -220,13 +232,18 @@ impl HandOver {
     }
 
     /// Serves Q until `stop`, or says why we must stand aside. The channel is closed either way.
-    async fn serve<T>(&mut self, on: &Shift<'_, T>, said: &mut String) -> Result<(), Aside>
+    async fn serve<T>(
+        &mut self,
+        on: &Shift<'_, T>,
+        part: &Part,
+        said: &mut String,
+    ) -> Result<(), Aside>
     where
         T: Fn(Message<'_>) -> Fate + Sync,
     {
-        self.put_back(on).await?;
+        self.put_back(on, part).await?;
         let channel = on.connection.channel().await?;
-        let mut served = self.serve_on(&channel, on, said).await;
+        let mut served = self.serve_on(&channel, on, part, said).await;
         if let Err(Aside::Leaving(_)) = served {
             served = self.hold(&channel, on).await.and(served);
         }
@@ -236,7 +253,7 @@ impl HandOver {
             let _ = channel.close(200, "standing aside".into()).await;
         }
         // Even on stop: nobody else has these.
-        self.put_back(on).await?;
+        self.put_back(on, part).await?;
         served
     }
 
@@ -244,6 +261,7 @@ impl HandOver {
         &mut self,
         channel: &Channel,
         on: &Shift<'_, T>,
+        part: &Part,
         said: &mut String,
     ) -> Result<(), Aside>
     where
@@ -261,8 +279,10 @@ impl HandOver {
         let mut consumer = self.consume(channel).await?;
         info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
         said.clear();
+        part.does(Doing::Serving);
         let mut window = 1;
         loop {
+            part.beat();
             let first = match consumer.next().now_or_never() {
                 Some(first) => first,
                 None => {
@@ -273,6 +293,7 @@ impl HandOver {
                         () = on.stop.cancelled() => return Ok(()),
                         () = on.connection.ended() => return Err(ConnectionError::Ended.into()),
                         first = consumer.next() => first,
+                        () = part.idle() => continue,
                     }
                 }
             };
@@ -289,7 +310,7 @@ impl HandOver {
                     None => break,
                 }
             }
-            self.settle(channel, &in_hand, &mut window, on.counters)
+            self.settle(channel, &in_hand, &mut window, part, on.counters)
                 .await?;
             if let Some(end) = end {
                 self.delivered(end)?;
@@ -328,10 +349,12 @@ impl HandOver {
         channel: &Channel,
         in_hand: &[(Delivery, Fate)],
         window: &mut usize,
+        part: &Part,
         counters: &Counters,
     ) -> Result<(), Aside> {
         let mut rest = in_hand;
         while !rest.is_empty() {
+            part.beat();
             let mut end = rest.len();
             if rest.iter().any(is_theirs) {
                 if self.ready(channel, BACKLOG).await? > 0 {
@@ -477,7 +500,7 @@ impl HandOver {
     /// Publishes every homeless message to Q, confirmed one by one.
     ///
     /// On error the rest, the one in doubt included, stays here to be tried again.
-    async fn put_back<T>(&mut self, on: &Shift<'_, T>) -> Result<(), Aside> {
+    async fn put_back<T>(&mut self, on: &Shift<'_, T>, part: &Part) -> Result<(), Aside> {
         if self.homeless.is_empty() {
             return Ok(());
         }
@@ -487,6 +510,7 @@ impl HandOver {
             .await?;
         let queue = &self.names.server;
         while let Some(message) = self.homeless.front() {
+            part.beat();
             let confirmation = publish_one(&channel, queue, &message.properties, &message.body)
                 .await?
                 .await?;

@@ -49,3 +49,5 @@ pub mod supervisor;
 pub mod tls;
 /// Exchanges and queues as oslo.messaging would declare them, and passive look-ups.
 pub mod topology;
+/// Signs of life: what each part is doing, and that none is stuck.
+pub mod vitals;

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use super::connection::{Connection, ConnectionError};
 use super::counters::Counters;
+use super::vitals::Part;
 
 /// Between two tries on a missing reply queue, as in oslo.messaging (`_drivers/amqpdriver.py`).
 const RETRY: Duration = Duration::from_millis(250);
@@ -118,6 +119,7 @@ impl Outbox {
         &mut self,
         connection: &Connection,
         counters: &Counters,
+        part: &Part,
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         let channel = connection.channel().await?;
@@ -132,6 +134,7 @@ impl Outbox {
         }
         self.absent.start_over(Instant::now());
         loop {
+            part.beat();
             while confirmations.len() < IN_FLIGHT
                 && let Some(letter) = self.ready.pop_front()
             {
@@ -158,6 +161,7 @@ impl Outbox {
                     let letter = self.unconfirmed.remove(&id);
                     self.settle(letter, confirmation, counters);
                 }
+                () = part.idle() => {}
                 () = sleep_until(due) => {
                     let (tries, dropped) = self.absent.retry(Instant::now());
                     counters.replies_dropped.add(dropped);

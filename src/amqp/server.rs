@@ -10,6 +10,7 @@ use tracing::info;
 use super::connection::{Connection, ConnectionError};
 use super::message::Message;
 use super::topology::{Names, consumer_arguments, declare};
+use super::vitals::{Doing, Part};
 use crate::config::Rabbit;
 
 /// Declares exchange, T, Q and F and serves all three until `stop`.
@@ -26,6 +27,7 @@ pub async fn serve(
     names: &Names,
     rabbit: &Rabbit,
     take: &(impl Fn(Message<'_>) + Sync),
+    part: &Part,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
     let channel = connection.channel().await?;
@@ -65,8 +67,10 @@ pub async fn serve(
         consumers.push(consumer.map(Some).chain(futures_util::stream::iter([None])));
     }
     info!(queue = %names.server, topic = %names.topic, "serving alone");
+    part.does(Doing::Serving);
     let mut deliveries = select_all(consumers.into_iter().map(Box::pin));
     loop {
+        part.beat();
         let delivery = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
@@ -75,6 +79,7 @@ pub async fn serve(
                 Some(delivery) => delivery?,
                 None => return Err(ConnectionError::Cancelled),
             },
+            () = part.idle() => continue,
         };
         delivery.acker.ack(BasicAckOptions::default()).await?;
         take(Message::of(&delivery));

@@ -1,8 +1,6 @@
 //! The one loop that keeps a connection: connect, serve until anything ends, next host, wait.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +9,7 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::counters::Counters;
+use super::vitals::{Doing, Part};
 use crate::config::{BrokerHost, Brokers, FailoverStrategy, Rabbit};
 
 /// A session that lived this long was a good one: the next trouble starts with short waits.
@@ -20,7 +19,7 @@ const GOOD_SESSION: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What to keep connected to, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Line {
     /// The brokers, any of which will do.
     pub brokers: Brokers,
@@ -28,8 +27,8 @@ pub struct Line {
     pub label: String,
     /// How to log in, to keep in touch and to try again.
     pub rabbit: Rabbit,
-    /// Set while it is connected.
-    pub connected: Arc<AtomicBool>,
+    /// Shows what is being done to keep it.
+    pub keeper: Part,
 }
 
 /// What is done on a connection, again on each new one.
@@ -64,7 +63,7 @@ pub async fn supervise(
         brokers,
         label,
         rabbit,
-        connected,
+        keeper,
     } = line;
     let mut backoff = Backoff::new(
         rabbit.rabbit_retry_interval,
@@ -76,7 +75,8 @@ pub async fn supervise(
     while !stop.is_cancelled() {
         let host = hosts.next();
         let broker = format!("{}:{}", host.host, host.port);
-        let opening = Connection::open(&brokers, host, &rabbit, &label);
+        keeper.does(Doing::Connecting(broker.clone()));
+        let opening = keeper.beating(Connection::open(&brokers, host, &rabbit, &label));
         let opened = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             opened = opening => opened,
@@ -86,12 +86,12 @@ pub async fn supervise(
                 info!(connection = %label, %broker, "connected");
                 counters.connections.add(1);
                 let since = Instant::now();
-                connected.store(true, Ordering::Relaxed);
+                keeper.does(Doing::Connected(broker.clone()));
                 let ended = tokio::select! {
-                    ended = session.run(&connection) => ended,
+                    ended = keeper.beating(session.run(&connection)) => ended,
                     () = long_gone(&connection) => Err(ConnectionError::Ended),
                 };
-                connected.store(false, Ordering::Relaxed);
+                keeper.does(Doing::Disconnected(broker.clone(), cause(&ended)));
                 connection.close().await;
                 if since.elapsed() >= GOOD_SESSION {
                     backoff.reset();
@@ -107,18 +107,27 @@ pub async fn supervise(
         if let Err(refused @ ConnectionError::Refused(_)) = ended {
             return Err(refused);
         }
-        let cause = ended.err().unwrap_or(ConnectionError::Ended).to_string();
+        let cause = cause(&ended);
         if said.insert((broker.clone(), cause.clone())) {
             warn!(connection = %label, %broker, %cause, "not connected");
         }
+        keeper.does(Doing::Disconnected(broker, cause));
         if hosts.is_over() {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(backoff.wait()) => {}
+                () = keeper.beating(tokio::time::sleep(backoff.wait())) => {}
             }
         }
     }
     Ok(())
+}
+
+/// Why there is no connection any more.
+fn cause(ended: &Result<(), ConnectionError>) -> String {
+    match ended {
+        Ok(()) => ConnectionError::Ended.to_string(),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// Returns a while after the connection has ended.

@@ -23,6 +23,7 @@ mod own_broker;
 mod peers_talk;
 mod progress_calls_hold_up_nobody;
 mod support;
+mod systemd_is_told_how_it_stands;
 mod the_broker_is_known_by_its_certificate;
 mod the_broker_may_fail;
 mod the_daemon_may_end_at_any_time;

@@ -24,6 +24,17 @@ impl Daemon {
 
     /// The same with more sections of the configuration file.
     pub fn start_with(transport_url: &str, service: &Service, progress: &str, more: &str) -> Self {
+        Self::start_in(transport_url, service, progress, more, &[])
+    }
+
+    /// The same with more variables in its environment.
+    pub fn start_in(
+        transport_url: &str,
+        service: &Service,
+        progress: &str,
+        more: &str,
+        environment: &[(&str, String)],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let backends = service.backend.as_deref().unwrap_or_default();
         let configuration = format!(
@@ -33,7 +44,8 @@ impl Daemon {
             state = folder.path().join("state.json").display(),
         );
         std::fs::write(folder.path().join(CONFIG_FILE), configuration).unwrap();
-        let process = Process::start(&mut command(folder.path()));
+        let environment = environment.iter().map(|(name, value)| (name, value));
+        let process = Process::start(command(folder.path()).envs(environment));
         Self { process, folder }
     }
 

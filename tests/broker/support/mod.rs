@@ -31,6 +31,8 @@ pub mod frames;
 pub mod listing;
 /// A steady load of numbered operations.
 pub mod load;
+/// A service manager such as systemd.
+pub mod manager;
 /// A numbered operation, and a progress call.
 pub mod operation;
 /// A child process: started, signalled, killed on drop.

@@ -76,9 +76,19 @@ impl Step {
 
 struct Trap {
     step: Step,
+    then: Then,
     /// Methods of its kind that still pass.
     skip: usize,
     sprung: oneshot::Sender<()>,
+}
+
+/// What happens when a trap springs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The connection is held in both directions.
+    Hold,
+    /// That frame is lost; all others pass.
+    Lose,
 }
 
 /// The proxy; connections end with it.
@@ -136,8 +146,23 @@ impl Proxy {
     /// At `step` of a transaction, when `skip` methods of its kind have passed, the connection is
     /// held in both directions until it is cut. The receiver hears of it.
     pub fn hold_at(&self, step: Step, skip: usize) -> oneshot::Receiver<()> {
+        self.set(step, skip, Then::Hold)
+    }
+
+    /// Loses the answer to a commit, when `skip` of them have passed, and nothing else: the
+    /// connection stays as lively as ever. The receiver hears of it.
+    pub fn lose_commit_ok(&self, skip: usize) -> oneshot::Receiver<()> {
+        self.set(Step::BeforeCommitOk, skip, Then::Lose)
+    }
+
+    fn set(&self, step: Step, skip: usize, then: Then) -> oneshot::Receiver<()> {
         let (sprung, hears) = oneshot::channel();
-        *self.control.trap.lock().unwrap() = Some(Trap { step, skip, sprung });
+        *self.control.trap.lock().unwrap() = Some(Trap {
+            step,
+            then,
+            skip,
+            sprung,
+        });
         hears
     }
 }
@@ -203,7 +228,7 @@ impl Control {
                     if trap.step.is_after() {
                         let _ = to.write_all(&frame).await;
                     }
-                    line.held.send_replace(true);
+                    line.held.send_replace(trap.then == Then::Hold);
                     // Nobody listens any more when the test has failed.
                     let _ = trap.sprung.send(());
                     line.wait_while_held().await;

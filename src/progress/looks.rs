@@ -19,8 +19,12 @@ use super::process::Pid;
 /// How long one look may take. A read under /proc takes microseconds, or hangs.
 pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many threads may hang at once; each holds a stack and nothing else.
-const HANGING_LIMIT: usize = 16;
+/// How long each further look of a round may take once one of them hangs: where a file system is gone,
+/// every copy on it hangs, and what is behind them is not to wait a second for each.
+const NEXT_LIMIT: Duration = Duration::from_millis(50);
+
+/// How many threads may hang at once, more than copies run at once; each holds a stack and nothing else.
+const HANGING_LIMIT: usize = 128;
 
 /// Stands for the list of all processes, which is looked at like one.
 pub(super) const EVERYONE: Pid = 0;
@@ -74,10 +78,13 @@ impl Looks {
                 waiting.push(pid);
             }
         }
-        let mut done = 0;
+        let (mut done, mut limit) = (0, LOOK_LIMIT);
         while let Some(rest) = waiting.get(done..).filter(|rest| !rest.is_empty()) {
             match self.start(rest.to_vec(), Arc::clone(&work)) {
-                Ok(batch) => done += self.collect(batch, &mut report).await,
+                Ok(batch) => {
+                    done += self.collect(batch, limit, &mut report).await;
+                    limit = NEXT_LIMIT;
+                }
                 Err(error) => {
                     for &pid in rest {
                         report(pid, Err(error.clone()));
@@ -92,10 +99,11 @@ impl Looks {
     async fn collect<T>(
         &self,
         mut batch: Batch<T>,
+        limit: Duration,
         report: &mut impl FnMut(Pid, Result<T, ProgressError>),
     ) -> usize {
         while let Some(&pid) = batch.pids.get(batch.done) {
-            match tokio::time::timeout(LOOK_LIMIT, batch.results.recv()).await {
+            match tokio::time::timeout(limit, batch.results.recv()).await {
                 Ok(Some(result)) => {
                     batch.done += 1;
                     report(pid, result);
@@ -105,7 +113,7 @@ impl Looks {
                     return batch.done + 1;
                 }
                 Err(_) => {
-                    tracing::warn!(pid, limit = ?LOOK_LIMIT, "a read about this process hangs");
+                    tracing::warn!(pid, ?limit, "a read about this process hangs");
                     report(pid, Err(self.timed_out(pid)));
                     return batch.done + 1;
                 }
@@ -264,6 +272,32 @@ mod tests {
             assert!(Instant::now() < deadline, "never looked at again");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn many_that_hang_hold_up_the_rest_for_little_longer_than_one() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (release, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        looks
+            .each(
+                (1..=41).collect(),
+                move |pid| {
+                    if pid <= 40 {
+                        let _ = wait.lock().unwrap().recv();
+                    }
+                    Ok(pid)
+                },
+                |_, result| seen.push(result.is_ok()),
+            )
+            .await;
+        assert!(begun.elapsed() < LOOK_LIMIT * 8, "{:?}", begun.elapsed());
+        assert_eq!(seen.len(), 41);
+        assert_eq!(seen.iter().filter(|&&seen| seen).count(), 1);
+        assert!(seen[40], "the one behind them");
+        drop(release);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::device::Identity;
 use super::error::{FDINFO_NEEDS, ProgressError};
@@ -141,8 +141,12 @@ pub(super) fn destination(
         if info.inode.is_some() && info.inode == destination.inode() {
             by_inode = by_inode.or(Some(found(true)));
         }
-        // Descriptor 2 takes dd's own words, and an appending one belongs to a log.
-        let likely = fd != 2 && !info.appends();
+        // Descriptor 2 takes dd's own words, an appending one belongs to a log, and what is not among the
+        // devices is none.
+        let no_device = |target: &PathBuf| !target.to_string_lossy().contains("/dev/");
+        let likely = fd != 2
+            && !info.appends()
+            && !(destination.is_device() && link.as_ref().is_ok_and(no_device));
         if likely && guess.is_none_or(|best| info.position > best.position) {
             guess = Some(found(false));
         }
@@ -202,13 +206,14 @@ mod tests {
 
     #[test]
     fn uutils_dd_keeps_it_elsewhere() {
+        // As uu_dd 0.12 has it: all it was started with stays, what it opens is closed on exec.
         let fake = Fake::new();
         fake.process(7, "dd")
             .fd(0, "/dev/null", 0, READ)
             .fd(1, "/var/log/cinder.log", 999_999, WRITE)
             .fd(2, "pipe:[7]", 0, WRITE)
-            .fd(3, "/dev/sdb", 8192, READ)
-            .fd(4, "/dev/sda", 4096, WRITE);
+            .fd(3, "/dev/sdb", 8192, "02100000")
+            .fd(4, "/dev/sda", 4096, "02100001");
         let found = find(&fake, "/dev/sda").unwrap();
         assert_eq!((found.fd, found.position, found.sure), (4, 4096, true));
     }
@@ -246,6 +251,19 @@ mod tests {
             .fd(0, "/dev/sdb", 0, READ)
             .fd(1, "pipe:[5]", 0, "01");
         assert_eq!(find(&fake, "/dev/sda"), None);
+    }
+
+    #[test]
+    fn where_output_was_led_before_dd_opens_a_device_is_no_destination() {
+        let fake = Fake::new();
+        fake.process(7, "dd").fd(0, "/dev/sdb", 0, READ).fd(
+            1,
+            "/var/log/cinder/dd.out",
+            999_999,
+            WRITE,
+        );
+        assert_eq!(find(&fake, "/dev/sda"), None);
+        assert!(!find(&fake, "/mnt/volume").unwrap().sure);
     }
 
     #[test]

@@ -77,6 +77,28 @@ async fn a_running_dd_is_the_formula() {
 }
 
 #[tokio::test]
+async fn a_copy_that_begins_within_the_volume_is_as_far_as_it_is_in_the_volume() {
+    let fake = Fake::new();
+    fake.dd(7, SOURCE, DESTINATION, at(10));
+    fake.process(7, "dd").arguments(&[
+        "dd",
+        &format!("if={SOURCE}"),
+        &format!("of={DESTINATION}"),
+        "bs=1M",
+        "skip=500",
+        "seek=100",
+    ]);
+    let tracker = tracker(&fake);
+    assert_eq!(ask(&tracker).await, Answer::Percent(50));
+    fake.position(7, at(30));
+    assert_eq!(ask(&tracker).await, Answer::Percent(70));
+    fake.position(7, at(60));
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+    fake.end(7);
+    assert_eq!(ask(&tracker).await, Answer::Percent(100));
+}
+
+#[tokio::test]
 async fn a_dd_that_has_not_opened_its_destination_is_at_0() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
@@ -267,7 +289,7 @@ async fn a_path_in_the_question_finds_a_copy_no_name_leads_to() {
     let tracker = tracker(&fake);
     fake.write("dev/sdb", "");
     fake.dd(7, "/dev/sdb", "/dev/sda", at(30));
-    assert_eq!(ask(&tracker).await, Answer::Percent(0));
+    assert_eq!(ask(&tracker).await, Answer::Unknown, "it may be this one");
     let with_path = Question {
         src_path: Some("/dev/sdb".into()),
         ..question()
@@ -284,6 +306,40 @@ async fn a_path_in_the_question_finds_a_copy_no_name_leads_to() {
         ..about("2")
     };
     assert_eq!(tracker.answer(other).await, Ok(Answer::Percent(0)));
+}
+
+#[tokio::test]
+async fn a_copy_of_a_disk_that_nothing_names_leaves_volumes_of_its_size_unknown() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.write("dev/sdb", "");
+    fake.write("sys/class/block/sdb/size", &(SIZE / 512).to_string());
+    fake.dd(7, "/dev/sdb", "/dev/sda", at(30));
+    let larger = Question {
+        size: 2 * SIZE,
+        ..about("2")
+    };
+    assert_eq!(ask(&tracker).await, Answer::Unknown);
+    assert_eq!(
+        tracker.answer(larger.clone()).await,
+        Ok(Answer::Percent(0)),
+        "not its size"
+    );
+    fake.dd(8, SOURCE, DESTINATION, at(40));
+    assert_eq!(ask(&tracker).await, Answer::Percent(40), "there is its own");
+    fake.end(8);
+    fake.end(7);
+    let third = async || tracker.answer(about("3")).await.unwrap();
+    assert_eq!(
+        third().await,
+        Answer::Unknown,
+        "and while cinder tidies up after the copy"
+    );
+    let at_rest = Question {
+        migrating: false,
+        ..about("3")
+    };
+    assert_eq!(tracker.answer(at_rest).await, Ok(Answer::Percent(0)));
 }
 
 #[tokio::test]

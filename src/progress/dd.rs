@@ -28,6 +28,10 @@ pub(super) struct Operands {
     count: Option<u64>,
     /// The bytes `count=` amounts to.
     pub bytes: Option<u64>,
+    /// Where in its source it begins, in bytes, by `skip=`.
+    pub skip: u64,
+    /// Where in its destination it begins, in bytes, by `seek=`.
+    pub seek: u64,
     /// Bytes of one write.
     pub block: u64,
 }
@@ -47,9 +51,10 @@ impl Operands {
     /// busybox cuts its own arguments at the `=` while it reads them, and the kernel shows what is left:
     /// `if`, `/dev/sdb`, `of`, … No dd takes a bare `if`, so the two spellings cannot be confused.
     pub(super) fn parse(arguments: &[String]) -> Self {
-        let (mut source, mut destination, mut count) = (None, None, None);
+        let (mut source, mut destination) = (None, None);
+        let (mut count, mut skip, mut seek) = (None, None, None);
         let (mut both, mut input, mut output) = (None, None, None);
-        let mut counts_bytes = false;
+        let mut flags = Vec::new();
         let mut arguments = arguments.iter().skip(1);
         while let Some(argument) = arguments.next() {
             let (key, value) = match argument.split_once('=') {
@@ -63,28 +68,27 @@ impl Operands {
             match key {
                 "if" => source = Some(value.to_owned()),
                 "of" => destination = Some(value.to_owned()),
-                "count" => count = number(value).map(|n| (n, value.ends_with('B'))),
+                "count" => count = Amount::parse(value),
+                "skip" | "iseek" => skip = Amount::parse(value),
+                "seek" | "oseek" => seek = Amount::parse(value),
                 "bs" => both = number(value),
                 "ibs" => input = number(value),
                 "obs" => output = number(value),
-                "iflag" => counts_bytes |= value.split(',').any(|flag| flag == "count_bytes"),
+                "iflag" | "oflag" => flags.extend(value.split(',')),
                 _ => {}
             }
         }
         let read_block = both.or(input).unwrap_or(DEFAULT_BLOCK);
-        let bytes = count.map(|(n, in_bytes)| {
-            if in_bytes || counts_bytes {
-                n
-            } else {
-                n.saturating_mul(read_block)
-            }
-        });
+        let write_block = both.or(output).unwrap_or(DEFAULT_BLOCK);
+        let bytes = |amount: Amount, flag, block| amount.bytes(flags.contains(&flag), block);
         Self {
             source,
             destination,
-            count: count.map(|(n, _)| n),
-            bytes,
-            block: both.or(output).unwrap_or(DEFAULT_BLOCK),
+            count: count.map(|count| count.number),
+            bytes: count.map(|count| bytes(count, "count_bytes", read_block)),
+            skip: skip.map_or(0, |skip| bytes(skip, "skip_bytes", read_block)),
+            seek: seek.map_or(0, |seek| bytes(seek, "seek_bytes", write_block)),
+            block: write_block,
         }
     }
 
@@ -103,6 +107,31 @@ impl Operands {
             Purpose::Other
         } else {
             Purpose::Copy
+        }
+    }
+}
+
+/// A number of blocks, or of bytes.
+#[derive(Debug, Clone, Copy)]
+struct Amount {
+    number: u64,
+    in_bytes: bool,
+}
+
+impl Amount {
+    /// A number that ends in `B` is one of bytes (GNU dd since 9.1).
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self {
+            number: number(text)?,
+            in_bytes: text.ends_with('B'),
+        })
+    }
+
+    fn bytes(self, in_bytes: bool, block: u64) -> u64 {
+        if in_bytes || self.in_bytes {
+            self.number
+        } else {
+            self.number.saturating_mul(block)
         }
     }
 }
@@ -224,6 +253,27 @@ mod tests {
             parse("dd if /mnt/a=b of").source.as_deref(),
             Some("/mnt/a=b")
         );
+    }
+
+    #[test]
+    fn where_a_copy_begins_is_counted_in_blocks_or_bytes() {
+        for (line, skip, seek) in [
+            ("dd if=/a of=/b bs=1M skip=2 seek=3", 2 << 20, 3 << 20),
+            ("dd if=/a of=/b ibs=1k obs=4k iseek=2 oseek=3", 2048, 12288),
+            ("dd if=/a of=/b skip=2 seek=3B", 1024, 3),
+            (
+                "dd if=/a of=/b iflag=direct,skip_bytes oflag=seek_bytes skip=7 seek=9",
+                7,
+                9,
+            ),
+            ("dd if=/a of=/b skip=17592186044416E seek=x", 0, 0),
+            ("dd if=/a of=/b", 0, 0),
+        ] {
+            let operands = parse(line);
+            assert_eq!((operands.skip, operands.seek), (skip, seek), "{line}");
+        }
+        let most = parse("dd if=/a of=/b bs=15E skip=15E");
+        assert_eq!(most.skip, u64::MAX);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `/dev/disk/by-path` are gone as soon as the device is detached, and the question may come later.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -22,6 +23,9 @@ pub(super) struct Identity {
     bytes: Option<u64>,
     device: bool,
     traced: bool,
+    /// Whether it is a disk, or lies on one as multipath and encryption do, without a name of its own.
+    #[serde(default)]
+    nameless: bool,
 }
 
 /// How many devices below one are looked at: dm-crypt on multipath has one and its paths.
@@ -50,6 +54,7 @@ impl Identity {
                     .as_ref()
                     .is_some_and(|metadata| metadata.file_type().is_block_device()),
             traced: true,
+            nameless: false,
         };
         identity.add(real.to_string_lossy().into_owned());
         if let Ok(below) = real.strip_prefix(&roots.dev) {
@@ -64,19 +69,46 @@ impl Identity {
         identity
     }
 
-    /// Gathers the names of `path` as the process has it, which may live among mounts of its own: what is
-    /// not to be found here is looked for there.
+    /// Gathers the names of `path` as the process has it, which may be somewhere else than we are, and
+    /// among mounts of its own.
     pub(super) fn seen_by(roots: &Roots, pid: Pid, path: &str) -> Self {
+        let process = roots.proc.join(pid.to_string());
+        if path.starts_with('/') {
+            return Self::among_mounts(roots, &process, path);
+        }
+        let named = Self {
+            aliases: vec![path.to_owned()],
+            traced: true,
+            ..Self::default()
+        };
+        let Ok(folder) = fs::read_link(process.join("cwd")) else {
+            return named;
+        };
+        let full = plain(&folder.join(path));
+        let mut identity = Self::among_mounts(roots, &process, &full.to_string_lossy());
+        identity.aliases.insert(0, path.to_owned());
+        identity
+    }
+
+    /// A file of the same path may be another one among other mounts; devices are the same everywhere.
+    fn among_mounts(roots: &Roots, process: &Path, path: &str) -> Self {
         let mut identity = Self::of(roots, path);
-        if identity.inode.is_none()
-            && let Some(below) = path.strip_prefix('/')
-        {
-            let there = roots.proc.join(pid.to_string()).join("root").join(below);
-            if let Ok(metadata) = fs::metadata(there) {
+        let elsewhere = !path.starts_with("/dev/") && has_mounts_of_its_own(roots, process);
+        if identity.inode.is_some() && !elsewhere {
+            return identity;
+        }
+        let there = process.join("root").join(path.trim_start_matches('/'));
+        match fs::metadata(there) {
+            Ok(metadata) => {
                 identity.inode = Some(metadata.ino());
                 identity.device |= metadata.file_type().is_block_device();
                 identity.bytes = metadata.is_file().then_some(metadata.len());
             }
+            Err(error) if elsewhere && error.kind() == io::ErrorKind::NotFound => {
+                (identity.inode, identity.bytes) = (None, None);
+            }
+            // Who may not look there has at least what is here.
+            Err(_) => {}
         }
         identity
     }
@@ -103,6 +135,7 @@ impl Identity {
         if let (false, Some(number)) = (block.exists(), number) {
             block = roots.sys.join("dev/block").join(major_minor(number));
         }
+        let mut nameless = false;
         let mut bearers = vec![kernel_name.to_owned()];
         let mut next = 0;
         while let Some(bearer) = bearers.get(next) {
@@ -111,6 +144,7 @@ impl Identity {
             }
             next += 1;
             let Some(name) = line(&block.join("dm/name")) else {
+                nameless = true;
                 continue;
             };
             if let Some((group, volume)) = split_mapped(&name) {
@@ -137,6 +171,7 @@ impl Identity {
         }
         let given_by_link = self.aliases[0] != format!("/dev/{kernel_name}");
         self.traced = given_by_link || self.aliases.len() > known;
+        self.nameless = nameless;
     }
 
     pub(super) fn add(&mut self, alias: String) {
@@ -155,6 +190,7 @@ impl Identity {
         self.bytes = later.bytes.or(self.bytes);
         self.device |= later.device;
         self.traced |= later.traced;
+        self.nameless |= later.nameless;
     }
 
     /// The path as the command line has it.
@@ -190,6 +226,12 @@ impl Identity {
             .find_map(|alias| id_in(alias, before, after))
     }
 
+    /// Whether it may be a volume that no name leads to: storage behind Fibre Channel, or with one iSCSI
+    /// target for all volumes, shows disks by number.
+    pub(super) fn may_be_any(&self, template: &str) -> bool {
+        self.nameless && self.volume_id(template).is_none()
+    }
+
     /// How many bytes it holds.
     pub(super) fn bytes(&self) -> Option<u64> {
         self.bytes
@@ -209,6 +251,13 @@ impl Identity {
     pub(super) fn is_traced(&self) -> bool {
         self.traced
     }
+}
+
+/// Whether a process sees other mounts than we do, where that can be told.
+fn has_mounts_of_its_own(roots: &Roots, process: &Path) -> bool {
+    let mounts = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    let ours = mounts(&roots.proc.join("self"));
+    ours.is_some() && mounts(process).is_some_and(|theirs| Some(theirs) != ours)
 }
 
 /// Where a path of the node is to be found under the given roots.
@@ -537,6 +586,72 @@ mod tests {
             assert_eq!(id(path, "volume-%s"), None, "{path}");
         }
         assert_eq!(id(&format!("/mnt/{NAME}"), "vol-%s"), None);
+    }
+
+    #[test]
+    fn a_relative_path_is_where_its_process_is() {
+        let fake = Fake::new();
+        fake.write(&format!("mnt/{NAME}"), "123");
+        fake.link("proc/7/cwd", fake.path("mnt/below").to_str().unwrap());
+        let identity = Identity::seen_by(&fake.roots(), 7, &format!("../{NAME}"));
+        assert_eq!(identity.path(), format!("../{NAME}"));
+        assert_eq!(identity.bytes(), Some(3));
+        assert_eq!(identity.inode(), Some(fake.inode(&format!("mnt/{NAME}"))));
+        assert!(identity.names_volume(NAME));
+        // Cargo.toml is to be found where the test runs, and is not what a process elsewhere means.
+        let elsewhere = Identity::seen_by(&fake.roots(), 8, "Cargo.toml");
+        assert_eq!((elsewhere.inode(), elsewhere.bytes()), (None, None));
+    }
+
+    #[test]
+    fn a_file_is_the_one_among_the_mounts_of_its_process() {
+        let fake = Fake::new();
+        fake.write("here", "12345");
+        let path = fake.path("here");
+        let path = path.to_str().unwrap();
+        fake.link("proc/7/root", fake.path("container").to_str().unwrap());
+        fake.write(&format!("container{path}"), "1");
+        let bytes = || Identity::seen_by(&fake.roots(), 7, path).bytes();
+        assert_eq!(bytes(), Some(5), "as far as can be told");
+        fake.link("proc/self/ns/mnt", "mnt:[1]");
+        fake.link("proc/7/ns/mnt", "mnt:[1]");
+        assert_eq!(bytes(), Some(5));
+        fake.link("proc/7/ns/mnt", "mnt:[2]");
+        assert_eq!(bytes(), Some(1));
+        fake.remove(&format!("container{path}"));
+        assert_eq!(bytes(), None, "what is here is another");
+    }
+
+    #[test]
+    fn a_disk_that_nothing_names_may_be_any_volume() {
+        let fake = Fake::new();
+        for node in ["sdb", "sdc", "dm-3", "dm-4", "dm-5"] {
+            fake.write(&format!("dev/{node}"), "");
+        }
+        let fc = "dev/disk/by-path/pci-0000:05:00.2-fc-0x50060e801049cfd1-lun-1";
+        fake.link(fc, "../../sdb");
+        fake.link(&format!("dev/disk/by-path/{BY_PATH}"), "../../sdc");
+        for (node, uuid, below) in [
+            ("dm-3", "mpath-36000", "sdb"),
+            ("dm-4", "LVM-GlSadfFj", "sdb"),
+            ("dm-5", "CRYPT-LUKS1-5454-x", "dm-4"),
+        ] {
+            fake.write(&format!("sys/block/{node}/dm/name"), "some-name\n");
+            fake.write(&format!("sys/block/{node}/dm/uuid"), &format!("{uuid}\n"));
+            fake.write(&format!("sys/block/{node}/slaves/{below}/dev"), "\n");
+        }
+        for (path, any) in [
+            ("/dev/sdb", true),
+            ("/dev/sdc", false),
+            ("/dev/dm-3", true),
+            ("/dev/dm-4", false),
+            ("/dev/dm-5", false),
+            ("/dev/vg/root", false),
+            ("/mnt/file", false),
+        ] {
+            let identity = Identity::of(&fake.roots(), path);
+            assert_eq!(identity.may_be_any("volume-%s"), any, "{path}");
+        }
     }
 
     #[test]

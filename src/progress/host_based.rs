@@ -6,12 +6,19 @@
 
 use std::cmp::Reverse;
 use std::path::Path;
+use std::time::Duration;
 
 use super::dd::Purpose;
 use super::device::Identity;
 use super::memory::{Memory, Record};
 use super::process::ProcessId;
 use super::{Answer, Question};
+
+/// How long after its copy a volume may still count as migrating: cinder detaches both ends first.
+const COMPLETING: Duration = Duration::from_secs(600);
+
+/// How much smaller an encrypted volume is than its size: LUKS2's header takes 16 MiB.
+const ENCRYPTION_TAKES: u64 = 32 << 20;
 
 /// An answer, and what it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +78,9 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
         Some(copy) => Verdict::Seen(percent(copy.position().unwrap_or(0), question.size)),
         None if question.migrating && !wipes.is_empty() => Verdict::Seen(Answer::Percent(100)),
         None if question.attached => Verdict::Unseen(Answer::Unknown),
+        None if question.migrating && may_run_unnamed(memory, question) => {
+            Verdict::Unseen(Answer::Unknown)
+        }
         None => Verdict::Unseen(Answer::Percent(0)),
     }
 }
@@ -121,6 +131,21 @@ fn was_copy_of(record: &Record, question: &Question) -> bool {
 
 fn wipes(record: &Record, question: &Question) -> bool {
     record.purpose == Purpose::Wipe && is_named(&record.destination, question)
+}
+
+/// Whether there is a copy that may be the volume's, for all that can be told: of a disk that nothing
+/// names, and of the volume's size. Neither 0 nor that copy's progress would be true.
+fn may_run_unnamed(memory: &Memory, question: &Question) -> bool {
+    let template = question.template();
+    memory.records().iter().any(|record| {
+        record.purpose == Purpose::Copy
+            && record.ended_within(COMPLETING)
+            && record.volume.is_none()
+            && record.source.may_be_any(&template)
+            && record.bytes.is_none_or(|bytes| {
+                bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES
+            })
+    })
 }
 
 /// Whether a wipe says that a copy was completed: cinder wipes the old volume after the copy, and only

@@ -15,7 +15,7 @@ use super::error::ProgressError;
 use super::fdinfo::{self, Fd};
 use super::process::ProcessId;
 use super::saved::{Saved, SavedRecord};
-use super::table::{Found, Scan};
+use super::table::{Begin, Found, Scan};
 
 /// How many processes are remembered; the oldest that is gone makes room.
 pub(super) const MEMORY_LIMIT: usize = 1024;
@@ -47,8 +47,10 @@ pub(super) struct Record {
     /// What it writes.
     pub destination: Identity,
     block: u64,
-    /// How many bytes it has to copy.
+    /// Where in its source it ends.
     pub bytes: Option<u64>,
+    /// Where it begins.
+    begin: Begin,
     track: Track,
     /// How far it counted as having come when an earlier run of the daemon wrote it down.
     proved: u64,
@@ -96,6 +98,7 @@ impl Record {
             destination: found.destination,
             block: found.block,
             bytes: found.bytes,
+            begin: found.begin,
             track: Track::default(),
             proved: 0,
             fd: None,
@@ -128,7 +131,7 @@ impl Record {
             Reading::Written(written) => {
                 self.fd = written.sure.then_some(written.fd);
                 self.closed = None;
-                self.track.add(at, written.position);
+                self.track.add(at, self.begin.in_source(written.position));
             }
         }
     }
@@ -151,7 +154,12 @@ impl Record {
         self.gone.is_none()
     }
 
-    /// The last position seen.
+    /// Whether it runs, or has ended no longer than `time` ago.
+    pub(super) fn ended_within(&self, time: Duration) -> bool {
+        self.gone.is_none_or(|gone| gone.elapsed() <= time)
+    }
+
+    /// The last position seen, in its source.
     pub(super) fn position(&self) -> Option<u64> {
         self.track.last().map(|(_, position)| position)
     }
@@ -175,6 +183,7 @@ impl Record {
             destination: self.destination.clone(),
             block: self.block,
             bytes: self.bytes,
+            begin: self.begin,
             position: self.position(),
             reach: self.reach(),
             over: !self.runs(),
@@ -198,6 +207,7 @@ impl Record {
             destination: saved.destination,
             block: saved.block,
             bytes: saved.bytes,
+            begin: saved.begin,
             written: None,
             at,
         });
@@ -253,7 +263,12 @@ impl Record {
         if self.purpose != Purpose::Copy || !self.runs() {
             return false;
         }
-        let (Some((_, position)), Some(end)) = (self.track.last(), self.size.or(self.bytes)) else {
+        // The source may end before the volume that was asked for would: an encrypted one does.
+        let end = match (self.size, self.bytes) {
+            (Some(size), Some(bytes)) => Some(size.min(bytes)),
+            (size, bytes) => size.or(bytes),
+        };
+        let (Some((_, position)), Some(end)) = (self.track.last(), end) else {
             return false;
         };
         match self.track.pace() {
@@ -429,6 +444,7 @@ mod tests {
             destination: Identity::of(&roots, "/dev/vg/b"),
             block: MIB,
             bytes: Some(1000 * MIB),
+            begin: Begin::default(),
             written: None,
             at: Instant::now(),
         }
@@ -525,6 +541,15 @@ mod tests {
         );
         fresh.note(written(MIB), Instant::now());
         assert!(fresh.nears_its_end(second), "it may be a fast one");
+    }
+
+    #[test]
+    fn the_end_of_a_source_that_is_smaller_than_its_volume_is_watched_as_closely() {
+        let (mut record, _) = steady(980 * MIB);
+        record.size = Some(1100 * MIB);
+        assert!(record.nears_its_end(Duration::from_secs(1)));
+        record.size = Some(500 * MIB);
+        assert!(!record.nears_its_end(Duration::from_secs(1)));
     }
 
     #[test]

@@ -147,6 +147,16 @@ impl Question {
         }
     }
 
+    /// What volumes are named by, with `%s` in the place of the id, as far as the question tells.
+    fn template(&self) -> String {
+        let around = |name: &String| {
+            let (before, after) = name.split_once(&self.volume_id)?;
+            Some(format!("{before}%s{after}"))
+        };
+        let template = self.names.iter().find_map(around);
+        template.unwrap_or_else(|| "volume-%s".to_owned())
+    }
+
     /// Whether what was seen when the volume was at `host` belongs to an earlier migration.
     fn has_moved_from(&self, host: Option<&str>) -> bool {
         host.zip(self.host.as_deref())

@@ -6,6 +6,7 @@ use super::dd::Purpose;
 use super::device::Identity;
 use super::file_copies::FileCopy;
 use super::process::ProcessId;
+use super::table::Begin;
 
 /// Changes whenever the meaning of what is written does; what has another number is not read.
 pub(super) const VERSION: u32 = 1;
@@ -48,9 +49,12 @@ pub(super) struct SavedRecord {
     pub destination: Identity,
     /// Bytes of one write.
     pub block: u64,
-    /// How many bytes it was told to copy.
+    /// Where in its source it ends.
     pub bytes: Option<u64>,
-    /// The last position seen.
+    /// Where it begins.
+    #[serde(default)]
+    pub begin: Begin,
+    /// The last position seen, in its source.
     pub position: Option<u64>,
     /// How far it counts as having come; more than the position where it ended close to its end.
     pub reach: u64,

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Roots;
 use super::dd::{Operands, Purpose};
 use super::device::Identity;
@@ -43,12 +45,31 @@ pub(super) struct Found {
     pub destination: Identity,
     /// Bytes of one write.
     pub block: u64,
-    /// How many bytes it has to copy: all of its source, unless it was told of less.
+    /// Where in its source it ends: where the source does, unless it was told of less.
     pub bytes: Option<u64>,
+    /// Where in its source and in its destination it begins.
+    pub begin: Begin,
     /// Where its destination was written at the time of the look; `None` when that could not be told.
     pub written: Option<fdinfo::Found>,
     /// When that was.
     pub at: Instant,
+}
+
+/// Where a dd begins that was told to skip some of its source, or of its destination.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Begin {
+    /// Bytes of the source, by `skip=`.
+    pub skip: u64,
+    /// Bytes of the destination, by `seek=`.
+    pub seek: u64,
+}
+
+impl Begin {
+    /// How far it is in its source when it is at `position` in its destination. One that copies the
+    /// second half of a volume is past the half.
+    pub(super) fn in_source(self, position: u64) -> u64 {
+        position.saturating_sub(self.seek).saturating_add(self.skip)
+    }
 }
 
 /// What a scan brought.
@@ -328,7 +349,10 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
     if process::identity(&roots.proc, pid)? != Some(id) {
         return Ok(Seen::Gone);
     }
-    let bytes = match (operands.bytes, source.bytes()) {
+    let told = operands
+        .bytes
+        .map(|bytes| bytes.saturating_add(operands.skip));
+    let bytes = match (told, source.bytes()) {
         (Some(told), Some(there)) => Some(told.min(there)),
         (told, there) => told.or(there),
     };
@@ -339,6 +363,10 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
         destination,
         block: operands.block,
         bytes,
+        begin: Begin {
+            skip: operands.skip,
+            seek: operands.seek,
+        },
         written,
         at,
     })))

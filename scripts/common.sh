@@ -89,6 +89,16 @@ stop_broker() {
     broker_dir=
 }
 
+# start_test_broker DIR: the same, and tells the programs in tests/ and benches/ where it is.
+start_test_broker() {
+    say "starting a private broker"
+    start_broker "$1"
+    # A URI writes the vhost "/" as %2f, oslo.messaging as a second slash.
+    export CINDER_PROGRESS_TEST_AMQP=amqp://guest:guest@127.0.0.1:$amqp_port/%2f
+    export CINDER_PROGRESS_TEST_TRANSPORT_URL=rabbit://guest:guest@127.0.0.1:$amqp_port//
+    export CINDER_PROGRESS_TEST_BROKER_DIR=$broker_dir
+}
+
 # python_env NAME [PYTHON]: .venv-NAME in the repository, with exactly what tests/peers/requirements-NAME.txt
 # pins; sets python to its interpreter. At once when nothing has changed since the last time.
 python_env() {

@@ -1,8 +1,9 @@
 //! The daemon: settings in, connections and workers out, and an orderly end.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
 
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
@@ -17,7 +18,9 @@ use crate::amqp::outbox::Outbox;
 use crate::amqp::supervisor::{Line, supervise};
 use crate::amqp::topology::{Names, consumer_arguments};
 use crate::amqp::vitals::{Role, Vitals};
-use crate::config::{Backend, Mode, Settings};
+use crate::calls::Calls;
+use crate::config::{Backend, Listen, Mode, Settings};
+use crate::metrics::{self, Watched};
 use crate::notify;
 use crate::progress::{Roots, Tracker};
 use crate::rpc::dispatcher::Api;
@@ -38,6 +41,14 @@ pub enum Ended {
     /// Somebody else serves our queues.
     #[error("{0}")]
     Refused(ConnectionError),
+    /// There is no listening where metrics should be served.
+    #[error("cannot listen on [progress] metrics_listen = {listen}")]
+    Listen {
+        /// Where.
+        listen: Listen,
+        /// Why not.
+        source: io::Error,
+    },
     /// A part of it has failed, which it must not; to be started again.
     #[error("{part} has ended unexpectedly: {cause}")]
     Broken {
@@ -54,11 +65,21 @@ pub enum Ended {
 ///
 /// Why it ended before that.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Ended> {
+    let started = SystemTime::now();
+    // First of all: where it must not listen, it must not begin to serve either.
+    let listener = match &settings.progress.metrics_listen {
+        Some(listen) => Some(metrics::bind(listen).await.map_err(|source| {
+            let listen = listen.clone();
+            Ended::Listen { listen, source }
+        })?),
+        None => None,
+    };
     let counters = Arc::new(Counters::default());
+    let calls = Arc::new(Calls::default());
     let vitals = Vitals::of(&settings.rabbit);
     let intake_stop = CancellationToken::new();
     let outbox_stop = CancellationToken::new();
-    let calls = TaskTracker::new();
+    let answering = TaskTracker::new();
 
     let progress = &settings.progress;
     let roots = Roots {
@@ -86,7 +107,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
                 policy(&settings, backend),
                 tracker.clone(),
                 slot.clone(),
-                calls.clone(),
+                Arc::clone(&calls),
+                answering.clone(),
             )
         })
         .collect();
@@ -119,6 +141,20 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         intake_stop.clone(),
     ));
 
+    if let Some(listener) = listener {
+        let queues = settings.backends.iter();
+        let watched = Arc::new(Watched {
+            started,
+            counters,
+            calls,
+            tracker,
+            vitals: vitals.clone(),
+            queues: queues.map(|b| b.address.server_queue.clone()).collect(),
+            volume_name_template: RwLock::new(settings.volume_name_template.clone()),
+        });
+        tokio::spawn(metrics::serve(listener, watched, intake_stop.clone()));
+    }
+
     info!(
         mode = ?progress.mode,
         topics = ?settings.backends.iter().map(|b| &b.address.topic).collect::<Vec<_>>(),
@@ -139,8 +175,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     drop(slot);
     intake_stop.cancel();
     finish("intake", deadline - FLUSH, &mut intake).await;
-    calls.close();
-    wait("calls", deadline - FLUSH, calls.wait()).await;
+    answering.close();
+    wait("calls", deadline - FLUSH, answering.wait()).await;
     // The slots have gone with the intake and the last call: the outbox ends when it is empty.
     if !vitals.is_connected(&Role::Replies) {
         outbox_stop.cancel();

@@ -25,12 +25,18 @@
 
 /// Connections, queues, the hand-over and the replies.
 pub mod amqp;
+/// What became of the calls that were ours, in numbers.
+pub mod calls;
 /// The command line, one file per verb.
 pub mod cli;
 /// oslo.config files, transport_url and the typed settings made from them.
 pub mod config;
+/// Numbers that only grow.
+pub mod counters;
 /// Settings in, connections and workers out, and an orderly end.
 pub mod daemon;
+/// What is seen from outside: metrics and health, over HTTP.
+pub mod metrics;
 /// What the service manager is told.
 pub mod notify;
 /// How far a copy is: processes, devices and the memory of what was seen.

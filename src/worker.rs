@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::amqp::message::{Fate, Message};
 use crate::amqp::outbox::{Letter, Slot};
+use crate::calls::{Calls, Outcome};
 use crate::config::{Driver, MigrationMode, Mode};
 use crate::progress::{self, Answer, DriverCall, Question, Tracker};
 use crate::rpc::dispatcher::{Api, Dispatch, PONG, ProgressCall, dispatch};
@@ -59,7 +60,9 @@ pub struct Worker(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    policy: Policy,
+    /// Changes while it runs, but for the mode.
+    policy: RwLock<Arc<Policy>>,
+    calls: Arc<Calls>,
     tracker: Tracker,
     replies: Slot,
     answered: Mutex<Duplicates>,
@@ -68,12 +71,19 @@ struct Inner {
 }
 
 impl Worker {
-    /// A worker that looks with `tracker`, answers through `replies` and runs its calls in
-    /// `tasks`, so that whoever stops the daemon can wait for them.
+    /// A worker that looks with `tracker`, answers through `replies`, counts in `calls` and runs its
+    /// calls in `tasks`, so that whoever stops the daemon can wait for them.
     #[must_use]
-    pub fn new(policy: Policy, tracker: Tracker, replies: Slot, tasks: TaskTracker) -> Self {
+    pub fn new(
+        policy: Policy,
+        tracker: Tracker,
+        replies: Slot,
+        calls: Arc<Calls>,
+        tasks: TaskTracker,
+    ) -> Self {
         Self(Arc::new(Inner {
-            policy,
+            policy: RwLock::new(Arc::new(policy)),
+            calls,
             tracker,
             replies,
             answered: Mutex::default(),
@@ -82,12 +92,28 @@ impl Worker {
         }))
     }
 
+    /// Goes by `policy` from the next call on. The mode stays as it was: queues depend on it.
+    pub fn follow(&self, policy: Policy) {
+        let mut current = self
+            .0
+            .policy
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mode = current.mode;
+        *current = Arc::new(Policy { mode, ..policy });
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        let policy = self.0.policy.read();
+        Arc::clone(&policy.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Decides about a message and starts what there is to do about it. Never waits.
     ///
     /// Beside a cinder-volume only a progress call of a served version is taken; whatever else it
     /// is, readable or not, is cinder-volume's to answer. Alone, everything is taken.
     pub fn take(&self, message: Message<'_>) -> Fate {
-        match self.0.policy.mode {
+        match self.policy().mode {
             Mode::Sidecar => match self.ours(message) {
                 Some(request) => {
                     self.serve(request);
@@ -112,7 +138,7 @@ impl Worker {
         }
         let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
         let request = Request::from_message(content).ok()?;
-        self.0.policy.api.serves(&request).then_some(request)
+        self.policy().api.serves(&request).then_some(request)
     }
 
     fn read(&self, message: Message<'_>) {
@@ -120,6 +146,7 @@ impl Worker {
             Ok(content) => content,
             Err(error) => {
                 // Without a readable body there is nobody to answer.
+                self.0.calls.note(Outcome::Malformed);
                 warn!(%error, "dropped a message that is no oslo.messaging message");
                 return;
             }
@@ -127,6 +154,7 @@ impl Worker {
         match Request::from_message(content) {
             Ok(request) => self.serve(request),
             Err(error) => {
+                self.0.calls.note(Outcome::Malformed);
                 warn!(%error, "refused a malformed request");
                 if let Some(to) = &error.reply_to {
                     self.post(to, reply::failure(to, &error.failure()));
@@ -144,17 +172,22 @@ impl Worker {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if answered.contains(unique_id) {
+                self.0.calls.note(Outcome::Duplicate);
                 info!("dropped a call that was delivered twice");
                 return;
             }
             answered.remember(unique_id);
         }
-        match dispatch(&request, &self.0.policy.api) {
+        match dispatch(&request, &self.policy().api) {
             Dispatch::Progress(call) => {
                 self.start(call, request.reply_to, request.monitor_interval)
             }
-            Dispatch::Ping => self.reply(request.reply_to.as_ref(), Ok(PONG)),
+            Dispatch::Ping => {
+                self.0.calls.note(Outcome::Ping);
+                self.reply(request.reply_to.as_ref(), Ok(PONG));
+            }
             Dispatch::Refuse(failure) => {
+                self.0.calls.note(Outcome::refused(failure.class));
                 info!(class = failure.class, reason = %failure.message, "refused a call");
                 self.reply(request.reply_to.as_ref(), Err(&failure));
             }
@@ -163,13 +196,17 @@ impl Worker {
 
     fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
         // A cast asks for nothing.
-        let Some(to) = reply_to else { return };
+        let Some(to) = reply_to else {
+            self.0.calls.note(Outcome::Cast);
+            return;
+        };
         match Arc::clone(&self.0.room).try_acquire_owned() {
             Ok(permit) => {
                 let worker = self.clone();
                 self.0.tasks.spawn(worker.answer(call, to, monitor, permit));
             }
             Err(_) => {
+                self.0.calls.note(Outcome::Overloaded);
                 let failure = Failure::internal("too many progress calls at once; ask again later");
                 self.reply(Some(&to), Err(&failure));
             }
@@ -185,22 +222,27 @@ impl Worker {
     ) {
         let since = Instant::now();
         let volume = call.volume.id.clone();
-        let looking = self.0.tracker.answer(self.question(call));
+        let policy = self.policy();
+        let looking = self.0.tracker.answer(question(&policy, call));
         let answer = match monitor {
             Some(interval) => self.with_heartbeats(looking, &to, interval).await,
             None => looking.await,
         };
         let elapsed = since.elapsed();
+        let calls = &self.0.calls;
+        calls.durations.add(elapsed);
         match answer {
             Ok(answer) => {
-                let text = match answer {
-                    Answer::Percent(percent) => percent.to_string(),
-                    Answer::Unknown => self.0.policy.unknown_progress.clone(),
+                let (outcome, text) = match answer {
+                    Answer::Percent(percent) => (Outcome::Answered, percent.to_string()),
+                    Answer::Unknown => (Outcome::Unknown, policy.unknown_progress.clone()),
                 };
+                calls.note(outcome);
                 debug!(%volume, progress = %text, ?elapsed, "answered");
                 self.reply(Some(&to), Ok(&text));
             }
             Err(error) => {
+                calls.note(Outcome::from(&error));
                 warn!(%volume, error = %error.detail(), ?elapsed, "no answer");
                 self.reply(Some(&to), Err(&Failure::internal(error.to_string())));
             }
@@ -223,39 +265,6 @@ impl Worker {
         }
     }
 
-    fn question(&self, call: ProgressCall) -> Question {
-        let policy = &self.0.policy;
-        let mode = match &call.migration_mode {
-            Some(named) => MigrationMode::named(named),
-            None => policy.migration_mode.clone(),
-        };
-        let attached = call.volume.attached();
-        let migrating = call.volume.migrating();
-        let names = names(&call.volume, &policy.volume_name_template);
-        let driver = policy
-            .driver
-            .as_ref()
-            .map(|driver| driver_call(driver, &call.volume, &names));
-        Question {
-            names,
-            driver,
-            size: call.volume.bytes(),
-            attached,
-            migrating,
-            volume_id: call.volume.id,
-            host: call.volume.host,
-            src_path: call.src_path.map(PathBuf::from),
-            dest_path: call.dest_path.map(PathBuf::from),
-            mode: match mode {
-                MigrationMode::Auto => progress::Mode::Auto,
-                MigrationMode::HostBased => progress::Mode::HostBased,
-                MigrationMode::FileBased => progress::Mode::FileBased,
-                MigrationMode::DriverBased => progress::Mode::DriverBased,
-                MigrationMode::Other(_) => progress::Mode::Other,
-            },
-        }
-    }
-
     fn reply(&self, to: Option<&ReplyTo>, result: Result<&str, &Failure>) {
         let Some(to) = to else { return };
         let body = match result {
@@ -273,6 +282,39 @@ impl Worker {
         if let Err(letter) = self.0.replies.post(letter) {
             warn!(queue = %letter.queue, "too many replies wait for the broker: dropped one");
         }
+    }
+}
+
+/// What is asked about the volume of `call`.
+fn question(policy: &Policy, call: ProgressCall) -> Question {
+    let mode = match &call.migration_mode {
+        Some(named) => MigrationMode::named(named),
+        None => policy.migration_mode.clone(),
+    };
+    let attached = call.volume.attached();
+    let migrating = call.volume.migrating();
+    let names = names(&call.volume, &policy.volume_name_template);
+    let driver = policy
+        .driver
+        .as_ref()
+        .map(|driver| driver_call(driver, &call.volume, &names));
+    Question {
+        names,
+        driver,
+        size: call.volume.bytes(),
+        attached,
+        migrating,
+        volume_id: call.volume.id,
+        host: call.volume.host,
+        src_path: call.src_path.map(PathBuf::from),
+        dest_path: call.dest_path.map(PathBuf::from),
+        mode: match mode {
+            MigrationMode::Auto => progress::Mode::Auto,
+            MigrationMode::HostBased => progress::Mode::HostBased,
+            MigrationMode::FileBased => progress::Mode::FileBased,
+            MigrationMode::DriverBased => progress::Mode::DriverBased,
+            MigrationMode::Other(_) => progress::Mode::Other,
+        },
     }
 }
 

@@ -1,23 +1,6 @@
 //! What happened on the broker's side, in numbers that only grow.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// One number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`.
-    pub fn add(&self, n: usize) {
-        self.0.fetch_add(n as u64, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::counters::Counter;
 
 /// The counters of this process, shared by all its connections.
 #[derive(Debug, Default)]
@@ -30,12 +13,94 @@ pub struct Counters {
     pub in_doubt: Counter,
     /// Returned messages that are back on the server queue.
     pub put_back: Counter,
-    /// Times that serving a queue was given up to be tried again.
-    pub retried: Counter,
+    /// Times that serving a queue was given up to be tried again, by reason.
+    pub stood_aside: ByReason,
     /// Replies that the broker confirmed.
     pub replies: Counter,
     /// Replies dropped because their caller's queue stayed away.
     pub replies_dropped: Counter,
     /// Connections opened.
     pub connections: Counter,
+}
+
+/// A counter for each [`Reason`].
+#[derive(Debug, Default)]
+pub struct ByReason([Counter; Reason::ALL.len()]);
+
+impl ByReason {
+    /// The counter of `reason`.
+    #[must_use]
+    pub fn of(&self, reason: Reason) -> &Counter {
+        &self.0[reason as usize]
+    }
+}
+
+/// Why a backend's queue is not consumed for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A queue is missing.
+    Missing,
+    /// Nobody consumes the topic queue.
+    Unattended,
+    /// A consumer of the topic queue has left.
+    Leaving,
+    /// Messages pile up on the topic queue.
+    Backlog,
+    /// The topic queue vanished while it was handed over to.
+    Vanished,
+    /// The topic queue refused messages.
+    Refused,
+    /// A message asks for copies.
+    Copies,
+    /// The broker cancelled our consumer.
+    Cancelled,
+    /// The channel failed.
+    Channel,
+    /// The connection did.
+    Connection,
+}
+
+impl Reason {
+    /// All of them, in the order of their definition.
+    pub const ALL: [Self; 10] = [
+        Self::Missing,
+        Self::Unattended,
+        Self::Leaving,
+        Self::Backlog,
+        Self::Vanished,
+        Self::Refused,
+        Self::Copies,
+        Self::Cancelled,
+        Self::Channel,
+        Self::Connection,
+    ];
+
+    /// Its name, one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unattended => "unattended",
+            Self::Leaving => "leaving",
+            Self::Backlog => "backlog",
+            Self::Vanished => "vanished",
+            Self::Refused => "refused",
+            Self::Copies => "copies",
+            Self::Cancelled => "cancelled",
+            Self::Channel => "channel",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_in_the_order_of_their_numbers() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+    }
 }

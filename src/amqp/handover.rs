@@ -38,7 +38,7 @@ use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
-use super::counters::Counters;
+use super::counters::{Counters, Reason};
 use super::message::{Fate, Message};
 use super::topology::{Names, Standing, is_missing, is_partial, look_up};
 use super::vitals::{Doing, Part, Role, Vitals};
@@ -163,6 +163,23 @@ enum Aside {
     Connection(#[from] ConnectionError),
 }
 
+impl Aside {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Missing(_) => Reason::Missing,
+            Self::Unattended(_) => Reason::Unattended,
+            Self::Leaving(_) => Reason::Leaving,
+            Self::Backlog(_) => Reason::Backlog,
+            Self::Vanished(_) => Reason::Vanished,
+            Self::Refused(_) => Reason::Refused,
+            Self::Copies(_) => Reason::Copies,
+            Self::Cancelled(_) => Reason::Cancelled,
+            Self::Channel(_) => Reason::Channel,
+            Self::Connection(_) => Reason::Connection,
+        }
+    }
+}
+
 impl HandOver {
     /// For the backend with these names.
     #[must_use]
@@ -209,7 +226,8 @@ impl HandOver {
             if on.connection.has_ended() {
                 return Err(ConnectionError::Ended);
             }
-            on.counters.retried.add(1);
+            let reason = aside.reason();
+            on.counters.stood_aside.of(reason).add(1);
             let cause = aside.to_string();
             if said != cause {
                 warn!(queue = %self.names.server, %cause, "standing aside");
@@ -217,7 +235,7 @@ impl HandOver {
             }
             part.does(match aside {
                 Aside::Missing(_) => Doing::Waiting(cause),
-                _ => Doing::Aside(cause),
+                _ => Doing::Aside(reason, cause),
             });
             if since.elapsed() >= GOOD_SPELL {
                 backoff.reset();

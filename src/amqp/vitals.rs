@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::counters::Reason;
 use crate::config::Rabbit;
 
 /// How often an idle loop beats.
@@ -63,8 +64,8 @@ pub enum Doing {
     Serving,
     /// cinder-volume has not declared the queues yet; the cause.
     Waiting(String),
-    /// cinder-volume has all to itself for a moment; the cause.
-    Aside(String),
+    /// cinder-volume has all to itself for a moment; the kind of cause, and the cause.
+    Aside(Reason, String),
 }
 
 /// All parts that are at work. Cheap to clone.
@@ -184,6 +185,24 @@ impl Vitals {
             .is_some_and(|doing| matches!(doing, Doing::Connected(_)))
     }
 
+    /// What a part is doing, if it is at work.
+    #[must_use]
+    pub fn doing(&self, role: &Role) -> Option<Doing> {
+        let parts = self.0.parts.borrow();
+        let mut parts = parts.values();
+        parts
+            .find(|entry| entry.role == *role)
+            .map(|entry| entry.doing.clone())
+    }
+
+    /// Whether any part of which `is_one` is true waits for a broker that is short of memory or disk.
+    #[must_use]
+    pub fn blocked(&self, is_one: impl Fn(&Role) -> bool) -> bool {
+        let parts = self.0.parts.borrow();
+        let mut parts = parts.values();
+        parts.any(|entry| is_one(&entry.role) && entry.pulse.is_excused())
+    }
+
     /// For one who wants to know of each change.
     #[must_use]
     pub fn changes(&self) -> Changes {
@@ -201,7 +220,7 @@ impl Vitals {
             }
             Some(Doing::Connected(broker)) => self.summary_of_queues(&broker),
             // A keeper of a connection does nothing else.
-            Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(_)) => String::new(),
+            Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..)) => String::new(),
         };
         if let Some(Doing::Disconnected(broker, cause)) = self.doing(&Role::Replies) {
             // Writing into a text does not fail.
@@ -226,7 +245,7 @@ impl Vitals {
                 Doing::Waiting(cause) => {
                     trouble = Some(format!("waiting for cinder-volume's queues: {cause}"));
                 }
-                Doing::Aside(cause) => trouble = Some(format!("standing aside: {cause}")),
+                Doing::Aside(_, cause) => trouble = Some(format!("standing aside: {cause}")),
                 _ => {}
             }
         }
@@ -240,14 +259,6 @@ impl Vitals {
                 format!("serving {serving} of {all} backends by way of {broker}; {trouble}")
             }
         }
-    }
-
-    fn doing(&self, role: &Role) -> Option<Doing> {
-        let parts = self.0.parts.borrow();
-        let mut parts = parts.values();
-        parts
-            .find(|entry| entry.role == *role)
-            .map(|entry| entry.doing.clone())
     }
 }
 
@@ -404,7 +415,11 @@ mod tests {
             vitals.summary(),
             "serving 1 backend by way of 10.0.0.1:5672"
         );
-        let second = serving(&vitals, "b", Doing::Aside("it is full".to_owned()));
+        let second = serving(
+            &vitals,
+            "b",
+            Doing::Aside(Reason::Refused, "it is full".to_owned()),
+        );
         assert_eq!(
             vitals.summary(),
             "serving 1 of 2 backends by way of 10.0.0.1:5672; standing aside: it is full"

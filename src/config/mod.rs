@@ -54,7 +54,7 @@ pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
 pub use error::{ConfigError, Place};
 pub use local::Local;
 pub use origin::Origin;
-pub use progress::{Driver, MigrationMode, Mode, Progress};
+pub use progress::{Driver, Listen, MigrationMode, Mode, Progress};
 pub use rabbit::{FailoverStrategy, LoginMethod, Rabbit};
 pub use secret::Secret;
 pub use settings::Settings;

@@ -121,6 +121,7 @@ options! {
     SYS_ROOT = [PROGRESS] "sys_root" "/sys";
     DEV_ROOT = [PROGRESS] "dev_root" "/dev";
     STATE_FILE = [PROGRESS] "state_file" "/run/cinder-progress/state.json";
+    METRICS_LISTEN = [PROGRESS] "metrics_listen" "";
     TLS_VERIFY = [PROGRESS] "tls_verify" "true";
 }
 

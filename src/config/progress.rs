@@ -1,8 +1,10 @@
 //! The daemon's own section, `[progress]`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::brokers::host_and_port;
 use super::error::nearest;
 use super::inputs::Inputs;
 use super::{ConfigError, options, values};
@@ -89,6 +91,27 @@ pub struct Progress {
     /// Where progress is remembered over a restart; `None` where the option is empty. Default
     /// `/run/cinder-progress/state.json`.
     pub state_file: Option<PathBuf>,
+    /// Where metrics and health are served; `None` where the option is empty, the default.
+    pub metrics_listen: Option<Listen>,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Name or address; IPv6 without brackets.
+    pub host: String,
+    /// 0 for any that is free.
+    pub port: u16,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// Reads the section.
@@ -114,6 +137,7 @@ pub(super) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
         state_file: inputs.read(&o::STATE_FILE, values::optional_absolute_path)?,
+        metrics_listen: inputs.read(&o::METRICS_LISTEN, listen)?,
     })
 }
 
@@ -188,6 +212,22 @@ pub(super) fn refuse_unknown(
     Ok(())
 }
 
+fn listen(text: &str) -> Result<Option<Listen>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    host_and_port(text)
+        .ok()
+        .and_then(|endpoint| {
+            Some(Listen {
+                host: endpoint.host?,
+                port: endpoint.port?,
+            })
+        })
+        .map(Some)
+        .ok_or_else(|| "host:port, such as 127.0.0.1:9813 or [::1]:9813, or nothing".to_owned())
+}
+
 fn version(text: &str) -> Result<(u32, u32), String> {
     text.split_once('.')
         .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
@@ -196,13 +236,37 @@ fn version(text: &str) -> Result<(u32, u32), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MigrationMode, version};
+    use super::{Listen, MigrationMode, listen, version};
 
     #[test]
     fn versions_are_two_numbers() {
         assert_eq!(version("3.11"), Ok((3, 11)));
         for text in ["3", "3.", "3.11.1", "v3.11", ""] {
             assert!(version(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_host_and_port() {
+        for (text, shown) in [
+            ("127.0.0.1:9813", "127.0.0.1:9813"),
+            ("[::]:0", "[::]:0"),
+            ("storage1:80", "storage1:80"),
+        ] {
+            let address: Option<Listen> = listen(text).unwrap();
+            assert_eq!(address.unwrap().to_string(), shown);
+        }
+        assert_eq!(listen(""), Ok(None));
+        for text in [
+            "9813",
+            ":9813",
+            "::1",
+            "host",
+            "host:",
+            "host:70000",
+            "[::1]",
+        ] {
+            assert!(listen(text).is_err(), "{text:?}");
         }
     }
 

@@ -6,6 +6,7 @@ use super::device::Identity;
 use super::error::ProgressError;
 use super::memory::Record;
 use super::process;
+use crate::counters::TimingsNow;
 
 /// All copies that run, as far as they can be seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,17 @@ pub struct Copies {
     pub running: Vec<RunningCopy>,
     /// Why there may be more of them.
     pub unseen: Option<ProgressError>,
+}
+
+/// What was last seen, without looking anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The copies that ran then, the oldest first; when each began is not told.
+    pub running: Vec<RunningCopy>,
+    /// What the last scan could not see, or why it failed.
+    pub unseen: Option<ProgressError>,
+    /// How long scans took.
+    pub scans: TimingsNow,
 }
 
 /// A dd that copies.

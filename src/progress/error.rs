@@ -17,6 +17,22 @@ pub(super) const FD_NEEDS: &str = "CAP_SYS_PTRACE or CAP_DAC_READ_SEARCH (both a
 /// `comm`, `stat` and `cmdline` are open to everyone unless /proc is mounted with `hidepid`.
 pub(super) const PROC_NEEDS: &str = "CAP_SYS_PTRACE (/proc seems to be mounted with hidepid)";
 
+/// The kinds of trouble with looking at processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// A permission is missing.
+    Denied,
+    /// Reads hang.
+    Slow,
+    /// Anything else.
+    Odd,
+}
+
+impl Trouble {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Denied, Self::Slow, Self::Odd];
+}
+
 /// Why no answer could be given. Never to be read as "no progress".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProgressError {
@@ -84,6 +100,15 @@ impl ProgressError {
             | Self::Busy { path, .. }
             | Self::Malformed { path, .. }
             | Self::Io { path, .. } => path,
+        }
+    }
+
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> Trouble {
+        match self {
+            Self::Refused { .. } | Self::Hidden { .. } => Trouble::Denied,
+            Self::TimedOut { .. } | Self::Busy { .. } => Trouble::Slow,
+            Self::Malformed { .. } | Self::Io { .. } => Trouble::Odd,
         }
     }
 

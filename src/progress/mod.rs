@@ -73,9 +73,9 @@ mod replay;
 #[cfg(test)]
 mod restarts;
 
-pub use copies::{Copies, RunningCopy};
+pub use copies::{Copies, RunningCopy, Seen};
 pub use driver_based::DriverCall;
-pub use error::ProgressError;
+pub use error::{ProgressError, Trouble};
 pub use tracker::Tracker;
 
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
-use super::copies::{Copies, RunningCopy};
+use super::copies::{Copies, RunningCopy, Seen};
 use super::dd::Purpose;
 use super::device::Identity;
 use super::driver_based::Drivers;
@@ -32,6 +32,7 @@ use super::saved::Saved;
 use super::state_file;
 use super::table::Table;
 use super::{Answer, Mode, Question, Roots};
+use crate::counters::Timings;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
@@ -69,6 +70,10 @@ struct Inner {
     state_file: Option<PathBuf>,
     /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
     found: Notify,
+    /// How long scans took.
+    scans: Timings,
+    /// What the last scan could not see, or why it failed.
+    outcome: Mutex<Outcome>,
     /// Held for the length of a scan, so that there is one at a time.
     book: Arc<tokio::sync::Mutex<Book>>,
 }
@@ -80,10 +85,6 @@ struct Book {
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
-    #[cfg(test)]
-    scans: usize,
-    /// What the last scan could not see, or why it failed.
-    outcome: Outcome,
 }
 
 /// A scan's outcome: it may be through and still have missed something.
@@ -146,10 +147,9 @@ impl Tracker {
                     table: Table::default(),
                     copiers: Vec::new(),
                     begun: None,
-                    #[cfg(test)]
-                    scans: 0,
-                    outcome: Ok(None),
                 })),
+                scans: Timings::default(),
+                outcome: Mutex::new(Ok(None)),
             }),
         }
     }
@@ -291,6 +291,27 @@ impl Tracker {
         Ok(Copies { running, unseen })
     }
 
+    /// What was last seen: no look is begun, nothing is waited for.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let mut running: Vec<(ProcessId, RunningCopy)> = self
+            .memory()
+            .records()
+            .iter()
+            .filter(|record| record.purpose == Purpose::Copy && record.runs())
+            .map(|record| (record.id, RunningCopy::new(record, None)))
+            .collect();
+        running.sort_by_key(|&(id, _)| id);
+        Seen {
+            running: running.into_iter().map(|(_, copy)| copy).collect(),
+            unseen: match &*lock(&self.inner.outcome) {
+                Ok(missed) => missed.clone(),
+                Err(failed) => Some(failed.clone()),
+            },
+            scans: self.inner.scans.now(),
+        }
+    }
+
     async fn host_based(
         &self,
         question: &Question,
@@ -406,7 +427,7 @@ impl Tracker {
     async fn scan_since(&self, since: Instant) -> Outcome {
         let book = Arc::clone(&self.inner.book).lock_owned().await;
         if book.begun.is_some_and(|begun| begun >= since) {
-            return book.outcome.clone();
+            return lock(&self.inner.outcome).clone();
         }
         self.scan(book).await.unwrap_or_else(|broken| {
             Err(ProgressError::Io {
@@ -433,11 +454,8 @@ impl Tracker {
             if let Some(begun) = book.begun {
                 tokio::time::sleep(SCAN_GAP.saturating_sub(begun.elapsed())).await;
             }
-            book.begun = Some(Instant::now());
-            #[cfg(test)]
-            {
-                book.scans += 1;
-            }
+            let begun = Instant::now();
+            book.begun = Some(begun);
             let outcome = book.table.scan(&inner.looks, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
                 book.copiers = std::mem::take(&mut scan.copiers);
@@ -448,7 +466,9 @@ impl Tracker {
                 lock(&inner.memory).take_in(scan, Instant::now());
                 missed
             });
-            if book.outcome != outcome
+            inner.scans.add(begun.elapsed());
+            let before = std::mem::replace(&mut *lock(&inner.outcome), outcome.clone());
+            if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome
             {
                 tracing::warn!(
@@ -456,7 +476,6 @@ impl Tracker {
                     "not every process could be looked at"
                 );
             }
-            book.outcome.clone_from(&outcome);
             outcome
         })
     }
@@ -516,8 +535,10 @@ impl Tracker {
 
     /// How many scans there were.
     #[cfg(test)]
-    pub(super) async fn scans(&self) -> usize {
-        self.inner.book.lock().await.scans
+    pub(super) async fn scans(&self) -> u64 {
+        // Not while one is going on.
+        let _book = self.inner.book.lock().await;
+        self.inner.scans.now().count()
     }
 }
 
@@ -552,7 +573,7 @@ fn forgotten(path: &Path, cause: &str) -> Option<Saved> {
 }
 
 /// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.
-pub(super) fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+pub(super) fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -17,6 +17,7 @@ mod beside_cinder_volume_only_the_progress_call_changes;
 mod call_asks_as_cinder_api_does;
 mod cinder_volume_may_come_and_go;
 mod every_way_to_ask_is_answered;
+mod it_is_seen_from_outside;
 mod killed_at_any_step_of_a_hand_over;
 mod operations_arrive_once_and_in_order;
 mod own_broker;

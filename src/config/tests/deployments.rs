@@ -104,6 +104,7 @@ fn defaults() -> Settings {
             sys_root: "/sys".into(),
             dev_root: "/dev".into(),
             state_file: Some("/run/cinder-progress/state.json".into()),
+            metrics_listen: None,
         },
     }
 }
@@ -279,6 +280,10 @@ fn our_own_file_after_cinders() {
         sys_root: "/tmp/sys".into(),
         dev_root: "/tmp/dev".into(),
         state_file: Some("/tmp/state.json".into()),
+        metrics_listen: Some(Listen {
+            host: "::1".to_owned(),
+            port: 9813,
+        }),
     };
     assert_eq!(found.progress, progress);
     let drivers: Vec<_> = found

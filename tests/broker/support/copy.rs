@@ -35,6 +35,11 @@ impl Volume {
         volume
     }
 
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// As a call's argument.
     pub fn argument(&self) -> Value {
         json!({"id": self.id, "size": 1, "migration_status": "migrating"})

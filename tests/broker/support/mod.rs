@@ -45,6 +45,8 @@ pub mod raw;
 pub mod recorder;
 /// One test per behaviour and release.
 pub mod releases;
+/// What the daemon shows over HTTP.
+pub mod scrape;
 /// Names on the broker, and names that no other test has.
 pub mod service;
 /// TLS to a broker.

@@ -1,0 +1,48 @@
+//! The daemon seen from outside: metrics for Prometheus, and whether it is well, over HTTP.
+//!
+//! Nothing is counted here. The rooms below count where things happen; a scrape reads their numbers
+//! and what was last seen of the node, begins no look of its own and waits for nothing. The names are
+//! those of `docs/metrics.md`.
+
+/// Whether the daemon can do its work.
+mod health;
+/// The HTTP server.
+mod http;
+/// The numbers, as Prometheus reads them.
+mod text;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use crate::amqp::counters::Counters;
+use crate::amqp::vitals::Vitals;
+use crate::calls::Calls;
+use crate::progress::Tracker;
+
+pub use http::{bind, serve};
+
+/// What there is to be seen of a daemon.
+#[derive(Debug)]
+pub struct Watched {
+    /// When it was started.
+    pub started: SystemTime,
+    /// What happened on the broker's side.
+    pub counters: Arc<Counters>,
+    /// What became of calls.
+    pub calls: Arc<Calls>,
+    /// The copies on this node.
+    pub tracker: Tracker,
+    /// What each part of it is doing.
+    pub vitals: Vitals,
+    /// The server queue of each backend.
+    pub queues: Vec<String>,
+    /// `volume_name_template`, by which the volumes of copies are told.
+    pub volume_name_template: RwLock<String>,
+}
+
+impl Watched {
+    fn template(&self) -> String {
+        let template = self.volume_name_template.read();
+        template.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

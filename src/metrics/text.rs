@@ -1,0 +1,370 @@
+//! The numbers, as Prometheus reads them: its text format, version 0.0.4.
+//!
+//! How many series there are is bounded: all labels but those of copies are from small fixed sets, and
+//! no more than [`COPIES`] copies are shown.
+
+use std::time::UNIX_EPOCH;
+
+use prometheus::TextEncoder;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+
+use super::Watched;
+use crate::amqp::counters::Reason;
+use crate::amqp::vitals::{Doing, Role};
+use crate::calls::Outcome;
+use crate::counters::TimingsNow;
+use crate::progress::{RunningCopy, Seen, Trouble};
+
+/// Copies shown at most, the oldest.
+const COPIES: usize = 128;
+
+/// Characters of a path shown at most.
+const PATH: usize = 256;
+
+/// The content type that goes with it.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All of it at this moment.
+///
+/// # Errors
+///
+/// The encoder's, which only a mistake in this file could make.
+pub(super) fn text(watched: &Watched) -> Result<String, prometheus::Error> {
+    let mut page = Page::default();
+    process(&mut page, watched);
+    calls(&mut page, watched);
+    operations(&mut page, watched);
+    broker(&mut page, watched);
+    let seen = watched.tracker.seen();
+    scans(&mut page, &seen);
+    copies(&mut page, &seen.running, &watched.template());
+    TextEncoder::new().encode_to_string(&page.0)
+}
+
+fn process(page: &mut Page, watched: &Watched) {
+    page.gauges(
+        "cinder_progress_build_info",
+        "The running version; always 1.",
+        [(&[("version", env!("CARGO_PKG_VERSION"))][..], 1.0)],
+    );
+    let started = watched.started.duration_since(UNIX_EPOCH);
+    page.gauge(
+        "process_start_time_seconds",
+        "When the daemon was started, in seconds since 1970.",
+        started.map_or(0.0, |since| since.as_secs_f64()),
+    );
+}
+
+fn calls(page: &mut Page, watched: &Watched) {
+    let calls = &watched.calls;
+    page.counters(
+        "cinder_progress_calls_total",
+        "Calls that were the daemon's to answer, by what became of them.",
+        Outcome::ALL.map(|outcome| (("outcome", outcome.name()), calls.of(outcome).get())),
+    );
+    page.histogram(
+        "cinder_progress_answer_duration_seconds",
+        "How long it took to find the answer to a progress call, good or bad.",
+        &calls.durations.now(),
+    );
+    page.counter(
+        "cinder_progress_replies_total",
+        "Replies that the broker has confirmed.",
+        watched.counters.replies.get(),
+    );
+    page.counter(
+        "cinder_progress_replies_dropped_total",
+        "Replies dropped because the queue of their caller stayed away.",
+        watched.counters.replies_dropped.get(),
+    );
+}
+
+fn operations(page: &mut Page, watched: &Watched) {
+    let counters = &watched.counters;
+    page.counter(
+        "cinder_progress_handed_over_total",
+        "Messages handed over to the topic queue of cinder-volume.",
+        counters.handed_over.get(),
+    );
+    page.counter(
+        "cinder_progress_returned_total",
+        "Messages that the topic queue did not take and that go back to the server queue.",
+        counters.returned.get(),
+    );
+    page.counter(
+        "cinder_progress_put_back_total",
+        "Messages among those that are back on the server queue.",
+        counters.put_back.get(),
+    );
+    page.counter(
+        "cinder_progress_in_doubt_total",
+        "Messages of which the broker refused some without saying which: operations to look for.",
+        counters.in_doubt.get(),
+    );
+    page.counters(
+        "cinder_progress_stood_aside_total",
+        "Times that a queue was left to cinder-volume for a moment, by reason.",
+        Reason::ALL.map(|reason| {
+            let count = counters.stood_aside.of(reason).get();
+            (("reason", reason.name()), count)
+        }),
+    );
+    let queues: Vec<(&str, Option<Doing>)> = watched
+        .queues
+        .iter()
+        .map(|queue| {
+            (
+                queue.as_str(),
+                watched.vitals.doing(&Role::Queue(queue.clone())),
+            )
+        })
+        .collect();
+    page.gauges(
+        "cinder_progress_serving",
+        "Whether this server queue is consumed.",
+        queues.iter().map(|(queue, doing)| {
+            let serving = *doing == Some(Doing::Serving);
+            ([("queue", *queue)], truth(serving))
+        }),
+    );
+    page.gauges(
+        "cinder_progress_standing_aside",
+        "Whether this server queue is left to cinder-volume at this moment, for this reason.",
+        queues.iter().flat_map(|(queue, doing)| {
+            let now = match doing {
+                Some(Doing::Waiting(_)) => Some(Reason::Missing),
+                Some(Doing::Aside(reason, _)) => Some(*reason),
+                _ => None,
+            };
+            Reason::ALL.map(|reason| {
+                let labels = [("queue", *queue), ("reason", reason.name())];
+                (labels, truth(now == Some(reason)))
+            })
+        }),
+    );
+}
+
+fn broker(page: &mut Page, watched: &Watched) {
+    let vitals = &watched.vitals;
+    page.counter(
+        "cinder_progress_connections_total",
+        "Connections to a broker opened; two of them at the start.",
+        watched.counters.connections.get(),
+    );
+    let lines = [("intake", Role::Intake), ("replies", Role::Replies)];
+    page.gauges(
+        "cinder_progress_connected",
+        "Whether there is a connection to a broker, by what it is for.",
+        lines.map(|(line, keeper)| ([("line", line)], truth(vitals.is_connected(&keeper)))),
+    );
+    let intake = vitals.blocked(|role| matches!(role, Role::Queue(_)));
+    let replies = vitals.blocked(|role| *role == Role::Outbox);
+    page.gauges(
+        "cinder_progress_blocked",
+        "Whether the broker, short of memory or disk, does not read from that connection.",
+        [("intake", intake), ("replies", replies)]
+            .map(|(line, blocked)| ([("line", line)], truth(blocked))),
+    );
+}
+
+fn scans(page: &mut Page, seen: &Seen) {
+    page.histogram(
+        "cinder_progress_scan_duration_seconds",
+        "How long looks at the process table took.",
+        &seen.scans,
+    );
+    let last = seen.unseen.as_ref().map(|trouble| trouble.kind());
+    page.gauges(
+        "cinder_progress_scan_trouble",
+        "Whether the last look at the process table missed processes, by reason.",
+        Trouble::ALL.map(|kind| ([("reason", name(kind))], truth(last == Some(kind)))),
+    );
+    page.gauges(
+        "cinder_progress_copies_unseen",
+        "Running copies of which the position cannot be read, by reason.",
+        Trouble::ALL.map(|kind| {
+            let troubles = seen.running.iter().filter_map(|copy| copy.trouble.as_ref());
+            let count = troubles.filter(|trouble| trouble.kind() == kind).count();
+            ([("reason", name(kind))], count as f64)
+        }),
+    );
+    page.gauge(
+        "cinder_progress_copies",
+        "Copies by dd that run on this node.",
+        seen.running.len() as f64,
+    );
+}
+
+fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
+    let shown: Vec<Shown<'_>> = running
+        .iter()
+        .take(COPIES)
+        .map(|copy| Shown {
+            volume_id: copy.volume_id(template).unwrap_or_default(),
+            pid: copy.pid.to_string(),
+            copy,
+        })
+        .collect();
+    page.gauges(
+        "cinder_progress_copy_info",
+        "What a running copy reads and writes; always 1.",
+        shown.iter().map(|shown| {
+            let [volume_id, pid] = shown.labels();
+            let source = ("source", cut(&shown.copy.source));
+            let destination = ("destination", cut(&shown.copy.destination));
+            ([volume_id, pid, source, destination], 1.0)
+        }),
+    );
+    let mut each = |name, help, value: fn(&RunningCopy) -> Option<f64>| {
+        let known = shown
+            .iter()
+            .filter_map(|shown| Some((shown.labels(), value(shown.copy)?)));
+        page.gauges(name, help, known);
+    };
+    each(
+        "cinder_progress_copy_position_bytes",
+        "How far into its destination a running copy is.",
+        |copy| copy.position.map(|bytes| bytes as f64),
+    );
+    each(
+        "cinder_progress_copy_size_bytes",
+        "How many bytes a running copy has to write in all.",
+        |copy| copy.total.map(|bytes| bytes as f64),
+    );
+    each(
+        "cinder_progress_copy_ratio",
+        "How much of a running copy is done, from 0 to 1.",
+        |copy| match (copy.position?, copy.total?) {
+            (_, 0) => None,
+            (position, total) => Some((position as f64 / total as f64).min(1.0)),
+        },
+    );
+}
+
+/// A copy and what tells it from others: its process id does when one volume is read twice, or when the
+/// name of the volume is not known.
+struct Shown<'a> {
+    volume_id: String,
+    pid: String,
+    copy: &'a RunningCopy,
+}
+
+impl Shown<'_> {
+    fn labels(&self) -> [(&str, &str); 2] {
+        [("volume_id", &self.volume_id), ("pid", &self.pid)]
+    }
+}
+
+fn name(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Denied => "denied",
+        Trouble::Slow => "timed_out",
+        Trouble::Odd => "failed",
+    }
+}
+
+fn truth(truth: bool) -> f64 {
+    f64::from(u8::from(truth))
+}
+
+fn cut(path: &str) -> &str {
+    path.char_indices()
+        .nth(PATH)
+        .map_or(path, |(end, _)| &path[..end])
+}
+
+/// Metric families in the order in which they are shown.
+#[derive(Default)]
+struct Page(Vec<MetricFamily>);
+
+impl Page {
+    fn counter(&mut self, name: &str, help: &str, count: u64) {
+        self.family(name, help, MetricType::COUNTER, vec![counter(&[], count)]);
+    }
+
+    fn counters<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        counts: impl IntoIterator<Item = ((&'a str, &'a str), u64)>,
+    ) {
+        let metrics = counts.into_iter();
+        let metrics = metrics.map(|(label, count)| counter(&[label], count));
+        self.family(name, help, MetricType::COUNTER, metrics.collect());
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.gauges(name, help, [([], value)]);
+    }
+
+    fn gauges<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (impl AsRef<[(&'a str, &'a str)]>, f64)>,
+    ) {
+        let metrics = values.into_iter().map(|(labels, value)| {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            let mut metric = labelled(labels.as_ref());
+            metric.set_gauge(gauge);
+            metric
+        });
+        self.family(name, help, MetricType::GAUGE, metrics.collect());
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, timings: &TimingsNow) {
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(timings.count());
+        histogram.set_sample_sum(timings.sum);
+        // The encoder adds the infinite one.
+        let finite = timings
+            .buckets
+            .iter()
+            .filter(|(bound, _)| bound.is_finite());
+        let buckets = finite.map(|&(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        histogram.set_bucket(buckets.collect());
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        self.family(name, help, MetricType::HISTOGRAM, vec![metric]);
+    }
+
+    fn family(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
+        // The format has no place for a family without a series.
+        if metrics.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        self.0.push(family);
+    }
+}
+
+fn counter(labels: &[(&str, &str)], count: u64) -> Metric {
+    let mut counter = Counter::default();
+    // Exact up to 2^53.
+    counter.set_value(count as f64);
+    let mut metric = labelled(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    Metric::from_label(pairs.collect())
+}

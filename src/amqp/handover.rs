@@ -11,7 +11,7 @@
 //! **What a transaction does not do.** It acknowledges even if T is gone: the broker returns the
 //! message and the original is no more. And if T is full and set to reject, the commit fails
 //! *after* it has acknowledged, without saying which messages were refused. Therefore T is looked
-//! up before every transaction, on the same channel, and must have a consumer and hardly any
+//! up before every transaction and must have a consumer and hardly any
 //! backlog: then it is neither gone nor full. If it is not so, the channel is closed, which puts
 //! everything in hand back in its old place on Q, and we stand aside: while we do not consume Q,
 //! cinder-volume gets it all as if we had never been there. A message that is returned or refused
@@ -120,6 +120,33 @@ pub struct Shift<'a, T> {
     pub vitals: &'a Vitals,
     /// Ends it.
     pub stop: &'a CancellationToken,
+}
+
+/// The channels of one spell of serving.
+struct Channels {
+    /// Consumes Q and publishes to T, in transactions.
+    work: Channel,
+    /// Asks about queues. The broker closes a channel that asks for a missing one, and what it
+    /// still delivers on a channel that it has closed makes lapin give up the whole connection:
+    /// nothing is delivered on this one.
+    probe: Channel,
+}
+
+impl Channels {
+    async fn open(connection: &Connection) -> Result<Self, ConnectionError> {
+        Ok(Self {
+            work: connection.channel().await?,
+            probe: connection.channel().await?,
+        })
+    }
+
+    async fn close(self) {
+        for channel in [self.work, self.probe] {
+            if channel.status().connected() {
+                let _ = channel.close(200, "standing aside".into()).await;
+            }
+        }
+    }
 }
 
 /// A message that T did not take any more, on its way back to Q.
@@ -260,16 +287,14 @@ impl HandOver {
         T: Fn(Message<'_>) -> Fate + Sync,
     {
         self.put_back(on, part).await?;
-        let channel = on.connection.channel().await?;
-        let mut served = self.serve_on(&channel, on, part, said).await;
+        let channels = Channels::open(on.connection).await?;
+        let mut served = self.serve_on(&channels, on, part, said).await;
         if let Err(Aside::Leaving(_)) = served {
-            served = self.hold(&channel, on).await.and(served);
+            served = self.hold(&channels, on).await.and(served);
         }
-        if channel.status().connected() {
-            // Whatever is still in hand goes back to its old place on Q now, not when the
-            // broker notices that we are gone.
-            let _ = channel.close(200, "standing aside".into()).await;
-        }
+        // Whatever is still in hand goes back to its old place on Q now, not when the broker
+        // notices that we are gone.
+        channels.close().await;
         // Even on stop: nobody else has these.
         self.put_back(on, part).await?;
         served
@@ -277,7 +302,7 @@ impl HandOver {
 
     async fn serve_on<T>(
         &mut self,
-        channel: &Channel,
+        channels: &Channels,
         on: &Shift<'_, T>,
         part: &Part,
         said: &mut String,
@@ -285,16 +310,16 @@ impl HandOver {
     where
         T: Fn(Message<'_>) -> Fate + Sync,
     {
-        self.find(channel, &self.names.server).await?;
+        find(&channels.probe, &self.names.server).await?;
         // Lower than the bound for going on, so that each spell of serving moves some messages
         // and none goes to and fro: quorum queues count how often one comes back.
         self.seats = 0;
-        self.ready(channel, 0).await?;
-        channel
-            .basic_qos(self.manner.prefetch, BasicQosOptions::default())
+        self.ready(&channels.probe, 0).await?;
+        let work = &channels.work;
+        work.basic_qos(self.manner.prefetch, BasicQosOptions::default())
             .await?;
-        channel.tx_select().await?;
-        let mut consumer = self.consume(channel).await?;
+        work.tx_select().await?;
+        let mut consumer = self.consume(work).await?;
         info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
         said.clear();
         part.does(Doing::Serving);
@@ -328,7 +353,7 @@ impl HandOver {
                     None => break,
                 }
             }
-            self.settle(channel, &in_hand, &mut window, part, on.counters)
+            self.settle(channels, &in_hand, &mut window, part, on.counters)
                 .await?;
             if let Some(end) = end {
                 self.delivered(end)?;
@@ -364,7 +389,7 @@ impl HandOver {
     /// `window` is how many messages the next transaction may hand over.
     async fn settle(
         &mut self,
-        channel: &Channel,
+        channels: &Channels,
         in_hand: &[(Delivery, Fate)],
         window: &mut usize,
         part: &Part,
@@ -375,14 +400,14 @@ impl HandOver {
             part.beat();
             let mut end = rest.len();
             if rest.iter().any(is_theirs) {
-                if self.ready(channel, BACKLOG).await? > 0 {
+                if self.ready(&channels.probe, BACKLOG).await? > 0 {
                     *window = 1;
                 }
                 end = reach(rest, *window);
                 *window = (*window * 2).min(WINDOW);
             }
             let (now, later) = rest.split_at(end);
-            self.transact(channel, now, counters).await?;
+            self.transact(&channels.work, now, counters).await?;
             rest = later;
         }
         Ok(())
@@ -463,11 +488,11 @@ impl HandOver {
 
     /// Whether T can be handed over to: it is there, attended as before, and no more than `backlog`
     /// waits on it. Says how much does.
-    async fn ready(&mut self, channel: &Channel, backlog: u32) -> Result<u32, Aside> {
+    async fn ready(&mut self, probe: &Channel, backlog: u32) -> Result<u32, Aside> {
         let topic = &self.names.topic;
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
-            let standing = self.find(channel, topic).await?;
+            let standing = find(probe, topic).await?;
             if standing.consumers == 0 {
                 return Err(Aside::Unattended(topic.clone()));
             }
@@ -487,13 +512,16 @@ impl HandOver {
 
     /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
     /// complete again. The closing of the channel gives it back.
-    async fn hold<T>(&self, channel: &Channel, on: &Shift<'_, T>) -> Result<(), Aside> {
+    async fn hold<T>(&self, channels: &Channels, on: &Shift<'_, T>) -> Result<(), Aside> {
         // The limit is that of the next consumer; the first one keeps its own.
-        channel.basic_qos(HELD, BasicQosOptions::default()).await?;
-        let _held = self.consume(channel).await?;
+        channels
+            .work
+            .basic_qos(HELD, BasicQosOptions::default())
+            .await?;
+        let _held = self.consume(&channels.work).await?;
         let since = Instant::now();
         while since.elapsed() < LEAVING {
-            let consumers = self.find(channel, &self.names.topic).await?.consumers;
+            let consumers = find(&channels.probe, &self.names.topic).await?.consumers;
             if consumers == 0 || consumers >= self.seats {
                 break;
             }
@@ -503,16 +531,6 @@ impl HandOver {
             }
         }
         Ok(())
-    }
-
-    async fn find(&self, channel: &Channel, queue: &str) -> Result<Standing, Aside> {
-        look_up(channel, queue).await.map_err(|error| {
-            if is_missing(&error) {
-                Aside::Missing(queue.to_owned())
-            } else {
-                error.into()
-            }
-        })
     }
 
     /// Publishes every homeless message to Q, confirmed one by one.
@@ -558,6 +576,16 @@ impl Drop for HandOver {
             );
         }
     }
+}
+
+async fn find(probe: &Channel, queue: &str) -> Result<Standing, Aside> {
+    look_up(probe, queue).await.map_err(|error| {
+        if is_missing(&error) {
+            Aside::Missing(queue.to_owned())
+        } else {
+            error.into()
+        }
+    })
 }
 
 fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> (Delivery, Fate) {

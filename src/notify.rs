@@ -106,7 +106,10 @@ async fn tell(message: Message) {
 fn send(message: &Message) -> io::Result<()> {
     match message {
         Message::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        Message::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+        // What was said last stays with the service manager when we are gone.
+        Message::Stopping => {
+            sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
+        }
         Message::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
         Message::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
         Message::Reloading => {

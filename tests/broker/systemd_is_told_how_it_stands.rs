@@ -61,7 +61,9 @@ async fn from_ready_to_stopping() {
 
     daemon.process.signal("TERM").await;
     manager
-        .wait_for("that it stops", 0, 1, |text| text == "STOPPING=1")
+        .wait_for("that it stops", 0, 1, |text| {
+            text == "STOPPING=1\nSTATUS=stopping"
+        })
         .await;
     assert!(daemon.process.wait_for_exit().await.success());
 }

@@ -57,6 +57,11 @@ impl Inputs {
         mistake(&self.find(option), expected)
     }
 
+    /// Where the value of `option` was written.
+    pub fn origin(&self, option: &Opt) -> Origin {
+        self.find(option).origin
+    }
+
     fn convert<T>(
         &self,
         assignment: &Assignment,

@@ -27,6 +27,8 @@ mod local;
 mod options;
 /// Where a value was written.
 mod origin;
+/// Where options were set.
+mod origins;
 /// oslo.config's file syntax.
 mod oslo_file;
 /// The section `[progress]`.
@@ -54,6 +56,7 @@ pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
 pub use error::{ConfigError, Place};
 pub use local::Local;
 pub use origin::Origin;
+pub use origins::Origins;
 pub use progress::{Driver, Listen, MigrationMode, Mode, Progress};
 pub use rabbit::{FailoverStrategy, LoginMethod, Rabbit};
 pub use secret::Secret;
@@ -72,6 +75,17 @@ pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
     let (fragments, files) = sources.read()?;
     let machine = gethostname::gethostname().to_string_lossy().into_owned();
     settings::settle(inputs::Inputs::new(fragments, machine), files)
+}
+
+/// The same, and where the options that matter most were set.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_with_origins(sources: &Sources) -> Result<(Settings, Origins), ConfigError> {
+    let (fragments, _) = sources.read()?;
+    let origins = origins::read(&inputs::Inputs::new(fragments, String::new()));
+    Ok((load(sources)?, origins))
 }
 
 /// Reads of `sources` what it takes to look around on this node: no broker has to be known for that.

@@ -47,6 +47,8 @@ mod open_files;
 mod process;
 /// What of the memory survives the daemon, as it is written down.
 mod saved;
+/// Whether processes can be looked at.
+mod sight;
 /// The file it is written to and read from.
 mod state_file;
 /// The processes of the node, looked at incrementally.
@@ -76,6 +78,7 @@ mod restarts;
 pub use copies::{Copies, RunningCopy, Seen};
 pub use driver_based::DriverCall;
 pub use error::{ProgressError, Trouble};
+pub use sight::{Daemon, Sight, sight};
 pub use tracker::Tracker;
 
 use std::path::PathBuf;

@@ -49,7 +49,7 @@ use super::vitals::{Doing, Part, Role, Vitals};
 /// that it does not keep up, and then a message is as well off on Q, from which cinder-volume
 /// takes it too. The bound also keeps us away from a limit on T's length (`x-max-length` by
 /// policy), which no client can see.
-const BACKLOG: u32 = 16;
+pub const BACKLOG: u32 = 16;
 
 /// Messages of one transaction at most; also the most that a limit on T's length could catch
 /// unawares.

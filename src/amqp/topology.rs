@@ -1,7 +1,7 @@
 //! Exchanges and queues as oslo.messaging would declare them, and passive look-ups.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 
@@ -81,6 +81,17 @@ pub fn is_locked(error: &lapin::Error) -> bool {
 #[must_use]
 pub fn is_refused(error: &lapin::Error) -> bool {
     soft(error) == Some(AMQPSoftError::ACCESSREFUSED)
+}
+
+/// Whether this is the broker's "not here" (530): of a virtual host that is missing or closed to
+/// the user.
+#[must_use]
+pub fn is_not_allowed(error: &lapin::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ProtocolError(error)
+            if *error.kind() == AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
+    )
 }
 
 /// Whether this is the broker's answer (406) to a transaction of which a queue has refused a

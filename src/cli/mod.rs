@@ -9,6 +9,8 @@ use crate::config::{Settings, Sources};
 
 /// A progress call, as cinder-api would make it.
 mod call;
+/// Whether all is as it has to be.
+mod check;
 /// Log lines: what is said, and what never is.
 mod log;
 /// The daemon.
@@ -51,6 +53,8 @@ enum Verb {
     Status(status::StatusArguments),
     /// Ask over the broker how far a volume is, as cinder-api would
     Call(call::CallArguments),
+    /// Check settings, brokers, queues and what can be seen of processes; 0 when all is well
+    Check,
 }
 
 impl SettingsArguments {
@@ -85,6 +89,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match &arguments.verb {
         None | Some(Verb::Serve) => with_settings(&sources, serve::serve),
         Some(Verb::Status(wanted)) => status::status(&sources, wanted),
+        Some(Verb::Check) => check::check(&sources),
         Some(Verb::Call(wanted)) => {
             with_settings(&sources, |settings| call::call(&settings, wanted))
         }

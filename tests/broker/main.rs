@@ -15,6 +15,7 @@ mod bad_volumes_are_refused_as_cinder_does_it;
 mod beside_cinder_volume_nothing_is_declared;
 mod beside_cinder_volume_only_the_progress_call_changes;
 mod call_asks_as_cinder_api_does;
+mod check_says_what_is_wrong;
 mod cinder_volume_may_come_and_go;
 mod every_way_to_ask_is_answered;
 mod it_is_seen_from_outside;

@@ -1,5 +1,7 @@
 //! A verb of the program that ends by itself: run with a configuration of its own, and what it said.
 
+use std::os::unix::fs::PermissionsExt;
+
 use tokio::process::Command;
 
 use super::wait::in_time;
@@ -15,12 +17,28 @@ pub struct Said {
     pub err: String,
 }
 
+/// The user of nobody, without any capability.
+const NOBODY: u32 = 65534;
+
 /// Runs `cinder-progress` with `arguments` and a configuration file of this content.
 pub async fn run(configuration: &str, arguments: &[&str]) -> Said {
+    let command = Command::new(env!("CARGO_BIN_EXE_cinder-progress"));
+    finish(command, configuration, arguments).await
+}
+
+/// The same as a user that may do nothing; only root can.
+pub async fn run_as_nobody(configuration: &str, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cinder-progress"));
+    command.uid(NOBODY).gid(NOBODY);
+    finish(command, configuration, arguments).await
+}
+
+async fn finish(mut command: Command, configuration: &str, arguments: &[&str]) -> Said {
     let folder = tempfile::tempdir().unwrap();
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), everybody).unwrap();
     let file = folder.path().join("cinder.conf");
     std::fs::write(&file, configuration).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cinder-progress"));
     command.args(arguments).arg("--config-file").arg(&file);
     let output = in_time("the verb ends", command.kill_on_drop(true).output()).await;
     let output = output.unwrap();

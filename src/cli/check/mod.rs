@@ -1,0 +1,53 @@
+//! `check`: settings, brokers, queues, `/proc` and copies, a line for each, and what to do where it fails.
+//!
+//! It may be run at any time beside a working daemon and cinder-volume: it declares nothing, consumes
+//! nothing and writes nothing.
+
+use std::process::ExitCode;
+
+use super::{EX_CONFIG, log, run_to_end};
+use crate::config::{Sources, load_with_origins};
+
+/// Brokers and queues.
+mod broker;
+/// The node's processes and files.
+mod node;
+/// How lines look.
+mod report;
+/// What the settings say.
+mod settings;
+
+use report::Report;
+
+/// Runs the verb. Ends with 0 only when nothing fails, and with 78 where the settings are so that
+/// the daemon would end with it.
+pub(super) fn check(sources: &Sources) -> ExitCode {
+    let mut report = Report::default();
+    let (settings, origins) = match load_with_origins(sources) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let cause = std::error::Error::source(&error);
+            let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+            let found = format!("{error}{cause}");
+            report.fail(
+                "settings",
+                found,
+                "mend it: the daemon would not start with it",
+            );
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    if settings.debug {
+        log::start(true);
+    }
+    run_to_end(async {
+        settings::report(&mut report, &settings, &origins);
+        broker::report(&mut report, &settings).await;
+        node::report(&mut report, &settings).await;
+        if report.all_is_well() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! The node itself: what can be seen of its processes, where memory is kept, which copies run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::process::geteuid;
+
+use super::report::Report;
+use crate::config::{Progress, Settings};
+use crate::progress::{Daemon, ProgressError, Roots, Sight, Tracker, sight};
+
+/// How often the table of processes would be looked at; here it is once.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A line for each thing of the node.
+pub(super) async fn report(report: &mut Report, settings: &Settings) {
+    let progress = &settings.progress;
+    let sight = sight(&progress.proc_root).await;
+    processes(report, &progress.proc_root, &sight);
+    user(report, &sight);
+    state_file(report, progress);
+    copies(report, settings).await;
+}
+
+fn processes(report: &mut Report, proc: &Path, sight: &Sight) {
+    let proc = proc.display();
+    let others = if sight.of_root {
+        "root's processes"
+    } else {
+        "the first processes, which are not root's here"
+    };
+    match &sight.positions {
+        Ok(()) => report.ok("proc", format!("{proc}: positions of {others} can be read")),
+        Err(error) => report.fail("proc", error.detail(), remedy(error)),
+    }
+    match &sight.links {
+        Ok(()) => report.ok("proc", format!("{proc}: open files of {others} can be seen")),
+        // Said already, and the same.
+        Err(_) if sight.positions.is_err() => {}
+        Err(error) => report.warn(
+            "proc",
+            error.detail(),
+            "copies by dd are seen; those through open files (FILE_BASED) need CAP_DAC_READ_SEARCH too",
+        ),
+    }
+}
+
+fn remedy(error: &ProgressError) -> &'static str {
+    match error {
+        ProgressError::Refused { .. } | ProgressError::Hidden { .. } => {
+            "give the daemon the capability (AmbientCapabilities= in its unit), and check as root or as its user"
+        }
+        ProgressError::TimedOut { .. } | ProgressError::Busy { .. } => {
+            "a process of the node hangs in the kernel: look for state D in ps"
+        }
+        _ => "[progress] proc_root has to name a mounted procfs",
+    }
+}
+
+/// Rights are those of a user: the daemon's may be another.
+fn user(report: &mut Report, sight: &Sight) {
+    let own = geteuid().as_raw();
+    if sight.daemons.is_empty() {
+        if own == 0 {
+            report.warn(
+                "user",
+                "checked as root, and no daemon runs here to compare with",
+                "if the daemon is not to run as root, check again as its user with its capabilities",
+            );
+        } else {
+            report.ok("user", format!("checked as user {own}"));
+        }
+    }
+    for daemon in &sight.daemons {
+        let Daemon {
+            pid,
+            uid,
+            ptrace,
+            read_search,
+        } = daemon;
+        let may = |has: &bool| if *has { "has" } else { "lacks" };
+        let found = format!(
+            "the daemon (pid {pid}, user {uid}) {} CAP_SYS_PTRACE and {} CAP_DAC_READ_SEARCH; checked as user {own}",
+            may(ptrace),
+            may(read_search),
+        );
+        if *ptrace {
+            report.ok("user", found);
+        } else {
+            report.fail(
+                "user",
+                found,
+                "it cannot see what root's dd does: AmbientCapabilities=CAP_SYS_PTRACE in its unit",
+            );
+        }
+    }
+}
+
+/// Asks the system, and writes nothing: the file may be a running daemon's.
+fn state_file(report: &mut Report, progress: &Progress) {
+    let Some(file) = &progress.state_file else {
+        report.ok("state_file", "empty: nothing is kept over a restart");
+        return;
+    };
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let made = if folder.exists() {
+        folder
+    } else {
+        folder.parent().unwrap_or(Path::new("/"))
+    };
+    let may = accessat(
+        CWD,
+        made,
+        Access::WRITE_OK | Access::EXEC_OK,
+        AtFlags::EACCESS,
+    );
+    let file = file.display();
+    match may {
+        Ok(()) if made == folder => report.ok("state_file", format!("{file} can be written")),
+        Ok(()) => report.ok("state_file", format!("{file}: its folder will be made")),
+        Err(error) => report.fail(
+            "state_file",
+            format!("{file}: {}: {error}", made.display()),
+            "RuntimeDirectory=cinder-progress in its unit makes the folder for its user; or name another file",
+        ),
+    }
+}
+
+async fn copies(report: &mut Report, settings: &Settings) {
+    let progress = &settings.progress;
+    let roots = Roots {
+        proc: progress.proc_root.clone(),
+        sys: progress.sys_root.clone(),
+        dev: progress.dev_root.clone(),
+    };
+    match Tracker::new(roots, INTERVAL).running().await {
+        Ok(copies) => {
+            if copies.running.is_empty() && copies.unseen.is_none() {
+                report.ok("copies", "none runs");
+            }
+            for copy in &copies.running {
+                let volume = copy.volume_id(&settings.volume_name_template);
+                let volume = volume.as_deref().unwrap_or("no volume of ours");
+                let found = format!(
+                    "{volume}: {} -> {} (pid {})",
+                    copy.source, copy.destination, copy.pid
+                );
+                match &copy.trouble {
+                    None => report.ok("copies", found),
+                    Some(trouble) => report.fail(
+                        "copies",
+                        format!("{found}: {}", trouble.detail()),
+                        remedy(trouble),
+                    ),
+                }
+            }
+            if let Some(unseen) = &copies.unseen {
+                let found = format!("there may be more: {}", unseen.detail());
+                report.fail("copies", found, remedy(unseen));
+            }
+        }
+        Err(error) => report.fail("copies", error.detail(), remedy(&error)),
+    }
+}

@@ -1,0 +1,70 @@
+//! Lines as `check` prints them: how it stands, what was looked at, what was found, what to do.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use console::{Style, style};
+
+/// Wide enough for the names of the options.
+const WIDTH: usize = 16;
+
+/// How one thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and is worth a look.
+    Warn,
+    /// Not as it should be.
+    Fail,
+}
+
+impl Verdict {
+    fn word(self) -> (&'static str, Style) {
+        match self {
+            Self::Ok => ("ok  ", Style::new().green()),
+            Self::Warn => ("warn", Style::new().yellow()),
+            Self::Fail => ("FAIL", Style::new().red().bold()),
+        }
+    }
+}
+
+/// Prints each line at once, and remembers whether all was well.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    failed: bool,
+    unread: Option<io::Error>,
+}
+
+impl Report {
+    pub fn ok(&mut self, what: &str, found: impl Display) {
+        self.line(Verdict::Ok, what, found, None);
+    }
+
+    pub fn warn(&mut self, what: &str, found: impl Display, advice: &str) {
+        self.line(Verdict::Warn, what, found, Some(advice));
+    }
+
+    pub fn fail(&mut self, what: &str, found: impl Display, advice: &str) {
+        self.line(Verdict::Fail, what, found, Some(advice));
+    }
+
+    fn line(&mut self, verdict: Verdict, what: &str, found: impl Display, advice: Option<&str>) {
+        self.failed |= verdict == Verdict::Fail;
+        let (word, colour) = verdict.word();
+        let mut out = io::stdout().lock();
+        let mut written = writeln!(out, "{}  {what:WIDTH$}  {found}", colour.apply_to(word));
+        if let Some(advice) = advice {
+            let arrow = style("->").dim();
+            written = written.and_then(|()| writeln!(out, "{:24}{arrow} {advice}", ""));
+        }
+        if let Err(error) = written {
+            self.unread = self.unread.take().or(Some(error));
+        }
+    }
+
+    /// Whether nothing failed, and all of it could be said.
+    pub fn all_is_well(&self) -> bool {
+        !self.failed && self.unread.is_none()
+    }
+}

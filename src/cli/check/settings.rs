@@ -1,0 +1,89 @@
+//! What the settings say, and which file said it.
+
+use std::path::Path;
+
+use super::report::Report;
+use crate::config::{Brokers, Mode, Origins, Settings};
+
+/// A line for each setting that has to be the same as cinder-volume's.
+pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins) {
+    let files: Vec<_> = settings
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    if files.is_empty() {
+        report.warn(
+            "settings",
+            "no file was found, so all is as built in",
+            "name cinder-volume's files with --config-file, or put them where it reads them",
+        );
+    } else {
+        report.ok("settings", files.join(", "));
+    }
+    let Origins {
+        brokers,
+        control_exchange,
+        host,
+        enabled_backends,
+        mode,
+    } = origins;
+    report.ok(
+        "transport_url",
+        format!("{} ({brokers})", written(&settings.brokers)),
+    );
+    let exchange = &settings.control_exchange;
+    report.ok(
+        "control_exchange",
+        format!("{exchange} ({control_exchange})"),
+    );
+    report.ok("host", format!("{} ({host})", settings.host));
+    let names: Vec<_> = settings
+        .backends
+        .iter()
+        .filter_map(|b| b.name.as_deref())
+        .collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    report.ok("enabled_backends", format!("{names} ({enabled_backends})"));
+    for backend in &settings.backends {
+        report.ok("topic", &backend.address.topic);
+    }
+    let word = match settings.progress.mode {
+        Mode::Sidecar => "sidecar",
+        Mode::Standalone => "standalone",
+    };
+    report.ok("mode", format!("{word} ({mode})"));
+    let roots = [
+        ("sys_root", &settings.progress.sys_root),
+        ("dev_root", &settings.progress.dev_root),
+    ];
+    for (option, folder) in roots {
+        if !Path::is_dir(folder) {
+            report.fail(
+                option,
+                format!("{} is no folder", folder.display()),
+                "volumes are told by what is there: leave the option out, or mount it",
+            );
+        }
+    }
+}
+
+/// Everything but the passwords.
+fn written(brokers: &Brokers) -> String {
+    let hosts: Vec<_> = brokers
+        .hosts
+        .iter()
+        .map(|host| format!("{}@{}:{}", host.username, host.host, host.port))
+        .collect();
+    let tls = if brokers.tls.is_some() {
+        "over TLS"
+    } else {
+        "without TLS"
+    };
+    let (hosts, virtual_host) = (hosts.join(", "), &brokers.virtual_host);
+    format!("{hosts}, virtual host {virtual_host}, {tls}")
+}

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +23,11 @@ use crate::calls::Calls;
 use crate::config::{Backend, Listen, Mode, Settings};
 use crate::metrics::{self, Watched};
 use crate::notify;
+use crate::policy::{LivePolicy, Policy};
 use crate::progress::{Roots, Tracker};
-use crate::rpc::dispatcher::Api;
-use crate::rpc::version::Version;
+use crate::reload::Reload;
 use crate::sessions::{Alone, Beside, Replies};
-use crate::worker::{Policy, Worker};
+use crate::worker::Worker;
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
 /// process takes.
@@ -59,12 +60,18 @@ pub enum Ended {
     },
 }
 
-/// Runs until `stop`, then finishes what is in hand, all within five seconds.
+/// Runs until `stop`, then finishes what is in hand, all within five seconds. Whenever something comes
+/// out of `asked`, the settings are read again.
 ///
 /// # Errors
 ///
 /// Why it ended before that.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Ended> {
+pub async fn run(
+    settings: Settings,
+    reload: Reload,
+    mut asked: mpsc::Receiver<()>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Ended> {
     let started = SystemTime::now();
     // First of all: where it must not listen, it must not begin to serve either.
     let listener = match &settings.progress.metrics_listen {
@@ -99,12 +106,16 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     );
 
     let (slot, outbox) = Outbox::new(settings.rabbit.kombu_missing_consumer_retry_timeout);
-    let workers: Vec<Worker> = settings
+    let policies: Vec<LivePolicy> = settings
         .backends
         .iter()
-        .map(|backend| {
+        .map(|backend| LivePolicy::new(Policy::of(&settings, backend)))
+        .collect();
+    let workers: Vec<Worker> = policies
+        .iter()
+        .map(|policy| {
             Worker::new(
-                policy(&settings, backend),
+                policy.clone(),
                 tracker.clone(),
                 slot.clone(),
                 Arc::clone(&calls),
@@ -150,7 +161,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
             tracker,
             vitals: vitals.clone(),
             queues: queues.map(|b| b.address.server_queue.clone()).collect(),
-            volume_name_template: RwLock::new(settings.volume_name_template.clone()),
+            policies: policies.clone(),
+            settings_good: Arc::clone(&reload.good),
         });
         tokio::spawn(metrics::serve(listener, watched, intake_stop.clone()));
     }
@@ -162,10 +174,18 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     );
     notify::ready().await;
     let watched = AbortOnDropHandle::new(tokio::spawn(notify::keep_told(vitals.clone())));
+    let mut running = settings.clone();
+    let reloads = async {
+        while asked.recv().await.is_some() {
+            reload.again(&mut running, &policies).await;
+        }
+        std::future::pending::<()>().await;
+    };
     let ended = tokio::select! {
         () = stop => Ok(()),
         ended = &mut intake => Err(unexpected("the intake", ended)),
         ended = &mut replies => Err(unexpected("the sending of replies", ended)),
+        () = reloads => Ok(()),
     };
     info!("stopping");
     let deadline = Instant::now() + FINISH;
@@ -219,21 +239,6 @@ async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
 async fn wait(what: &str, deadline: Instant, end: impl Future) {
     if tokio::time::timeout_at(deadline, end).await.is_err() {
         warn!(what, "not finished in time");
-    }
-}
-
-fn policy(settings: &Settings, backend: &Backend) -> Policy {
-    let (major, minor) = settings.progress.rpc_version;
-    Policy {
-        mode: settings.progress.mode,
-        api: Api {
-            version: Version::new(major, minor),
-            ping_enabled: settings.rpc_ping_enabled,
-        },
-        migration_mode: backend.migration_mode.clone(),
-        driver: backend.driver.clone(),
-        volume_name_template: settings.volume_name_template.clone(),
-        unknown_progress: settings.progress.unknown_progress.clone(),
     }
 }
 

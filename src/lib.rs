@@ -39,8 +39,12 @@ pub mod daemon;
 pub mod metrics;
 /// What the service manager is told.
 pub mod notify;
+/// By what rules calls are answered.
+pub mod policy;
 /// How far a copy is: processes, devices and the memory of what was seen.
 pub mod progress;
+/// Settings read again while the daemon runs.
+pub mod reload;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.
 pub mod rpc;
 /// What is done on each connection.

@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,8 +19,9 @@ use crate::amqp::message::{Fate, Message};
 use crate::amqp::outbox::{Letter, Slot};
 use crate::calls::{Calls, Outcome};
 use crate::config::{Driver, MigrationMode, Mode};
+use crate::policy::{LivePolicy, Policy};
 use crate::progress::{self, Answer, DriverCall, Question, Tracker};
-use crate::rpc::dispatcher::{Api, Dispatch, PONG, ProgressCall, dispatch};
+use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
 use crate::rpc::duplicates::Duplicates;
 use crate::rpc::failure::Failure;
 use crate::rpc::request::{ReplyTo, Request};
@@ -37,31 +38,13 @@ const LOOKED_INTO: usize = 1024 * 1024;
 /// it, but no call of cinder's comes near.
 const READ: usize = 32 * 1024 * 1024;
 
-/// What is the same for all calls of one backend.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Beside a cinder-volume, or alone.
-    pub mode: Mode,
-    /// What is served.
-    pub api: Api,
-    /// How copies are made here unless the call says otherwise.
-    pub migration_mode: MigrationMode,
-    /// What is asked about copies the storage makes itself.
-    pub driver: Option<Driver>,
-    /// `volume_name_template`: a name with `%s` in the place of the id.
-    pub volume_name_template: String,
-    /// The answer when nothing can be known.
-    pub unknown_progress: String,
-}
-
 /// Answers the calls of one backend. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Worker(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Changes while it runs, but for the mode.
-    policy: RwLock<Arc<Policy>>,
+    policy: LivePolicy,
     calls: Arc<Calls>,
     tracker: Tracker,
     replies: Slot,
@@ -75,14 +58,14 @@ impl Worker {
     /// calls in `tasks`, so that whoever stops the daemon can wait for them.
     #[must_use]
     pub fn new(
-        policy: Policy,
+        policy: LivePolicy,
         tracker: Tracker,
         replies: Slot,
         calls: Arc<Calls>,
         tasks: TaskTracker,
     ) -> Self {
         Self(Arc::new(Inner {
-            policy: RwLock::new(Arc::new(policy)),
+            policy,
             calls,
             tracker,
             replies,
@@ -92,28 +75,12 @@ impl Worker {
         }))
     }
 
-    /// Goes by `policy` from the next call on. The mode stays as it was: queues depend on it.
-    pub fn follow(&self, policy: Policy) {
-        let mut current = self
-            .0
-            .policy
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mode = current.mode;
-        *current = Arc::new(Policy { mode, ..policy });
-    }
-
-    fn policy(&self) -> Arc<Policy> {
-        let policy = self.0.policy.read();
-        Arc::clone(&policy.unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Decides about a message and starts what there is to do about it. Never waits.
     ///
     /// Beside a cinder-volume only a progress call of a served version is taken; whatever else it
     /// is, readable or not, is cinder-volume's to answer. Alone, everything is taken.
     pub fn take(&self, message: Message<'_>) -> Fate {
-        match self.policy().mode {
+        match self.0.policy.now().mode {
             Mode::Sidecar => match self.ours(message) {
                 Some(request) => {
                     self.serve(request);
@@ -138,7 +105,7 @@ impl Worker {
         }
         let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
         let request = Request::from_message(content).ok()?;
-        self.policy().api.serves(&request).then_some(request)
+        self.0.policy.now().api.serves(&request).then_some(request)
     }
 
     fn read(&self, message: Message<'_>) {
@@ -178,7 +145,7 @@ impl Worker {
             }
             answered.remember(unique_id);
         }
-        match dispatch(&request, &self.policy().api) {
+        match dispatch(&request, &self.0.policy.now().api) {
             Dispatch::Progress(call) => {
                 self.start(call, request.reply_to, request.monitor_interval)
             }
@@ -222,7 +189,7 @@ impl Worker {
     ) {
         let since = Instant::now();
         let volume = call.volume.id.clone();
-        let policy = self.policy();
+        let policy = self.0.policy.now();
         let looking = self.0.tracker.answer(question(&policy, call));
         let answer = match monitor {
             Some(interval) => self.with_heartbeats(looking, &to, interval).await,

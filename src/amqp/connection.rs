@@ -3,7 +3,7 @@
 use std::net::{Shutdown, TcpStream as StdTcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_compat::CompatExt;
 use futures_util::{Stream, StreamExt};
@@ -16,7 +16,7 @@ use lapin::{Channel, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
 
@@ -125,9 +125,12 @@ impl Connection {
             }
             None => (None, None),
         };
+        let since = Instant::now();
         let socket = tokio::time::timeout_at(deadline, reach(&host.host, host.port))
             .await
             .map_err(silent)??;
+        let elapsed = since.elapsed();
+        debug!(connection = %label, host = %host.host, tls = tls.is_some(), ?elapsed, "reached");
         // A hand-over is a dialogue of small frames: waiting to fill a packet would cost each
         // of them up to 40 ms.
         socket.set_nodelay(true)?;
@@ -160,6 +163,8 @@ impl Connection {
             .map_err(silent)?;
         let peer = witness.and_then(|witness| witness.seen());
         let inner = opened.map_err(|error| in_words(error, brokers.tls.as_ref(), peer.as_ref()))?;
+
+        debug!(connection = %label, elapsed = ?since.elapsed(), "logged in");
 
         let ended = CancellationToken::new();
         let blocked = Arc::new(AtomicBool::new(false));
@@ -259,6 +264,7 @@ fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> Conn
 async fn reach(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let mut cause = std::io::Error::other("the name has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
+        debug!(%host, %address, "trying an address");
         match tokio::time::timeout(ADDRESS, TcpStream::connect(address)).await {
             Ok(Ok(socket)) => return Ok(socket),
             Ok(Err(error)) => cause = error,

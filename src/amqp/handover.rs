@@ -34,7 +34,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Consumer};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
@@ -451,6 +451,7 @@ impl HandOver {
             return Err(self.refused(&theirs, error, counters));
         }
         counters.handed_over.add(kept);
+        debug!(queue = %self.names.topic, messages = kept, "handed over");
         if vanished {
             return Err(Aside::Vanished(self.names.topic.clone()));
         }
@@ -493,6 +494,7 @@ impl HandOver {
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
             let standing = find(probe, topic).await?;
+            debug!(queue = %topic, ready = standing.ready, consumers = standing.consumers, "looked up");
             if standing.consumers == 0 {
                 return Err(Aside::Unattended(topic.clone()));
             }

@@ -87,7 +87,9 @@ impl SettingsArguments {
 pub fn run(arguments: Arguments) -> ExitCode {
     let sources = arguments.settings.sources();
     match &arguments.verb {
-        None | Some(Verb::Serve) => with_settings(&sources, serve::serve),
+        None | Some(Verb::Serve) => {
+            with_settings(&sources, |settings| serve::serve(sources.clone(), settings))
+        }
         Some(Verb::Status(wanted)) => status::status(&sources, wanted),
         Some(Verb::Check) => check::check(&sources),
         Some(Verb::Call(wanted)) => {

@@ -1,19 +1,23 @@
-//! `serve`: the daemon, until SIGTERM or SIGINT.
+//! `serve`: the daemon, until SIGTERM or SIGINT; SIGHUP makes it read its settings again.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::{complain, log};
-use crate::config::Settings;
+use crate::config::{Settings, Sources};
 use crate::daemon;
+use crate::reload::Reload;
 
 /// Threads that run async tasks: one for the broker's messages, one for everything else.
 const THREADS: usize = 2;
 
 /// Runs the daemon.
-pub fn serve(settings: Settings) -> ExitCode {
-    log::start(settings.debug);
+pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
+    let log = log::start(settings.debug);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -23,13 +27,26 @@ pub fn serve(settings: Settings) -> ExitCode {
             // Before anything else, so that no signal finds nobody listening.
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut hangup = signal(SignalKind::hangup())?;
+            // One that waits is enough: it reads all that was written before.
+            let (ask, asked) = mpsc::channel(1);
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    let _ = ask.try_send(());
+                }
+            });
+            let reload = Reload {
+                sources,
+                set_debug: Box::new(move |debug| log.set_debug(debug)),
+                good: Arc::new(AtomicBool::new(true)),
+            };
             let stop = async {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
             };
-            Ok(daemon::run(settings, stop).await)
+            Ok(daemon::run(settings, reload, asked, stop).await)
         });
         // Reads that hang in the kernel must not keep the process.
         runtime.shutdown_background();

@@ -11,12 +11,14 @@ mod http;
 /// The numbers, as Prometheus reads them.
 mod text;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use crate::amqp::counters::Counters;
 use crate::amqp::vitals::Vitals;
 use crate::calls::Calls;
+use crate::policy::LivePolicy;
 use crate::progress::Tracker;
 
 pub use http::{bind, serve};
@@ -36,13 +38,8 @@ pub struct Watched {
     pub vitals: Vitals,
     /// The server queue of each backend.
     pub queues: Vec<String>,
-    /// `volume_name_template`, by which the volumes of copies are told.
-    pub volume_name_template: RwLock<String>,
-}
-
-impl Watched {
-    fn template(&self) -> String {
-        let template = self.volume_name_template.read();
-        template.unwrap_or_else(PoisonError::into_inner).clone()
-    }
+    /// That of each backend. All of them name volumes in the same way.
+    pub policies: Vec<LivePolicy>,
+    /// Whether the settings were good when they were last read.
+    pub settings_good: Arc<AtomicBool>,
 }

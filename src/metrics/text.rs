@@ -3,6 +3,7 @@
 //! How many series there are is bounded: all labels but those of copies are from small fixed sets, and
 //! no more than [`COPIES`] copies are shown.
 
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use prometheus::TextEncoder;
@@ -15,6 +16,7 @@ use crate::amqp::counters::Reason;
 use crate::amqp::vitals::{Doing, Role};
 use crate::calls::Outcome;
 use crate::counters::TimingsNow;
+use crate::policy::LivePolicy;
 use crate::progress::{RunningCopy, Seen, Trouble};
 
 /// Copies shown at most, the oldest.
@@ -39,7 +41,9 @@ pub(super) fn text(watched: &Watched) -> Result<String, prometheus::Error> {
     broker(&mut page, watched);
     let seen = watched.tracker.seen();
     scans(&mut page, &seen);
-    copies(&mut page, &seen.running, &watched.template());
+    let policy = watched.policies.first().map(LivePolicy::now);
+    let template = policy.map_or_else(String::new, |policy| policy.volume_name_template.clone());
+    copies(&mut page, &seen.running, &template);
     TextEncoder::new().encode_to_string(&page.0)
 }
 
@@ -54,6 +58,11 @@ fn process(page: &mut Page, watched: &Watched) {
         "process_start_time_seconds",
         "When the daemon was started, in seconds since 1970.",
         started.map_or(0.0, |since| since.as_secs_f64()),
+    );
+    page.gauge(
+        "cinder_progress_config_last_reload_successful",
+        "Whether the settings were good when they were last read.",
+        truth(watched.settings_good.load(Ordering::Relaxed)),
     );
 }
 

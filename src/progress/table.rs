@@ -260,6 +260,9 @@ impl Table {
                 scan.alive.insert(id);
             }
             Ok(Seen::Aside(id, kind)) => {
+                if known.kind != kind {
+                    tracing::debug!(pid, "a dd that neither copies nor wipes a volume");
+                }
                 known.kind = kind;
                 scan.alive.insert(id);
             }

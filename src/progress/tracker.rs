@@ -46,6 +46,9 @@ const CLOSE_WATCH: Duration = Duration::from_millis(20);
 /// How long reading the state file may take.
 const STATE_LIMIT: Duration = Duration::from_secs(1);
 
+/// Running copies that are shown in one log line.
+const SHOWN: usize = 16;
+
 /// How long the last look before stopping may take.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 
@@ -359,6 +362,19 @@ impl Tracker {
     fn verdict(&self, question: &Question) -> Verdict {
         let mut memory = self.memory();
         let verdict = host_based::decide(&memory, question);
+        tracing::debug!(
+            volume_id = question.volume_id,
+            names = ?question.names,
+            ?verdict,
+            running = ?memory
+                .records()
+                .iter()
+                .filter(|record| record.runs())
+                .map(|record| (record.id.pid, record.source.path()))
+                .take(SHOWN)
+                .collect::<Vec<_>>(),
+            "looked for a dd of this volume"
+        );
         host_based::note(&mut memory, question);
         verdict
     }

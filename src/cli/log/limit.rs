@@ -1,0 +1,201 @@
+//! No more lines of one kind than somebody can read.
+//!
+//! A caller who sends a thousand malformed requests a second must not fill the node's disk. Of each place
+//! in the code no more than a few lines a second are written; then one line tells how many there were
+//! besides. Errors are never held back: they are rare, and each may be about an operation to look for.
+//!
+//! No kept crate does this by place: tracing-throttle, the nearest, compares whole events with all their
+//! fields and remembers ten thousand of them. Here memory is bounded by the number of places there are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, debug, info, warn};
+use tracing_subscriber::layer::{Context, Filter};
+
+/// Lines of one place that are written in each [`SPAN`].
+const LINES: u32 = 10;
+
+/// The time for which lines are counted.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// Lets through what is not too much.
+#[derive(Debug, Default)]
+pub(super) struct Limit(Arc<Mutex<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
+    places: HashMap<Identifier, Place>,
+    /// Whether somebody is on the way to tell of what was held back.
+    telling: bool,
+}
+
+/// One place in the code that writes lines.
+#[derive(Debug)]
+struct Place {
+    since: Instant,
+    written: u32,
+    held: Option<Held>,
+}
+
+/// Lines that were not written.
+#[derive(Debug, PartialEq)]
+struct Held {
+    level: Level,
+    message: String,
+    count: u64,
+}
+
+impl Places {
+    /// Whether a line of `place` is to be written at `now`.
+    fn admit(
+        &mut self,
+        place: Identifier,
+        level: Level,
+        now: Instant,
+        message: impl FnOnce() -> String,
+    ) -> bool {
+        let place = self.places.entry(place).or_insert(Place {
+            since: now,
+            written: 0,
+            held: None,
+        });
+        if now.saturating_duration_since(place.since) >= SPAN {
+            place.since = now;
+            place.written = 0;
+        }
+        if place.written < LINES {
+            place.written += 1;
+            return true;
+        }
+        let held = place.held.get_or_insert_with(|| Held {
+            level,
+            message: message(),
+            count: 0,
+        });
+        held.count += 1;
+        false
+    }
+
+    fn take_held(&mut self) -> Vec<Held> {
+        let places = self.places.values_mut();
+        places.filter_map(|place| place.held.take()).collect()
+    }
+}
+
+impl<S> Filter<S> for Limit {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        let level = *metadata.level();
+        if level == Level::ERROR || metadata.target() == module_path!() {
+            return true;
+        }
+        let mut places = lock(&self.0);
+        let message = || Message::of(event);
+        if places.admit(metadata.callsite(), level, Instant::now(), message) {
+            return true;
+        }
+        if !places.telling {
+            places.telling = true;
+            let later = Arc::clone(&self.0);
+            let teller = thread::Builder::new().name("log-limit".to_owned());
+            // Where there can be no thread there is worse to tell; the next line tries again.
+            places.telling = teller.spawn(move || tell(&later)).is_ok();
+        }
+        false
+    }
+}
+
+/// Tells of what was held back, when the time is over.
+fn tell(places: &Mutex<Places>) {
+    thread::sleep(SPAN);
+    let held = {
+        let mut places = lock(places);
+        places.telling = false;
+        places.take_held()
+    };
+    for Held {
+        level,
+        message,
+        count,
+    } in held
+    {
+        match level {
+            Level::WARN => warn!(like = message, "{count} more suppressed"),
+            Level::INFO => info!(like = message, "{count} more suppressed"),
+            _ => debug!(like = message, "{count} more suppressed"),
+        }
+    }
+}
+
+/// The message of an event, without its fields.
+#[derive(Default)]
+struct Message(String);
+
+impl Message {
+    fn of(event: &Event<'_>) -> String {
+        let mut message = Self::default();
+        event.record(&mut message);
+        message.0
+    }
+}
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+/// Whole between any two statements, so a panic elsewhere does not spoil it.
+fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::callsite::{Callsite, DefaultCallsite};
+    use tracing::metadata::Kind;
+
+    use super::*;
+
+    fn place() -> Identifier {
+        static METADATA: Metadata<'static> = tracing::metadata! {
+            name: "a line",
+            target: "test",
+            level: Level::WARN,
+            fields: &[],
+            callsite: &CALLSITE,
+            kind: Kind::EVENT,
+        };
+        static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
+        CALLSITE.metadata().callsite()
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_until_the_time_is_over() {
+        let mut places = Places::default();
+        let now = Instant::now();
+        let mut admit = |at| places.admit(place(), Level::WARN, at, || "a line".to_owned());
+        let admitted = (0..LINES + 5).filter(|_| admit(now)).count();
+        assert_eq!(admitted, LINES as usize);
+        assert!(admit(now + SPAN), "a new time");
+        let held = Held {
+            level: Level::WARN,
+            message: "a line".to_owned(),
+            count: 5,
+        };
+        assert_eq!(places.take_held(), [held]);
+        assert_eq!(places.take_held(), []);
+    }
+}

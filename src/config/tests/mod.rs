@@ -10,6 +10,8 @@ mod layers;
 mod mistakes;
 /// Nothing that can be written in a file panics.
 mod never_panics;
+/// The page of the documents that lists every option is true.
+mod options_page;
 /// The file that is shipped documents every option.
 mod sample_file;
 /// Every URL reads as the real oslo.messaging reads it, and leads where kombu would go.

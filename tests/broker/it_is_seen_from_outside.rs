@@ -12,7 +12,7 @@ use super::support::broker::{Broker, SharedBroker};
 use super::support::caller::{Call, Caller};
 use super::support::copy::{GIB, Volume};
 use super::support::daemon::Daemon;
-use super::support::environment::Release;
+use super::support::environment::{Release, repository};
 use super::support::recorder::{Queues, Via};
 use super::support::scrape::{self, METRICS, Scrape, get, until_at_least};
 use super::support::service::Service;
@@ -71,6 +71,54 @@ async fn calls_and_copies_are_counted() {
         scrape.with(&[&id]).is_none().then_some(())
     })
     .await;
+}
+
+/// A metric that was renamed would leave an alarm silent for ever.
+#[tokio::test]
+async fn dashboard_alerts_and_page_name_what_there_is() {
+    let service = Service::unique();
+    let daemon = Daemon::start(&SharedBroker::transport_url(), &service, METRICS);
+    let address = scrape::address(&daemon).await;
+    let volume = Volume::unique();
+    let copy = volume.copy();
+    copy.hold_beyond(GIB / 100).await;
+    let scrape = until("the copy is shown", async || {
+        let scrape = Scrape::of(&address).await;
+        let shown = scrape.with(&["copy_position_bytes", volume.id()]);
+        shown.map(|_| scrape)
+    })
+    .await;
+    let shown = scrape.names();
+    for file in [
+        "packaging/grafana/cinder-progress.json",
+        "packaging/prometheus/cinder-progress.rules.yml",
+        "docs/metrics.md",
+    ] {
+        let text = std::fs::read_to_string(repository().join(file)).unwrap();
+        let named: Vec<&str> = metrics(&text).collect();
+        assert!(!named.is_empty(), "{file}");
+        for name in named {
+            let parts = ["", "_count"].map(|part| format!("{name}{part}"));
+            let there = parts.iter().any(|part| shown.contains(part.as_str()));
+            assert!(there, "{file} names {name}");
+        }
+    }
+    let page = std::fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+    for name in shown {
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|part| name.strip_suffix(part))
+            .unwrap_or(name);
+        assert!(page.contains(&format!("| `{family}` |")), "{family}");
+    }
+}
+
+/// What looks like a metric of the daemon's.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| {
+            word.starts_with("cinder_progress_") || *word == "process_start_time_seconds"
+        })
 }
 
 #[tokio::test]

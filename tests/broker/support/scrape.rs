@@ -1,6 +1,6 @@
 //! What the daemon shows over HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,6 +86,12 @@ impl Scrape {
     /// The value of a series, if it is there.
     pub fn find(&self, series: &str) -> Option<f64> {
         self.0.get(series).copied()
+    }
+
+    /// All names, without labels.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let names = self.0.keys();
+        names.filter_map(|name| name.split('{').next()).collect()
     }
 
     /// The first series whose name with labels contains all of `parts`.

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::error::ProgressError;
 use super::process::Pid;
@@ -26,6 +26,12 @@ const NEXT_LIMIT: Duration = Duration::from_millis(50);
 /// How many threads may hang at once, more than copies run at once; each holds a stack and nothing else.
 const HANGING_LIMIT: usize = 128;
 
+/// How many results are handed over at once: waking the taker for each would cost more than most looks.
+const HANDFUL: usize = 64;
+
+/// How often it is seen to that a thread gets on while less than a handful is there.
+const GLANCE: Duration = Duration::from_millis(10);
+
 /// Stands for the list of all processes, which is looked at like one.
 pub(super) const EVERYONE: Pid = 0;
 
@@ -33,8 +39,7 @@ pub(super) const EVERYONE: Pid = 0;
 #[derive(Debug, Clone)]
 pub(super) struct Looks {
     proc: PathBuf,
-    /// How many threads hang on a process. Also taken by a thread that hands over its result, so
-    /// that "came back" and "given up on" cannot both happen.
+    /// How many threads hang on a process.
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
 }
 
@@ -102,24 +107,32 @@ impl Looks {
         limit: Duration,
         report: &mut impl FnMut(Pid, Result<T, ProgressError>),
     ) -> usize {
-        while let Some(&pid) = batch.pids.get(batch.done) {
-            match tokio::time::timeout(limit, batch.results.recv()).await {
-                Ok(Some(result)) => {
-                    batch.done += 1;
+        let mut moved = Instant::now();
+        loop {
+            let _ = tokio::time::timeout(GLANCE, batch.shared.ready.notified()).await;
+            let (results, over) = batch.shared.take();
+            if !results.is_empty() {
+                moved = Instant::now();
+            }
+            for result in results {
+                if let Some(&pid) = batch.pids.get(batch.done) {
                     report(pid, result);
                 }
-                Ok(None) => {
-                    report(pid, Err(self.broken(pid)));
-                    return batch.done + 1;
-                }
-                Err(_) => {
-                    tracing::warn!(pid, ?limit, "a read about this process hangs");
-                    report(pid, Err(self.timed_out(pid)));
-                    return batch.done + 1;
-                }
+                batch.done += 1;
+            }
+            let Some(&pid) = batch.pids.get(batch.done) else {
+                return batch.done;
+            };
+            if over {
+                report(pid, Err(self.broken(pid)));
+                return batch.done + 1;
+            }
+            if moved.elapsed() >= limit {
+                tracing::warn!(pid, ?limit, "a read about this process hangs");
+                report(pid, Err(self.timed_out(pid)));
+                return batch.done + 1;
             }
         }
-        batch.done
     }
 
     /// Starts the thread that looks at `pids` in order.
@@ -135,20 +148,21 @@ impl Looks {
                 hanging,
             });
         }
-        let (sender, results) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::default());
         let batch = Batch {
             pids: pids.clone(),
             done: 0,
-            results,
+            shared: Arc::clone(&shared),
             hanging: Arc::clone(&self.hanging),
         };
         let hanging = Arc::clone(&self.hanging);
         let run = move || {
+            // Also when it panics.
+            let end = End(shared);
             for pid in pids {
                 let result = work(pid);
-                let mut hanging = lock(&hanging);
-                if sender.send(result).is_err() {
-                    release(&mut hanging, pid);
+                if !end.0.give(result) {
+                    release(&mut lock(&hanging), pid);
                     return;
                 }
             }
@@ -194,22 +208,77 @@ impl Looks {
 struct Batch<T> {
     pids: Vec<Pid>,
     done: usize,
-    results: mpsc::UnboundedReceiver<Result<T, ProgressError>>,
+    shared: Arc<Shared<T>>,
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
+}
+
+/// What a thread and the taker of its results have in common.
+struct Shared<T> {
+    results: Mutex<Results<T>>,
+    /// Whether a handful is there, or the last.
+    ready: Notify,
+}
+
+struct Results<T> {
+    waiting: Vec<Result<T, ProgressError>>,
+    /// The thread has come to its end.
+    over: bool,
+    /// Nobody waits any more. Told under the same lock as results are given, so that "came back" and
+    /// "given up on" cannot both happen.
+    abandoned: bool,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self {
+            results: Mutex::new(Results {
+                waiting: Vec::new(),
+                over: false,
+                abandoned: false,
+            }),
+            ready: Notify::new(),
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    /// Hands over a result; false when nobody waits for it any more.
+    fn give(&self, result: Result<T, ProgressError>) -> bool {
+        let mut results = lock(&self.results);
+        if results.abandoned {
+            return false;
+        }
+        results.waiting.push(result);
+        if results.waiting.len() >= HANDFUL {
+            self.ready.notify_one();
+        }
+        true
+    }
+
+    /// What there is by now, and whether there will be no more.
+    fn take(&self) -> (Vec<Result<T, ProgressError>>, bool) {
+        let mut results = lock(&self.results);
+        (std::mem::take(&mut results.waiting), results.over)
+    }
+}
+
+/// The end of a thread.
+struct End<T>(Arc<Shared<T>>);
+
+impl<T> Drop for End<T> {
+    fn drop(&mut self) {
+        lock(&self.0.results).over = true;
+        self.0.ready.notify_one();
+    }
 }
 
 impl<T> Drop for Batch<T> {
     fn drop(&mut self) {
-        let mut hanging = lock(&self.hanging);
-        let unfinished = loop {
-            match self.results.try_recv() {
-                Ok(_) => self.done += 1,
-                Err(error) => break error == mpsc::error::TryRecvError::Empty,
-            }
-        };
-        if let (true, Some(&pid)) = (unfinished, self.pids.get(self.done)) {
-            *hanging.entry(pid).or_default() += 1;
-            self.results.close();
+        let mut results = lock(&self.shared.results);
+        results.abandoned = true;
+        let at = self.done + results.waiting.len();
+        if let (false, Some(&pid)) = (results.over, self.pids.get(at)) {
+            *lock(&self.hanging).entry(pid).or_default() += 1;
         }
     }
 }
@@ -223,16 +292,15 @@ fn release(hanging: &mut HashMap<Pid, usize>, pid: Pid) {
     }
 }
 
-/// The map is whole between any two statements, so a panic elsewhere does not spoil it.
-fn lock(hanging: &Mutex<HashMap<Pid, usize>>) -> MutexGuard<'_, HashMap<Pid, usize>> {
-    hanging.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is locked here is whole between any two statements, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc as blocking;
-    use std::time::Instant;
 
     #[tokio::test]
     async fn one_that_hangs_is_left_behind_and_remembered_until_it_returns() {

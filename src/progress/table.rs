@@ -23,14 +23,19 @@ use super::open_files;
 use super::process::{self, Pid, ProcessId};
 
 /// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
-/// call exec within a second or two, on a slow node within ten.
-const YOUTH: Duration = Duration::from_secs(30);
+/// call exec within a second or two, on a slow node within ten. Afterwards it is looked at again whenever
+/// it has grown older by a quarter, for those that call exec late in life.
+const YOUTH: Duration = Duration::from_secs(10);
 
-/// How often every other process is looked at again, for those that call exec late in life.
-const SECOND_LOOK: Duration = Duration::from_secs(120);
+/// The longest time between two looks at a process.
+const SECOND_LOOK: Duration = Duration::from_secs(600);
 
-/// How often all processes are listed, though the kernel tells who was born.
-const CENSUS: Duration = Duration::from_secs(30);
+/// How often all processes are listed, though the kernel tells who was born: for the sake of those that
+/// came into the namespace with an id of somebody's choice.
+const CENSUS: Duration = Duration::from_secs(60);
+
+/// Who was there before us is not young, but for the last so many ids: they may be about to call exec.
+const JUST_BORN: Pid = 256;
 
 /// A dd that copies or wipes.
 #[derive(Debug, Clone)]
@@ -118,7 +123,8 @@ enum Census {
 #[derive(Debug)]
 struct Known {
     inode: u64,
-    first_seen: Instant,
+    /// `None` for who was there before us.
+    first_seen: Option<Instant>,
     looked_at: Instant,
     kind: Kind,
     /// Whether it has the name of those that copy through open files.
@@ -149,9 +155,10 @@ enum Seen {
 impl Known {
     /// Whether it is to be looked at.
     fn is_due(&self, now: Instant) -> bool {
-        self.kind != Kind::NotDd
-            || now.duration_since(self.first_seen) < YOUTH
-            || now.duration_since(self.looked_at) >= SECOND_LOOK
+        let pause = self.first_seen.map_or(SECOND_LOOK, |first_seen| {
+            (now.duration_since(first_seen).saturating_sub(YOUTH) / 4).min(SECOND_LOOK)
+        });
+        self.kind != Kind::NotDd || now.duration_since(self.looked_at) >= pause
     }
 }
 
@@ -169,18 +176,28 @@ impl Table {
             .one(EVERYONE, move |_| take_census(&proc, cursor))
             .await?;
         let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
-        let new = match census {
+        match census {
             Census::All(list, hidden) => {
                 let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
                 self.known.retain(|pid, _| present.contains(pid));
                 self.hidden = hidden;
                 listed = begun;
-                list
+                // Without the kernel's word nobody is known to be old.
+                let young = match (cursor, last) {
+                    (None, Some(last)) => last.saturating_sub(JUST_BORN)..,
+                    _ => Pid::MIN..,
+                };
+                for (pid, inode) in list {
+                    let first_seen = young.contains(&pid).then_some(begun);
+                    self.meet(pid, inode, begun, first_seen);
+                }
             }
-            Census::Born(born) => born,
-        };
-        for (pid, inode) in new {
-            self.meet(pid, inode, begun);
+            Census::Born(born) => {
+                for (pid, inode) in born {
+                    let known = self.meet(pid, inode, begun, Some(begun));
+                    known.first_seen.get_or_insert(begun);
+                }
+            }
         }
         self.cursor = last.map(|last| Cursor {
             before: cursor.map_or(last, |cursor| cursor.last),
@@ -226,20 +243,29 @@ impl Table {
     }
 
     /// Makes the acquaintance of a process, if it is a new one.
-    fn meet(&mut self, pid: Pid, inode: u64, now: Instant) {
+    ///
+    /// Another inode number means another process, or that the kernel has dropped the folder from its
+    /// memory for a while: it is looked at, but not taken for young.
+    fn meet(
+        &mut self,
+        pid: Pid,
+        inode: u64,
+        now: Instant,
+        first_seen: Option<Instant>,
+    ) -> &mut Known {
         let known = self.known.entry(pid).or_insert(Known {
             inode,
-            first_seen: now,
+            first_seen,
             looked_at: now,
             kind: Kind::Open,
             copier: false,
         });
         if known.inode != inode {
             known.inode = inode;
-            known.first_seen = now;
             known.kind = Kind::Open;
             known.copier = false;
         }
+        known
     }
 
     fn note(&mut self, pid: Pid, seen: Result<Seen, ProgressError>, now: Instant, scan: &mut Scan) {
@@ -450,33 +476,55 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_process_is_left_alone_for_a_while() {
+    async fn an_old_process_is_looked_at_ever_more_seldom() {
+        let mut table = Table::default();
+        let begun = Instant::now();
+        let mut looks = Vec::new();
+        for second in 0..7200 {
+            let now = begun + Duration::from_secs(second);
+            if table.meet(7, 70, now, Some(begun)).is_due(now) {
+                let not_dd = Ok(Seen::NotDd { copier: false });
+                table.note(7, not_dd, now, &mut Scan::default());
+                looks.push(second);
+            }
+        }
+        assert_eq!(looks[..11], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let pauses: Vec<u64> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let late = |(pause, &at): (&u64, &u64)| pause * 4 > at + 4;
+        assert!(!pauses.iter().zip(&looks[1..]).any(late), "{looks:?}");
+        assert!(pauses.contains(&SECOND_LOOK.as_secs()), "{looks:?}");
+        assert!(looks.len() < 50, "{looks:?}");
+    }
+
+    #[tokio::test]
+    async fn who_was_there_before_is_looked_at_once_and_another_inode_means_once_more() {
         let mut table = Table::default();
         let now = Instant::now();
-        let is_due = |table: &mut Table, inode, now| {
-            table.meet(7, inode, now);
-            table.known[&7].is_due(now)
+        let mut due = |inode, after: u64| {
+            let now = now + Duration::from_secs(after);
+            let due = table.meet(7, inode, now, None).is_due(now);
+            let not_dd = Ok(Seen::NotDd { copier: false });
+            table.note(7, not_dd, now, &mut Scan::default());
+            due
         };
-        assert!(is_due(&mut table, 70, now));
-        table.note(
-            7,
-            Ok(Seen::NotDd { copier: false }),
-            now,
-            &mut Scan::default(),
-        );
-        assert!(is_due(&mut table, 70, now + YOUTH / 2));
-        table.note(
-            7,
-            Ok(Seen::NotDd { copier: false }),
-            now + YOUTH,
-            &mut Scan::default(),
-        );
-        assert!(!is_due(&mut table, 70, now + YOUTH + SECOND_LOOK / 2));
-        assert!(is_due(&mut table, 70, now + YOUTH + SECOND_LOOK));
-        assert!(
-            is_due(&mut table, 71, now + YOUTH + SECOND_LOOK / 2),
-            "another process by now"
-        );
+        assert!(due(70, 0));
+        assert!(!due(70, 1));
+        assert!(due(71, 2));
+        assert!(!due(71, 3));
+    }
+
+    #[tokio::test]
+    async fn of_those_there_before_only_the_last_born_are_young() {
+        let fake = Fake::new();
+        fake.process(1, "systemd");
+        fake.process(2, "sudo");
+        fake.process(5000, "sudo");
+        last_born(&fake, 5000);
+        let mut table = Table::default();
+        scan(&mut table, &fake).await;
+        fake.dd(2, "/dev/vg/a", "/dev/vg/b", 0);
+        fake.dd(5000, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [5000]);
     }
 
     /// Makes the kernel's word on the last process id part of the made-up tree.

@@ -149,6 +149,7 @@ async fn a_pid_that_belongs_to_another_process_is_gone() {
     let tracker = tracker(&fake);
     fake.dd(7, SOURCE, DESTINATION, at(50));
     ask(&tracker).await;
+    fake.end(7);
     fake.process(7, "dd")
         .start(900)
         .arguments(&["dd", "if=/dev/sdx", "of=/dev/sdy"]);

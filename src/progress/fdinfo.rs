@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::device::Identity;
 use super::error::{FDINFO_NEEDS, ProgressError};
-use super::process::{self, Pid};
+use super::process::{self, Folder, Pid};
 
 /// A descriptor's number.
 pub(super) type Fd = u32;
@@ -103,6 +103,12 @@ pub(super) fn read(proc: &Path, pid: Pid, fd: Fd) -> Result<Option<FdInfo>, Prog
             wanted: "a number",
         }),
     }
+}
+
+/// The same, read in the folder of a process; `None` where there is anything to be asked about it.
+pub(super) fn read_in(folder: &Folder, fd: Fd) -> Option<FdInfo> {
+    let bytes = folder.read(&format!("fdinfo/{fd}"))?;
+    FdInfo::parse(&String::from_utf8_lossy(&bytes)).ok()
 }
 
 /// Finds the descriptor that writes `destination`; `None` when none is open.

@@ -13,7 +13,7 @@ use super::dd::Purpose;
 use super::device::Identity;
 use super::error::ProgressError;
 use super::fdinfo::{self, Fd};
-use super::process::ProcessId;
+use super::process::{Folder, ProcessId};
 use super::saved::{Saved, SavedRecord};
 use super::table::{Begin, Found, Scan};
 
@@ -56,6 +56,8 @@ pub(super) struct Record {
     proved: u64,
     /// The destination's descriptor, once it is known beyond doubt.
     fd: Option<Fd>,
+    /// Its folder, while it runs.
+    pub folder: Option<Arc<Folder>>,
     /// When its destination was seen closed, which dd does when it is through.
     closed: Option<Instant>,
     /// When it was seen to be gone.
@@ -102,6 +104,7 @@ impl Record {
             track: Track::default(),
             proved: 0,
             fd: None,
+            folder: None,
             closed: None,
             gone: None,
             size: None,
@@ -139,6 +142,7 @@ impl Record {
     fn ends(&mut self, at: Instant) {
         if self.gone.is_none() {
             self.gone = Some(at);
+            self.folder = None;
             tracing::info!(
                 pid = self.id.pid,
                 source = self.source.path(),

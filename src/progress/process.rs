@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirEntryExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use procfs::FromRead;
 use procfs::process::Stat;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::{Deserialize, Serialize};
 
 use super::error::{PROC_NEEDS, ProgressError};
@@ -27,13 +29,41 @@ pub(super) struct ProcessId {
 /// dd's own command line is short; a limit keeps a strange one from filling memory.
 const READ_LIMIT: u64 = 64 * 1024;
 
+/// What most files here fit into, so that one read and another to see the end are enough.
+const USUAL: usize = 1024;
+
 /// Reads a small file; `None` when the process is gone.
 pub(super) fn read(path: &Path, missing: &'static str) -> Result<Option<Vec<u8>>, ProgressError> {
-    let mut bytes = Vec::new();
-    let outcome = File::open(path).and_then(|file| file.take(READ_LIMIT).read_to_end(&mut bytes));
-    match outcome {
-        Ok(_) => Ok(Some(bytes)),
+    match File::open(path).and_then(contents) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) => gone_or(path, missing, &error),
+    }
+}
+
+fn contents(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(USUAL);
+    file.take(READ_LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A process's folder, held open. What is read in it is that process's, whoever has its id by now: the
+/// kernel ties an open folder to the process and not to the number.
+#[derive(Debug)]
+pub(super) struct Folder(OwnedFd);
+
+impl Folder {
+    /// Whose folder it is has to be asked afterwards: [`identity`] that is still the same was all along.
+    pub(super) fn open(proc: &Path, pid: Pid) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, proc.join(pid.to_string()), flags, Mode::empty());
+        folder.ok().map(Self)
+    }
+
+    /// Reads a small file in it; `None` when that cannot be.
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.0, name, flags, Mode::empty()).ok()?;
+        contents(File::from(file)).ok()
     }
 }
 
@@ -170,6 +200,29 @@ mod tests {
             Ok(Some(vec!["dd".to_owned(), "if=/dev/sdb".to_owned()]))
         );
         assert_eq!(list(proc).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_open_folder_is_that_processs_own() {
+        let fake = Fake::new();
+        let proc = &fake.roots().proc;
+        fake.process(7, "dd").file("fdinfo/1", "first");
+        let folder = Folder::open(proc, 7).unwrap();
+        assert_eq!(folder.read("fdinfo/1").as_deref(), Some(&b"first"[..]));
+        fake.end(7);
+        fake.process(7, "dd").file("fdinfo/1", "second");
+        assert_eq!(folder.read("fdinfo/1"), None);
+        assert!(Folder::open(proc, 8).is_none());
+
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let folder = Folder::open(Path::new("/proc"), child.id().cast_signed()).unwrap();
+        assert!(folder.read("fdinfo/1").is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(folder.read("fdinfo/1"), None);
     }
 
     #[test]

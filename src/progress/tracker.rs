@@ -20,14 +20,14 @@ use super::dd::Purpose;
 use super::device::Identity;
 use super::driver_based::Drivers;
 use super::error::{PROC_NEEDS, ProgressError};
-use super::fdinfo::{self, Fd};
+use super::fdinfo::{self, Fd, FdInfo};
 use super::file_based::FileBased;
 use super::file_copies::FileCopies;
 use super::host_based::{self, Verdict};
 use super::keeper::Keeper;
 use super::looks::Looks;
 use super::memory::{Memory, Reading, Record};
-use super::process::{self, Pid, ProcessId};
+use super::process::{self, Folder, Pid, ProcessId};
 use super::saved::Saved;
 use super::state_file;
 use super::table::Table;
@@ -393,11 +393,8 @@ impl Tracker {
         {
             return outcome.clone();
         }
-        let Some((fd, destination)) = self.with_record(id, |record| {
-            record
-                .runs()
-                .then(|| (record.fd(), record.destination.clone()))
-        }) else {
+        let known = self.with_record(id, |record| record.runs().then(|| Known::of(record)));
+        let Some(known) = known else {
             return Ok(());
         };
         let begun = Instant::now();
@@ -406,13 +403,14 @@ impl Tracker {
             .inner
             .looks
             .one(id.pid, move |_| {
-                let reading = read(&proc, id, fd, &destination)?;
-                Ok((reading, Instant::now()))
+                let (reading, folder) = known.read(&proc)?;
+                Ok((reading, folder, Instant::now()))
             })
             .await;
-        let outcome = reading.map(|(reading, at)| {
+        let outcome = reading.map(|(reading, folder, at)| {
             self.with_record(id, |record| {
                 record.note(reading, at);
+                record.folder = folder.filter(|_| record.runs());
                 Some(())
             });
         });
@@ -593,35 +591,58 @@ pub(super) fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads how far a known dd is: one small file, and a second one to be sure it was that dd's.
-fn read(
-    proc: &Path,
+/// What a look at a known dd goes by.
+struct Known {
     id: ProcessId,
+    destination: Identity,
+    /// The descriptor that writes, if there is no doubt.
     fd: Option<Fd>,
-    destination: &Identity,
-) -> Result<Reading, ProgressError> {
-    let written = written(proc, id.pid, fd, destination);
-    // Asked afterwards: a pid that still has its start time had it all along.
-    if process::identity(proc, id.pid)? != Some(id) {
-        return Ok(Reading::Gone);
-    }
-    Ok(written?.map_or(Reading::NotOpen, Reading::Written))
+    folder: Option<Arc<Folder>>,
 }
 
-fn written(
-    proc: &Path,
-    pid: Pid,
-    fd: Option<Fd>,
-    destination: &Identity,
-) -> Result<Option<fdinfo::Found>, ProgressError> {
-    if let Some(fd) = fd
-        && let Some(info) = fdinfo::read(proc, pid, fd)?
-    {
-        return Ok(Some(fdinfo::Found {
-            fd,
-            position: info.position,
-            sure: true,
-        }));
+impl Known {
+    fn of(record: &Record) -> Self {
+        Self {
+            id: record.id,
+            destination: record.destination.clone(),
+            fd: record.fd(),
+            folder: record.folder.clone(),
+        }
     }
-    fdinfo::destination(proc, pid, destination)
+
+    /// Reads how far it is: one small file as a rule.
+    fn read(&self, proc: &Path) -> Result<(Reading, Option<Arc<Folder>>), ProgressError> {
+        if let (Some(folder), Some(fd)) = (&self.folder, self.fd)
+            && let Some(info) = fdinfo::read_in(folder, fd)
+        {
+            let reading = Reading::Written(certain(fd, info));
+            return Ok((reading, Some(Arc::clone(folder))));
+        }
+        let pid = self.id.pid;
+        let folder = Folder::open(proc, pid).map(Arc::new);
+        let written = self.search(proc);
+        // Asked afterwards: a pid that still has its start time had it all along.
+        if process::identity(proc, pid)? != Some(self.id) {
+            return Ok((Reading::Gone, None));
+        }
+        let reading = written?.map_or(Reading::NotOpen, Reading::Written);
+        Ok((reading, folder))
+    }
+
+    fn search(&self, proc: &Path) -> Result<Option<fdinfo::Found>, ProgressError> {
+        if let Some(fd) = self.fd
+            && let Some(info) = fdinfo::read(proc, self.id.pid, fd)?
+        {
+            return Ok(Some(certain(fd, info)));
+        }
+        fdinfo::destination(proc, self.id.pid, &self.destination)
+    }
+}
+
+fn certain(fd: Fd, info: FdInfo) -> fdinfo::Found {
+    fdinfo::Found {
+        fd,
+        position: info.position,
+        sure: true,
+    }
 }

@@ -4,158 +4,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cinder_progress::progress::{Answer, ProgressError, Question, Roots, Tracker};
 
-const MIB: u64 = 1 << 20;
+#[path = "support/held.rs"]
+mod held;
 
-/// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn question(name: &str, size: u64) -> Question {
-    Question::about(name.trim_start_matches("volume-"), name, size)
-}
-
-/// A name no other test, run at the same time or left over, uses for a volume.
-fn unique_name() -> String {
-    format!("volume-{}", uuid::Uuid::new_v4())
-}
-
-fn sparse(path: &Path, size: u64) {
-    File::create(path).unwrap().set_len(size).unwrap();
-}
-
-/// A dd that is killed with the test.
-struct Dd(Child);
-
-impl Dd {
-    fn start(program: &str, operands: &[String]) -> Self {
-        let child = Command::new(program)
-            .arg0("dd")
-            .args(operands)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
-        Self(child)
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([signal, &self.0.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success(), "kill {signal}");
-    }
-
-    /// What the kernel says of the descriptor that writes, read by the test itself.
-    fn position(&self) -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/fdinfo/1", self.0.id())).ok()?;
-        text.lines()
-            .next()?
-            .strip_prefix("pos:")?
-            .trim()
-            .parse()
-            .ok()
-    }
-
-    fn stopped(&self) -> bool {
-        fs::read_to_string(format!("/proc/{}/stat", self.0.id()))
-            .is_ok_and(|stat| stat.contains(") T "))
-    }
-
-    /// Lets dd run in slices until it is past `least`, and leaves it stopped.
-    fn hold_beyond(&self, least: u64) -> u64 {
-        until("dd comes far enough", || {
-            self.signal("-STOP");
-            until("dd stops", || self.stopped().then_some(()));
-            let position = self.position().filter(|&position| position >= least);
-            if position.is_none() {
-                self.signal("-CONT");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            position
-        })
-    }
-
-    fn finish(mut self) {
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Dd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn percent(position: u64, size: u64) -> Answer {
-    Answer::Percent(u8::try_from((position * 100 / size).min(100)).unwrap())
-}
-
-fn tracker() -> Tracker {
-    Tracker::new(Roots::default(), Duration::from_millis(100))
-}
-
-fn operands(source: &Path, destination: &Path, rest: &[&str]) -> Vec<String> {
-    let mut operands = vec![
-        format!("if={}", source.display()),
-        format!("of={}", destination.display()),
-    ];
-    operands.extend(rest.iter().map(|&operand| operand.to_owned()));
-    operands
-}
-
-/// Small blocks keep dd from running away between two signals.
-const SLOW: &[&str] = &["bs=512"];
-
-/// The volume asked about is smaller than the file, so that dd can be held when it has reached the end:
-/// at a file's own end it is gone within microseconds.
-async fn a_copy_is_followed_to_its_end(program: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let name = unique_name();
-    let size = 16 * MIB;
-    let source = folder.path().join(&name);
-    sparse(&source, 4 * size);
-    let question = question(&name, size);
-    let tracker = tracker();
-    assert_eq!(
-        tracker.answer(question.clone()).await,
-        Ok(Answer::Percent(0))
-    );
-
-    let dd = Dd::start(
-        program,
-        &operands(&source, &folder.path().join("copy"), SLOW),
-    );
-    for least in [0, size / 4, size / 2, size] {
-        let position = dd.hold_beyond(least);
-        let told = tracker.answer(question.clone()).await;
-        assert_eq!(told, Ok(percent(position, size)));
-        dd.signal("-CONT");
-    }
-    tokio::task::spawn_blocking(|| dd.finish()).await.unwrap();
-    assert_eq!(tracker.answer(question).await, Ok(Answer::Percent(100)));
-}
+use held::{
+    Dd, MIB, PATIENCE, SLOW, a_copy_is_followed_to_its_end, operands, percent, question, sparse,
+    tracker, unique_name,
+};
 
 #[tokio::test]
 async fn a_copy_by_gnu_dd_is_followed_to_its_end() {
@@ -223,7 +86,7 @@ async fn a_sparse_copy_moves_though_nothing_is_written() {
     let position = dd.hold_beyond(size / 20);
     let told = tracker().answer(question(&name, size)).await;
     assert_eq!(told, Ok(percent(position, size)));
-    let written = fs::read_to_string(format!("/proc/{}/io", dd.0.id())).unwrap();
+    let written = fs::read_to_string(format!("/proc/{}/io", dd.process.id())).unwrap();
     let wchar = written
         .lines()
         .find_map(|line| line.strip_prefix("wchar: "));
@@ -368,9 +231,16 @@ async fn cap_sys_ptrace_alone_is_enough() {
     drop(dd);
 }
 
-const SIZE: u64 = 64 * MIB;
+/// A process that is killed with the test.
+struct Reaped(Child);
 
-/// A dd held somewhere on its way, in a folder everyone may look into.
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// As in a container: the volumes lie on a mount that nobody else sees, and pids are counted anew.
 #[tokio::test]
 async fn a_copy_among_mounts_and_pids_of_its_own_is_followed() {
@@ -394,7 +264,7 @@ async fn a_copy_among_mounts_and_pids_of_its_own_is_followed() {
         .stderr(Stdio::null())
         .spawn();
     let Ok(child) = spawned else { return };
-    let mut container = Dd(child);
+    let mut container = Reaped(child);
     let tracker = tracker();
     let question = question(&name, 1 << 30);
     let deadline = Instant::now() + PATIENCE;
@@ -429,6 +299,9 @@ async fn a_copy_among_mounts_and_pids_of_its_own_is_followed() {
     }
 }
 
+const SIZE: u64 = 64 * MIB;
+
+/// A dd held somewhere on its way, in a folder everyone may look into.
 fn held_copy() -> (tempfile::TempDir, Dd, String, u64) {
     let folder = tempfile::tempdir().unwrap();
     open_to_all(folder.path());

@@ -648,6 +648,21 @@ async fn a_flood_of_questions_about_unknown_volumes_shares_its_scans() {
 }
 
 #[tokio::test]
+async fn an_answer_about_a_known_dd_reads_its_position_and_nothing_else() {
+    let fake = Fake::new();
+    let tracker = Tracker::new(fake.roots(), Duration::from_secs(3600));
+    fake.dd(7, SOURCE, DESTINATION, at(10));
+    for _ in 0..2 {
+        assert_eq!(ask(&tracker).await, Answer::Percent(10));
+    }
+    for file in ["comm", "stat", "cmdline", "fdinfo/0", "fd/0", "fd/1"] {
+        fake.remove(&format!("proc/7/{file}"));
+    }
+    fake.position(7, at(20));
+    assert_eq!(ask(&tracker).await, Answer::Percent(20));
+}
+
+#[tokio::test]
 async fn a_dd_started_just_before_the_question_is_found_however_fresh_the_last_scan() {
     let fake = Fake::new();
     let tracker = Tracker::new(fake.roots(), Duration::from_secs(3600));

@@ -176,7 +176,7 @@ async fn the_real_one_restarts(release: Release) {
     let daemon = Daemon::start(&url, &service, "");
     daemon.wait_for_log("serving beside").await;
     let uri = SharedBroker::amqp_uri();
-    let load = || Load::start(&uri, &service.server_queue(), STEADY);
+    let load = || Load::start(&uri, &service, STEADY);
 
     let first = load();
     first.wait_for_more(OPERATIONS).await;
@@ -192,7 +192,9 @@ async fn the_real_one_restarts(release: Release) {
     second.wait_for_more(OPERATIONS).await;
     let sent = second.finish().await;
     cinder_volume.wait_for_executed(sent.accepted.len()).await;
-    let mut numbers = cinder_volume.stop().await;
+    let executed = cinder_volume.stop().await;
+    let numbers = executed.iter().filter_map(|done| done.executed.as_u64());
+    let mut numbers: Vec<u64> = numbers.collect();
     numbers.sort_unstable();
     assert_eq!(numbers, sent.accepted.into_keys().collect::<Vec<_>>());
 }

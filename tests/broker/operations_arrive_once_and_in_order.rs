@@ -38,6 +38,8 @@ async fn all_arrive_on_t(queues: Queues) {
     let beside = trial.recorder.count(Via::Server) - before;
     let verdict = trial.finish().await;
     verdict.assert_exact_and_in_order();
+    assert!(verdict.progress.answered > 0, "{verdict:?}");
+    assert_eq!(verdict.progress.unanswered, 0, "{verdict:?}");
     // More than the daemon may have in hand flows past it; that is the exception.
     assert!(
         beside < verdict.handed_over / 2,

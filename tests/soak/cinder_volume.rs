@@ -1,18 +1,18 @@
 //! Faults of the real cinder-volume, with and without the daemon beside it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::row::Row;
 use crate::support::broker::SharedBroker;
-use crate::support::cinder_volume::CinderVolume;
+use crate::support::cinder_volume::{CinderVolume, Executed};
 use crate::support::daemon::Daemon;
 use crate::support::environment::Release;
 use crate::support::load::{Load, Sent};
 use crate::support::service::Service;
-use crate::support::verdict::Verdict;
+use crate::support::verdict::{Progress, Verdict};
 
 /// How cinder-volume ends, again and again.
 #[derive(Clone, Copy)]
@@ -24,9 +24,27 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: &[(&str, Fault)] = &[
-    ("cinder-volume killed 5 times", Fault::Killed),
-    ("cinder-volume stopped 5 times", Fault::Stopped),
+pub const FAULTS: &[(&str, Fault, Release)] = &[
+    (
+        "cinder-volume killed 5 times",
+        Fault::Killed,
+        Release::Latest,
+    ),
+    (
+        "cinder-volume stopped 5 times",
+        Fault::Stopped,
+        Release::Latest,
+    ),
+    (
+        "cinder-volume of Ocata killed 5 times",
+        Fault::Killed,
+        Release::Ocata,
+    ),
+    (
+        "cinder-volume of Ocata stopped 5 times",
+        Fault::Stopped,
+        Release::Ocata,
+    ),
 ];
 
 const TIMES: usize = 5;
@@ -41,58 +59,73 @@ const PAUSE: Duration = Duration::from_millis(5);
 const SETTLED: Duration = Duration::from_secs(5);
 
 /// Makes it.
-pub async fn row(name: &str, fault: Fault, beside: bool) -> Row {
+pub async fn row(name: &str, fault: Fault, release: Release, beside: bool) -> Row {
     let url = SharedBroker::transport_url();
     let service = Service::unique();
-    let mut server = CinderVolume::start(Release::Latest, &url, &service).await;
+    let mut server = CinderVolume::start(release, &url, &service).await;
     let daemon = beside.then(|| Daemon::start(&url, &service, ""));
     if let Some(daemon) = &daemon {
         daemon.wait_for_log("serving beside").await;
     }
-    let load = Load::start(&SharedBroker::amqp_uri(), &service.server_queue(), PAUSE);
-    let mut numbers = Vec::new();
+    let load = Load::start(&SharedBroker::amqp_uri(), &service, PAUSE);
+    let mut executed = Vec::new();
     for _ in 0..TIMES {
         load.wait_for_more(OPERATIONS).await;
         match fault {
             Fault::Killed => {
                 server.process.kill().await;
                 server.process.stdout.wait_for_end().await;
-                numbers.extend(server.numbers());
+                executed.extend(server.executed());
             }
-            Fault::Stopped => numbers.extend(server.stop().await),
+            Fault::Stopped => executed.extend(server.stop().await),
         }
-        server = CinderVolume::start(Release::Latest, &url, &service).await;
+        server = CinderVolume::start(release, &url, &service).await;
     }
     load.wait_for_more(OPERATIONS).await;
     let sent = load.finish().await;
     settle(&server).await;
-    numbers.extend(server.numbers());
-    Row::compared(name, beside, verdict(&sent, &numbers))
+    executed.extend(server.executed());
+    Row::compared(name, beside, verdict(&sent, &executed))
 }
 
 async fn settle(server: &CinderVolume) {
-    let (mut count, mut since) = (server.numbers().len(), Instant::now());
+    let (mut count, mut since) = (server.executed().len(), Instant::now());
     while since.elapsed() < SETTLED {
         tokio::time::sleep(SETTLED / 10).await;
-        let now = server.numbers().len();
+        let now = server.executed().len();
         if now != count {
             (count, since) = (now, Instant::now());
         }
     }
 }
 
-fn verdict(sent: &Sent, numbers: &[u64]) -> Verdict {
-    let mut executed = BTreeSet::new();
-    let doubled = numbers.iter().filter(|number| !executed.insert(**number));
-    Verdict {
+fn verdict(sent: &Sent, executed: &[Executed]) -> Verdict {
+    let (now, since_1970) = (Instant::now(), SystemTime::now());
+    let mut verdict = Verdict {
         operations: sent.accepted.len(),
-        doubled: doubled.copied().collect(),
-        lost: sent
-            .accepted
-            .keys()
-            .filter(|number| !executed.contains(number))
-            .copied()
-            .collect(),
+        unanswered: sent.unanswered(),
+        progress: Progress::of(sent),
         ..Verdict::default()
+    };
+    let mut numbers = BTreeSet::new();
+    for operation in executed {
+        let Some(number) = operation.executed.as_u64() else {
+            continue;
+        };
+        if !numbers.insert(number) {
+            verdict.doubled.push(number);
+        }
+        if let Some(sent_at) = sent.accepted.get(&number) {
+            let sent_at = since_1970 - now.duration_since(*sent_at);
+            let begun_at = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(operation.at);
+            let delay = begun_at.duration_since(sent_at).unwrap_or_default();
+            verdict.longest_delay = verdict.longest_delay.max(delay);
+        }
     }
+    let accepted = sent.accepted.keys().copied();
+    verdict.lost = accepted
+        .filter(|number| !numbers.contains(number))
+        .collect();
+    verdict.unanswered.retain(|number| numbers.contains(number));
+    verdict
 }

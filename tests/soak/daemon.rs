@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use lapin::options::QueueDeleteOptions;
-
 use crate::row::Row;
 use crate::support::broker::SharedBroker;
 use crate::support::daemon::Daemon;
-use crate::support::load::publisher;
 use crate::support::proxy::{Flow, Proxy, Step};
 use crate::support::recorder::{Queues, Via};
 use crate::support::service::Service;
@@ -17,8 +14,6 @@ use crate::support::wait::{PATIENCE, in_time};
 /// A fault, and the queues on which it happens.
 #[derive(Clone, Copy)]
 pub enum Fault {
-    /// None.
-    None(fn() -> Queues),
     /// Killed at any time, so often.
     KilledAtRandom(fn() -> Queues, usize),
     /// Killed so often at each step of a transaction.
@@ -31,17 +26,12 @@ pub enum Fault {
     Silent(usize),
     /// 200 ms each way.
     FarAway,
-    /// T deleted.
-    TopicDeleted(usize),
     /// T full and its consumer stuck.
     TopicFull(usize),
 }
 
 /// All of them.
 pub const FAULTS: &[(&str, Fault)] = &[
-    ("none, transient queues", Fault::None(Queues::transient)),
-    ("none, durable queues", Fault::None(Queues::durable)),
-    ("none, quorum queues", Fault::None(Queues::quorum)),
     (
         "daemon killed 120 times, durable queues",
         Fault::KilledAtRandom(Queues::durable, 120),
@@ -62,7 +52,6 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("daemon stopped by a signal 4 times", Fault::Stopped(4)),
     ("network silent 4 times", Fault::Silent(4)),
     ("broker 400 ms away", Fault::FarAway),
-    ("topic queue deleted 15 times", Fault::TopicDeleted(15)),
     (
         "topic queue full, its consumer stuck, 5 times",
         Fault::TopicFull(5),
@@ -93,9 +82,7 @@ struct Bench {
 /// Makes it.
 pub async fn row(name: &str, fault: Fault) -> Row {
     let queues = match fault {
-        Fault::None(queues)
-        | Fault::KilledAtRandom(queues, _)
-        | Fault::KilledAtEachStep(queues, _) => queues(),
+        Fault::KilledAtRandom(queues, _) | Fault::KilledAtEachStep(queues, _) => queues(),
         Fault::TopicFull(_) => Queues::durable().topic_limited_to(40),
         _ => Queues::durable(),
     };
@@ -103,11 +90,7 @@ pub async fn row(name: &str, fault: Fault) -> Row {
     bench.suffer(fault).await;
     bench.is_handing_over().await;
     let verdict = bench.trial.finish().await;
-    match fault {
-        // What is on its way to a queue that is being deleted is lost, whoever published it.
-        Fault::TopicDeleted(_) => Row::compared(name, true, verdict),
-        _ => Row::exact(name, verdict),
-    }
+    Row::exact(name, true, verdict)
 }
 
 impl Bench {
@@ -128,7 +111,6 @@ impl Bench {
 
     async fn suffer(&mut self, fault: Fault) {
         match fault {
-            Fault::None(_) => self.trial.load.wait_for_more(MANY).await,
             Fault::KilledAtRandom(_, kills) => {
                 for _ in 0..kills {
                     self.is_handing_over().await;
@@ -175,14 +157,6 @@ impl Bench {
                 self.proxy.flow(far, far);
                 self.trial.load.wait_for_more(MANY).await;
             }
-            Fault::TopicDeleted(times) => {
-                for _ in 0..times {
-                    self.trial.load.wait_for_more(OPERATIONS).await;
-                    delete(&self.trial.service.topic()).await;
-                    self.trial.recorder.wait_for_consumers().await;
-                    self.is_handing_over().await;
-                }
-            }
             Fault::TopicFull(times) => {
                 for _ in 0..times {
                     let from = self.daemon.process.stderr.len();
@@ -213,10 +187,4 @@ impl Bench {
     async fn is_given_up(&self) {
         self.trial.recorder.wait_for_one_more_given_back().await;
     }
-}
-
-async fn delete(queue: &str) {
-    let (_connection, channel) = publisher(&SharedBroker::amqp_uri()).await.unwrap();
-    let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
-    deleted.await.unwrap();
 }

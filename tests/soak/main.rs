@@ -38,10 +38,14 @@ async fn main() {
             rows.push(daemon::row(name, *fault).await.print());
         }
     }
-    for (name, fault) in cinder_volume::FAULTS {
+    for (name, fault, release) in cinder_volume::FAULTS {
         for beside in [false, true] {
-            if wants(name) {
-                rows.push(cinder_volume::row(name, *fault, beside).await.print());
+            if wants(name) && release.available() {
+                rows.push(
+                    cinder_volume::row(name, *fault, *release, beside)
+                        .await
+                        .print(),
+                );
             }
         }
     }

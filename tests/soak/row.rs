@@ -3,7 +3,7 @@
 use crate::support::verdict::Verdict;
 
 /// Its first two lines.
-pub const HEAD: &str = "| fault | daemon | operations | lost | doubled | out of order | longest delay |\n|---|---|---|---|---|---|---|";
+pub const HEAD: &str = "| fault | daemon | operations | lost | doubled | calls without result | out of order | longest delay | progress calls: answered | refused | unanswered |\n|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// What a fault did to a load.
 pub struct Row {
@@ -16,10 +16,10 @@ pub struct Row {
 
 impl Row {
     /// Of a fault that must not do any harm.
-    pub fn exact(name: &str, verdict: Verdict) -> Self {
+    pub fn exact(name: &str, beside: bool, verdict: Verdict) -> Self {
         Self {
             name: name.to_owned(),
-            beside: true,
+            beside,
             exact: true,
             verdict,
         }
@@ -39,14 +39,18 @@ impl Row {
     pub fn print(self) -> Self {
         let verdict = &self.verdict;
         println!(
-            "| {} | {} | {} | {} | {} | {} | {:.2} s |",
+            "| {} | {} | {} | {} | {} | {} | {} | {:.2} s | {} | {} | {} |",
             self.name,
             if self.beside { "with" } else { "without" },
             verdict.operations,
             verdict.lost.len(),
             verdict.doubled.len(),
+            verdict.unanswered.len(),
             verdict.out_of_order.len(),
             verdict.longest_delay.as_secs_f64(),
+            verdict.progress.answered,
+            verdict.progress.refused,
+            verdict.progress.unanswered,
         );
         self
     }
@@ -63,7 +67,11 @@ impl Row {
 
     /// Whether a promise was broken.
     pub fn is_broken(&self) -> bool {
-        let harmed = !self.verdict.lost.is_empty() || !self.verdict.doubled.is_empty();
-        self.exact && harmed
+        let harms = [
+            &self.verdict.lost,
+            &self.verdict.doubled,
+            &self.verdict.unanswered,
+        ];
+        self.exact && harms.iter().any(|harm| !harm.is_empty())
     }
 }

@@ -104,8 +104,8 @@ impl CinderVolume {
             .await;
     }
 
-    /// Stops it as its service does: what it has begun is finished. Returns all numbers it executed.
-    pub async fn stop(mut self) -> Vec<u64> {
+    /// Stops it as its service does: what it has begun is finished. Returns all that it executed.
+    pub async fn stop(mut self) -> Vec<Executed> {
         self.process.write_line(r#"{"op": "stop"}"#).await;
         self.process
             .stdout
@@ -115,6 +115,6 @@ impl CinderVolume {
             .await;
         self.process.wait_for_exit().await;
         self.process.stdout.wait_for_end().await;
-        self.numbers()
+        self.executed()
     }
 }

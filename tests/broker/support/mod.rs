@@ -7,6 +7,8 @@
     reason = "a tool box: not each tool is in use at all times"
 )]
 
+/// The replies that a caller gets.
+pub mod answers;
 /// Many messages on Q before the daemon starts.
 pub mod backlog;
 /// The daemon on its own, and a caller.

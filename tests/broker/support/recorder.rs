@@ -1,7 +1,7 @@
 //! A bare cinder-volume: consumes the topic queue T and the server queue Q and writes down the numbers.
 //!
 //! As cinder-volume does it declares both queues, fetches without limit at priority 0, and comes
-//! back after whatever ends its connection.
+//! back after whatever ends its connection. It answers calls, those for progress with an exception.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,14 +9,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::select;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::operation::number_of;
+use super::load::{properties, publish};
+use super::operation::{is_progress_call, number_of, reply};
 use super::service::Service;
 use super::wait::in_time;
 
@@ -262,7 +266,11 @@ impl Shared {
         let Ok(opened) = timeout(SILENCE, self.open()).await else {
             return Ok(());
         };
-        let (_connection, topic, server) = opened?;
+        let (connection, topic, server) = opened?;
+        let replies = connection.create_channel().await?;
+        replies
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
         self.consuming.send_replace(true);
         let mut both = select(
             topic
@@ -280,12 +288,20 @@ impl Shared {
             };
             let delivery = delivery?;
             let _ = stuck.wait_for(|stuck| !*stuck).await;
+            if let Some((reply_queue, reply)) = reply(&delivery.data) {
+                // Confirmed, so that what is recorded has been answered.
+                publish(&replies, &reply_queue, &reply, properties()).await;
+            }
             self.record(via, &delivery);
             delivery.acker.ack(BasicAckOptions::default()).await?;
         }
     }
 
     fn record(&self, via: Via, delivery: &Delivery) {
+        // A progress call is no operation, and not everyone's to answer.
+        if is_progress_call(&delivery.data) {
+            return;
+        }
         let record = Record {
             number: number_of(&delivery.data),
             via,

@@ -38,7 +38,7 @@ impl Trial {
     ) -> Self {
         let recorder = Recorder::start(amqp_uri, service, queues).await;
         Self {
-            load: Load::start(amqp_uri, &service.server_queue(), pause),
+            load: Load::start(amqp_uri, service, pause),
             service: service.clone(),
             recorder,
             uri: amqp_uri.to_owned(),
@@ -96,7 +96,8 @@ async fn mark(uri: &str, queue: &str, number: u64, recorder: &Recorder) {
 async fn all_came(sent: &Sent, records: &impl Fn() -> Vec<Record>) -> bool {
     let deadline = tokio::time::Instant::now() + super::wait::PATIENCE;
     while tokio::time::Instant::now() < deadline {
-        if Verdict::of(sent, &records()).lost.is_empty() {
+        let verdict = Verdict::of(sent, &records());
+        if verdict.lost.is_empty() && verdict.unanswered.is_empty() {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::answers::Answer;
 use super::load::Sent;
 use super::recorder::{Record, Via};
 
@@ -15,12 +16,42 @@ pub struct Verdict {
     pub lost: Vec<u64>,
     /// Executed more than once, what oslo.messaging recognises as the same delivery aside.
     pub doubled: Vec<u64>,
+    /// Calls, not lost, without their real result.
+    pub unanswered: Vec<u64>,
+    /// What became of the progress calls.
+    pub progress: Progress,
     /// Came on T after one with a higher number.
     pub out_of_order: Vec<u64>,
     /// Came on T.
     pub handed_over: usize,
     /// From publishing to arrival.
     pub longest_delay: Duration,
+}
+
+/// How many progress calls ended in which way.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// With a percentage: by the daemon.
+    pub answered: usize,
+    /// With an exception: by cinder-volume.
+    pub refused: usize,
+    /// Not at all.
+    pub unanswered: usize,
+}
+
+impl Progress {
+    /// Counts.
+    pub fn of(sent: &Sent) -> Self {
+        let mut progress = Self::default();
+        for msg_id in &sent.progress_calls {
+            match sent.answers.to(msg_id) {
+                Some(Answer::Result(_)) => progress.answered += 1,
+                Some(Answer::Failure) => progress.refused += 1,
+                None => progress.unanswered += 1,
+            }
+        }
+        progress
+    }
 }
 
 impl Verdict {
@@ -39,6 +70,8 @@ impl Verdict {
         }
         let mut verdict = Self {
             operations: sent.accepted.len(),
+            unanswered: sent.unanswered(),
+            progress: Progress::of(sent),
             ..Self::default()
         };
         for (number, at) in &sent.accepted {
@@ -50,6 +83,9 @@ impl Verdict {
                 None => verdict.lost.push(*number),
             }
         }
+        verdict
+            .unanswered
+            .retain(|number| came.contains_key(number));
         for (number, records) in &came {
             // Only what this consumer itself had before on the same queue: "redelivered" alone may
             // mean that the daemon had it.
@@ -76,10 +112,11 @@ impl Verdict {
         verdict
     }
 
-    /// Panics unless each operation was executed exactly once.
+    /// Panics unless each operation was executed exactly once and each call got its result.
     pub fn assert_exact(&self) {
         assert!(self.lost.is_empty(), "lost: {self:?}");
         assert!(self.doubled.is_empty(), "doubled: {self:?}");
+        assert!(self.unanswered.is_empty(), "unanswered: {self:?}");
     }
 
     /// The same, and all came on T in order.
@@ -97,10 +134,8 @@ mod tests {
 
     fn verdict(came: &[(u64, Via, bool)]) -> Verdict {
         let at = Instant::now();
-        let sent = Sent {
-            accepted: [(1, at), (2, at)].into(),
-            ..Sent::default()
-        };
+        let mut sent = Sent::default();
+        sent.accepted = [(1, at), (2, at)].into();
         let records: Vec<Record> = came
             .iter()
             .map(|(number, via, redelivered)| Record {

@@ -10,10 +10,11 @@
 //! lapin may hand a return to the confirmation of another.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, poll};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation};
@@ -141,11 +142,14 @@ impl Outbox {
                 let id = self.next;
                 self.next += 1;
                 self.unconfirmed.insert(id, letter.clone());
-                let confirmation = tokio::select! {
-                    written = publish(&channel, &letter) => written?,
-                    () = connection.ended() => return Err(ConnectionError::Ended),
-                };
-                confirmations.push(async move { (id, confirmation.await) });
+                let channel = &channel;
+                let mut sending = Box::pin(async move { (id, publish(channel, &letter).await) });
+                // The first poll puts the frames in line: in this order, without waiting until each
+                // is written, which would cost every reply a turn of lapin's thread.
+                match poll!(sending.as_mut()) {
+                    Poll::Ready((id, confirmation)) => self.confirmed(id, confirmation?, counters),
+                    Poll::Pending => confirmations.push(sending),
+                }
             }
             let no_more = self.letters.is_closed() && self.letters.is_empty();
             if no_more && confirmations.is_empty() && self.ready.is_empty() {
@@ -157,9 +161,7 @@ impl Outbox {
                 () = connection.ended() => return Err(ConnectionError::Ended),
                 Some((id, confirmation)) = confirmations.next() => {
                     // Unconfirmed until there is a confirmation: an error leaves it to be sent again.
-                    let confirmation = confirmation?;
-                    let letter = self.unconfirmed.remove(&id);
-                    self.settle(letter, confirmation, counters);
+                    self.confirmed(id, confirmation?, counters);
                 }
                 () = part.idle() => {}
                 () = sleep_until(due) => {
@@ -180,7 +182,8 @@ impl Outbox {
     }
 
     /// What became of a letter.
-    fn settle(&mut self, letter: Option<Letter>, confirmation: Confirmation, counters: &Counters) {
+    fn confirmed(&mut self, id: u64, confirmation: Confirmation, counters: &Counters) {
+        let letter = self.unconfirmed.remove(&id);
         let bounced = match confirmation {
             Confirmation::Ack(None) => {
                 counters.replies.add(1);
@@ -213,10 +216,8 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-async fn publish(
-    channel: &Channel,
-    letter: &Letter,
-) -> Result<lapin::PublisherConfirm, lapin::Error> {
+/// Publishes a letter and waits for the broker's word.
+async fn publish(channel: &Channel, letter: &Letter) -> Result<Confirmation, lapin::Error> {
     // The properties of every reply of every release; see the captured messages.
     let properties = BasicProperties::default()
         .with_content_type("application/json".into())
@@ -235,6 +236,7 @@ async fn publish(
             &letter.body,
             properties,
         )
+        .await?
         .await
 }
 

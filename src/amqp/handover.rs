@@ -11,9 +11,8 @@
 //! **What a transaction does not do.** It acknowledges even if T is gone: the broker returns the
 //! message and the original is no more. And if T is full and set to reject, the commit fails
 //! *after* it has acknowledged, without saying which messages were refused. Therefore T is looked
-//! up before every transaction and must have a consumer and hardly any
-//! backlog: then it is neither gone nor full. If it is not so, the channel is closed, which puts
-//! everything in hand back in its old place on Q, and we stand aside: while we do not consume Q,
+//! up before every commit and must have a consumer and hardly any backlog: then it is neither gone
+//! nor full. If it is not so, the channel is closed, which undoes the transaction and puts everything in hand back in its old place on Q, and we stand aside: while we do not consume Q,
 //! cinder-volume gets it all as if we had never been there. A message that is returned or refused
 //! all the same is published to Q again, confirmed, before anything else; and so that a refusal
 //! is never about more than one message, transactions start with one and grow only while T is
@@ -23,9 +22,10 @@
 //! us, a channel error, a cancelled consumer: we let go and come back later.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, StreamExt, poll};
+use futures_util::{FutureExt, StreamExt, join, poll};
 use lapin::message::{BasicReturnMessage, Delivery};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
@@ -101,7 +101,7 @@ pub struct Manner {
 /// the broker and could not be put back yet is in nobody else's hands.
 #[derive(Debug)]
 pub struct HandOver {
-    names: Names,
+    names: Arc<Names>,
     manner: Manner,
     homeless: VecDeque<Homeless>,
     /// Consumers that T has had since we serve.
@@ -212,7 +212,7 @@ impl HandOver {
     #[must_use]
     pub fn new(names: Names, manner: Manner) -> Self {
         Self {
-            names,
+            names: Arc::new(names),
             manner,
             homeless: VecDeque::new(),
             seats: 0,
@@ -395,46 +395,49 @@ impl HandOver {
         part: &Part,
         counters: &Counters,
     ) -> Result<(), Aside> {
+        let work = &channels.work;
         let mut rest = in_hand;
         while !rest.is_empty() {
             part.beat();
-            let mut end = rest.len();
-            if rest.iter().any(is_theirs) {
+            let (now, later) = if !rest.iter().any(is_theirs) {
+                prepare(work, &self.names, rest).await?;
+                rest.split_at(rest.len())
+            } else if *window == 1 {
+                // Whatever the look-up says, this transaction is the same: it is filled while the
+                // answer is on its way, and stays without effect until the commit, which waits for it.
+                let split = rest.split_at(reach(rest, 1));
+                let names = Arc::clone(&self.names);
+                let (ready, prepared) = join!(
+                    self.ready(&channels.probe, BACKLOG),
+                    prepare(work, &names, split.0)
+                );
+                ready?;
+                prepared?;
+                *window = 2;
+                split
+            } else {
                 if self.ready(&channels.probe, BACKLOG).await? > 0 {
                     *window = 1;
                 }
-                end = reach(rest, *window);
+                let split = rest.split_at(reach(rest, *window));
                 *window = (*window * 2).min(WINDOW);
-            }
-            let (now, later) = rest.split_at(end);
-            self.transact(&channels.work, now, counters).await?;
+                prepare(work, &self.names, split.0).await?;
+                split
+            };
+            self.commit(work, now, counters).await?;
             rest = later;
         }
         Ok(())
     }
 
-    /// One transaction: messages to T or to us, all off Q.
-    async fn transact(
+    /// Commits a transaction that has been filled with these messages.
+    async fn commit(
         &mut self,
         channel: &Channel,
         messages: &[(Delivery, Fate)],
         counters: &Counters,
     ) -> Result<(), Aside> {
-        let theirs: Vec<&Delivery> = messages
-            .iter()
-            .filter(|message| is_theirs(message))
-            .map(|(delivery, _)| delivery)
-            .collect();
-        if theirs.iter().any(|delivery| asks_for_copies(delivery)) {
-            return Err(Aside::Copies(self.names.server.clone()));
-        }
-        publish(channel, &self.names.topic, &theirs).await?;
-        if let Some((last, _)) = messages.last()
-            && !last.acker.ack(BasicAckOptions { multiple: true }).await?
-        {
-            // Stale: it will come again. Committed now, the publishes would stand alone.
-            return Err(Aside::Cancelled(self.names.server.clone()));
-        }
+        let theirs = theirs(messages);
         // lapin sends publishes behind everything else: each of them was awaited, so that none
         // can fall behind the commit. And nothing may be sent before the commit is answered.
         let committed = channel.tx_commit().await;
@@ -599,6 +602,14 @@ fn is_theirs((_, fate): &(Delivery, Fate)) -> bool {
     *fate == Fate::HandOver
 }
 
+fn theirs(messages: &[(Delivery, Fate)]) -> Vec<&Delivery> {
+    messages
+        .iter()
+        .filter(|message| is_theirs(message))
+        .map(|(delivery, _)| delivery)
+        .collect()
+}
+
 /// RabbitMQ routes a message with a `CC` header to the queues it names, too, each time it is
 /// published. (`BCC` is taken out on the way.) oslo.messaging sets neither.
 fn asks_for_copies(delivery: &Delivery) -> bool {
@@ -616,6 +627,26 @@ fn reach(messages: &[(Delivery, Fate)], window: usize) -> usize {
         .map(|(at, _)| at)
         .nth(window)
         .unwrap_or(messages.len())
+}
+
+/// Fills a transaction: messages to T or to us, all off Q.
+async fn prepare(
+    channel: &Channel,
+    names: &Names,
+    messages: &[(Delivery, Fate)],
+) -> Result<(), Aside> {
+    let theirs = theirs(messages);
+    if theirs.iter().any(|delivery| asks_for_copies(delivery)) {
+        return Err(Aside::Copies(names.server.clone()));
+    }
+    publish(channel, &names.topic, &theirs).await?;
+    if let Some((last, _)) = messages.last()
+        && !last.acker.ack(BasicAckOptions { multiple: true }).await?
+    {
+        // Stale: it will come again. Committed now, the publishes would stand alone.
+        return Err(Aside::Cancelled(names.server.clone()));
+    }
+    Ok(())
 }
 
 /// Publishes all to `queue` in order; returns when all are written to the socket.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, jittered};
 use super::connection::{Connection, ConnectionError};
 use super::counters::Counters;
 use super::vitals::{Doing, Part};
@@ -48,7 +48,10 @@ pub trait Session: Send {
 /// Keeps `line` open until `stop`, and runs `session` on each connection.
 ///
 /// Hosts are taken in turn, starting at a random one. With
-/// several hosts the next is tried at once; a wait comes after each full round.
+/// several hosts the next is tried at once; a wait comes after each full round. Before that, a
+/// connection that was lost is mourned for `kombu_reconnect_delay`, as oslo.messaging does, but
+/// jittered: a thousand nodes that lose the same broker must not meet at the next one in the same
+/// instant.
 ///
 /// # Errors
 ///
@@ -81,6 +84,7 @@ pub async fn supervise(
             () = stop.cancelled() => return Ok(()),
             opened = opening => opened,
         };
+        let lost = opened.is_ok();
         let ended = match opened {
             Ok(connection) => {
                 info!(connection = %label, %broker, "connected");
@@ -112,11 +116,17 @@ pub async fn supervise(
             warn!(connection = %label, %broker, %cause, "not connected");
         }
         keeper.does(Doing::Disconnected(broker, cause));
+        let mut pause = Duration::ZERO;
+        if lost {
+            pause += jittered(rabbit.kombu_reconnect_delay);
+            pause += rabbit.kombu_reconnect_splay.mul_f64(fastrand::f64());
+        }
         if hosts.is_over() {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = keeper.beating(tokio::time::sleep(backoff.wait())) => {}
-            }
+            pause += backoff.wait();
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = keeper.beating(tokio::time::sleep(pause)) => {}
         }
     }
     Ok(())
@@ -171,5 +181,136 @@ impl Round {
 
     fn is_over(&self) -> bool {
         self.at == self.hosts.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::super::vitals::{Role, Vitals};
+    use super::*;
+    use crate::config::{Secret, Sources, load};
+
+    /// A loaded machine comes late, never early.
+    const LATE: Duration = Duration::from_secs(5);
+
+    fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    /// Hosts that hang up on whoever comes, and when somebody came to which.
+    async fn hosts(count: usize) -> (Vec<BrokerHost>, mpsc::UnboundedReceiver<(usize, Instant)>) {
+        let (came, visits) = mpsc::unbounded_channel();
+        let mut hosts = Vec::new();
+        for number in 0..count {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            hosts.push(BrokerHost {
+                host: "127.0.0.1".to_owned(),
+                port: listener.local_addr().unwrap().port(),
+                username: "guest".to_owned(),
+                password: Secret::new("guest"),
+            });
+            let came = came.clone();
+            tokio::spawn(async move {
+                while let Ok((socket, _)) = listener.accept().await {
+                    drop(socket);
+                    if came.send((number, Instant::now())).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        (hosts, visits)
+    }
+
+    struct Never;
+
+    impl Session for Never {
+        async fn run(&mut self, _: &Connection) -> Result<(), ConnectionError> {
+            unreachable!("nobody lets us in")
+        }
+    }
+
+    /// The first `count` visits.
+    async fn visits(hosts_there: usize, count: usize, rabbit: Rabbit) -> Vec<(usize, Instant)> {
+        let (hosts, mut visits) = hosts(hosts_there).await;
+        let line = Line {
+            brokers: Brokers {
+                hosts,
+                virtual_host: "/".to_owned(),
+                tls: None,
+            },
+            label: "test".to_owned(),
+            keeper: Vitals::of(&rabbit).part(Role::Intake, None),
+            rabbit,
+        };
+        let counters = Counters::default();
+        let stop = CancellationToken::new();
+        let mut seen = Vec::new();
+        let collect = async {
+            while seen.len() < count {
+                seen.push(visits.recv().await.unwrap());
+            }
+            stop.cancel();
+        };
+        let (supervised, ()) = tokio::join!(supervise(line, &counters, &stop, Never), collect);
+        supervised.unwrap();
+        seen
+    }
+
+    fn rabbit(interval: Duration, step: Duration, longest: Duration) -> Rabbit {
+        let nothing = Sources {
+            config_files: vec!["/dev/null".into()],
+            ..Sources::default()
+        };
+        Rabbit {
+            rabbit_retry_interval: interval,
+            rabbit_retry_backoff: step,
+            rabbit_interval_max: longest,
+            ..load(&nothing).unwrap().rabbit
+        }
+    }
+
+    #[tokio::test]
+    async fn waits_are_those_of_the_options() {
+        let rabbit = rabbit(millis(100), millis(200), millis(400));
+        let visits = visits(1, 5, rabbit).await;
+        let bases = [100, 300, 400, 400].map(millis);
+        for (pair, base) in visits.windows(2).zip(bases) {
+            let wait = pair[1].1 - pair[0].1;
+            assert!(
+                wait >= base / 2 && wait <= base * 3 / 2 + LATE,
+                "{base:?}: {wait:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn each_host_is_tried_once_a_round_and_the_next_at_once() {
+        let hour = Duration::from_secs(3600);
+        let visits = visits(3, 3, rabbit(hour, hour, hour)).await;
+        let mut numbers: Vec<usize> = visits.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_thousand_do_not_begin_at_the_same_host() {
+        let host = |port| BrokerHost {
+            host: "broker".to_owned(),
+            port,
+            username: "guest".to_owned(),
+            password: Secret::new("guest"),
+        };
+        let hosts: Vec<_> = (0..4).map(host).collect();
+        let mut begun = [0; 4];
+        for _ in 0..1000 {
+            let mut round = Round::new(&hosts, FailoverStrategy::RoundRobin);
+            begun[usize::from(round.next().port)] += 1;
+        }
+        // 250 on average.
+        assert!(begun.iter().all(|&count| count > 100), "{begun:?}");
     }
 }

@@ -85,6 +85,9 @@ options! {
         older &[("DEFAULT", "rabbit_login_method")];
     FAILOVER_STRATEGY = [RABBIT] "kombu_failover_strategy" "round-robin";
     HEARTBEAT_TIMEOUT_THRESHOLD = [RABBIT] "heartbeat_timeout_threshold" "60";
+    RECONNECT_DELAY = [RABBIT] "kombu_reconnect_delay" "1.0",
+        older &[("DEFAULT", "kombu_reconnect_delay")];
+    RECONNECT_SPLAY = [RABBIT] "kombu_reconnect_splay" "0.0";
     RETRY_INTERVAL = [RABBIT] "rabbit_retry_interval" "1";
     RETRY_BACKOFF = [RABBIT] "rabbit_retry_backoff" "2",
         older &[("DEFAULT", "rabbit_retry_backoff")];

@@ -8,6 +8,9 @@ use super::{ConfigError, options, values};
 /// Longest time an option in seconds may name: a year, far beyond any sense and far from overflow.
 const LONGEST: u64 = 365 * 24 * 3600;
 
+/// Longest pause after a lost connection, in seconds: whoever waits for an hour is not reconnecting.
+const LONGEST_PAUSE: f64 = 3600.0;
+
 /// `[oslo_messaging_rabbit]`, or the query string of `transport_url`, which overrides it. Fields
 /// bear the options' names; defaults are those of oslo.messaging 18.3.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +42,18 @@ pub struct Rabbit {
     pub rabbit_qos_prefetch_count: u16,
     /// Consume with `x-cancel-on-ha-failover`. Default false.
     pub enable_cancel_on_failover: bool,
-    /// Time without a sign of the broker after which it counts as down. Default 60 s; zero: no
-    /// heartbeats.
+    /// Heartbeat asked for; a broker that is silent for twice as long counts as down. Default 60 s;
+    /// zero: no heartbeats. Two are sent in that time whatever `heartbeat_rate` says, which is how
+    /// often oslo.messaging looks at them.
     pub heartbeat_timeout_threshold: Duration,
     /// How to log in. Default AMQPLAIN.
     pub rabbit_login_method: LoginMethod,
     /// Which host comes next. Default round-robin.
     pub kombu_failover_strategy: FailoverStrategy,
+    /// Pause after a connection was lost, before any other is tried. Default 1 s.
+    pub kombu_reconnect_delay: Duration,
+    /// What that pause is longer by at most, at random. Default 0 s.
+    pub kombu_reconnect_splay: Duration,
     /// Pause before the first reconnection. Default 1 s.
     pub rabbit_retry_interval: Duration,
     /// What each further pause is longer by. Default 2 s.
@@ -95,6 +103,7 @@ pub(super) fn read(inputs: &Inputs) -> Result<Rabbit, ConfigError> {
     use options as o;
     let switch = |option| inputs.read(option, values::boolean);
     let time = |option, shortest| inputs.read(option, values::seconds(shortest..=LONGEST));
+    let pause = |option| inputs.read(option, values::fractional_seconds(0.0..=LONGEST_PAUSE));
     let limit = |option| inputs.read(option, values::integer(i64::MIN..=i64::MAX));
 
     let rabbit = Rabbit {
@@ -119,6 +128,8 @@ pub(super) fn read(inputs: &Inputs) -> Result<Rabbit, ConfigError> {
         rabbit_login_method: inputs.read(&o::LOGIN_METHOD, values::choice(LOGIN_METHODS))?,
         kombu_failover_strategy: inputs
             .read(&o::FAILOVER_STRATEGY, values::choice(FAILOVER_STRATEGIES))?,
+        kombu_reconnect_delay: pause(&o::RECONNECT_DELAY)?,
+        kombu_reconnect_splay: pause(&o::RECONNECT_SPLAY)?,
         rabbit_retry_interval: time(&o::RETRY_INTERVAL, 1)?,
         rabbit_retry_backoff: time(&o::RETRY_BACKOFF, 0)?,
         rabbit_interval_max: time(&o::INTERVAL_MAX, 1)?,

@@ -80,6 +80,8 @@ fn defaults() -> Settings {
             heartbeat_timeout_threshold: seconds(60),
             rabbit_login_method: LoginMethod::AmqPlain,
             kombu_failover_strategy: FailoverStrategy::RoundRobin,
+            kombu_reconnect_delay: seconds(1),
+            kombu_reconnect_splay: seconds(0),
             rabbit_retry_interval: seconds(1),
             rabbit_retry_backoff: seconds(2),
             rabbit_interval_max: seconds(30),

@@ -9,6 +9,7 @@ mod a_long_queue_needs_little_memory;
 mod a_look_that_hangs_keeps_its_caller_waiting;
 mod a_running_copy_is_told_in_percent;
 mod alone_it_declares_what_oslo_declares;
+mod another_broker_takes_over;
 mod any_body_is_handed_over;
 mod bad_input_stops_nothing;
 mod bad_volumes_are_refused_as_cinder_does_it;

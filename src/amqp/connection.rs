@@ -251,12 +251,19 @@ fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> Conn
         ErrorKind::IOError(error) => error.get_ref().and_then(|e| e.downcast_ref()),
         _ => None,
     };
-    match tls
-        .zip(cause)
-        .and_then(|(tls, cause)| tls::meaning(cause, tls))
-    {
-        Some(meaning) => ConnectionError::Handshake(meaning),
-        None => error.into(),
+    let meaning = |(tls, cause)| tls::meaning(cause, tls);
+    if let Some(meaning) = tls.zip(cause).and_then(meaning) {
+        return ConnectionError::Handshake(meaning);
+    }
+    // The last word of a peer that hangs up, such as an alert of TLS, may be lost with it.
+    match error.kind() {
+        ErrorKind::IOError(_) | ErrorKind::InvalidConnectionState(_) => {
+            ConnectionError::Handshake(match tls {
+                Some(tls) => format!("{error}; {}", tls::another_client(tls)),
+                None => format!("{error}; a port for TLS would need ssl = true"),
+            })
+        }
+        _ => error.into(),
     }
 }
 

@@ -98,10 +98,7 @@ pub fn connector(tls: &Tls) -> Result<(RustlsConnector, Arc<Witness>), TlsError>
 #[must_use]
 pub fn meaning(error: &rustls::Error, tls: &Tls) -> Option<String> {
     use AlertDescription as Alert;
-    let own = match &tls.cert_file {
-        None => "ssl_cert_file and ssl_key_file are not set".to_owned(),
-        Some(path) => format!("ssl_cert_file = {}", path.display()),
-    };
+    let another = another_client(tls);
     Some(match error {
         rustls::Error::AlertReceived(alert) => match alert {
             Alert::CertificateRequired
@@ -111,9 +108,7 @@ pub fn meaning(error: &rustls::Error, tls: &Tls) -> Option<String> {
             | Alert::CertificateUnknown
             | Alert::UnsupportedCertificate
             | Alert::AccessDenied
-            | Alert::UnknownCA => {
-                format!("the broker ends the handshake ({alert:?}): it may demand another client certificate ({own})")
-            }
+            | Alert::UnknownCA => format!("the broker ends the handshake ({alert:?}): {another}"),
             Alert::ProtocolVersion => {
                 "the broker speaks no version of TLS that we do (1.2 and 1.3, or what ssl_version says)"
                     .to_owned()
@@ -126,6 +121,16 @@ pub fn meaning(error: &rustls::Error, tls: &Tls) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// What a broker may have against us that ends the connection.
+#[must_use]
+pub fn another_client(tls: &Tls) -> String {
+    let own = match &tls.cert_file {
+        None => "ssl_cert_file and ssl_key_file are not set".to_owned(),
+        Some(path) => format!("ssl_cert_file = {}", path.display()),
+    };
+    format!("it may demand another client certificate ({own})")
 }
 
 fn authorities(tls: &Tls) -> Result<RootCertStore, TlsError> {

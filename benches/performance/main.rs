@@ -13,10 +13,14 @@ mod support;
 mod call;
 /// Many callers in one process, as in cinder-api.
 mod callers;
+/// Processes that do nothing.
+mod crowd;
 /// The figures' place in the document.
 mod document;
 /// Medians, ratios and how they are written.
 mod figures;
+/// Finding the copy, and keeping watch.
+mod finding;
 /// The least that a server can do.
 mod floor;
 /// What an operation pays for passing through the daemon.
@@ -25,6 +29,8 @@ mod hand_over;
 mod machine;
 /// The servers that are measured, each a process.
 mod rivals;
+/// Hundreds of nodes at one broker.
+mod scale;
 /// Memory, threads, connections, start.
 mod size;
 /// The topic's other end: a consumer of T in the place of cinder-volume.
@@ -58,5 +64,11 @@ async fn main() {
     }
     if wants("size") {
         document.write("size", &size::measure().await);
+    }
+    if wants("finding") {
+        document.write("finding", &finding::measure().await);
+    }
+    if wants("scale") {
+        document.write("scale", &scale::measure().await);
     }
 }

@@ -6,8 +6,8 @@
 
 mod a_caller_that_died_delays_nobody;
 mod a_long_queue_needs_little_memory;
-mod a_look_that_hangs_keeps_its_caller_waiting;
 mod a_running_copy_is_told_in_percent;
+mod a_slow_answer_keeps_its_caller_waiting;
 mod alone_it_declares_what_oslo_declares;
 mod another_broker_takes_over;
 mod any_body_is_handed_over;

@@ -1,11 +1,11 @@
 //! Proves that the progress of copies through open files is told rightly: a Python process that does what
-//! cinder's `_copy_volume_with_file` does, and qemu-img.
+//! cinder's `_copy_volume_with_file` does, alone and by the name of cinder-volume, and qemu-img.
 //!
 //! Python copies a piece whenever it is told to, so nothing depends on how fast it is.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -76,8 +76,32 @@ struct Python {
 
 impl Python {
     fn start(source: &Path, destination: &Path) -> Self {
-        let mut process = Command::new("python3")
-            .args(["-c", COPY])
+        Self::begin(
+            Command::new("python3").args(["-c", COPY]),
+            source,
+            destination,
+        )
+    }
+
+    /// Copies as a script of that name, which the kernel calls it by, as it does cinder-volume.
+    fn start_as(name: &str, source: &Path, destination: &Path) -> Self {
+        let script = source.with_file_name(name);
+        // Written by Python, who knows its own file: what PATH has may be a script, which the kernel would
+        // name it after. And a file that this process had open could be held by a child of another test.
+        let write = "import os, sys
+open(sys.argv[1], 'w').write('#!' + sys.executable + sys.argv[2])
+os.chmod(sys.argv[1], 0o755)";
+        let mut writing = Command::new("python3");
+        writing.args(["-c", write]).arg(&script).arg(COPY);
+        assert!(writing.status().unwrap().success());
+        let python = Self::begin(&mut Command::new(&script), source, destination);
+        let comm = fs::read_to_string(format!("/proc/{}/comm", python.process.id())).unwrap();
+        assert_eq!(comm.trim_end(), name);
+        python
+    }
+
+    fn begin(command: &mut Command, source: &Path, destination: &Path) -> Self {
+        let mut process = command
             .arg(source)
             .arg(destination)
             .arg(SIZE.to_string())
@@ -161,6 +185,79 @@ async fn a_copy_to_what_is_no_file_is_followed_by_its_source_without_any_path() 
     assert_eq!(ask(&tracker, &auto).await, Answer::Percent(40));
     python.copy(SIZE / PIECE - 10);
     assert_eq!(ask(&tracker, &auto).await, Answer::Percent(100));
+}
+
+/// Both ends bear the names of volumes, as in a copy between two shares.
+fn to_another_volume(volume: &Volume) -> PathBuf {
+    let name = format!("volume-{}", uuid::Uuid::new_v4());
+    volume.source.with_file_name(name)
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_copy_of_cinder_volume_is_known_though_nobody_asked_while_it_ran() {
+    let volume = Volume::new();
+    let tracker = tracker();
+    let mut python = Python::start_as("cinder-volume", &volume.source, &to_another_volume(&volume));
+    let watch = tokio::spawn(tracker.clone().watch(std::future::pending()));
+    let source = volume.source.to_str().unwrap();
+    let position = || {
+        let mut running = tracker.seen().running.into_iter();
+        running.find(|copy| copy.source == source)?.position
+    };
+    assert_eq!(python.copy(10), "copied\n");
+    until("it is noticed", || position() == Some(10 * PIECE)).await;
+    assert_eq!(python.copy(15), "closed\n");
+    until("its end is noticed", || position().is_none()).await;
+    drop(python);
+    watch.abort();
+    assert_eq!(ask(&tracker, &volume.question).await, Answer::Percent(100));
+}
+
+#[tokio::test]
+async fn status_shows_a_copy_of_cinder_volume() {
+    let volume = Volume::new();
+    let destination = to_another_volume(&volume);
+    let mut python = Python::start_as("cinder-volume", &volume.source, &destination);
+    python.copy(10);
+    let settings = volume.source.with_file_name("settings.conf");
+    fs::write(&settings, "").unwrap();
+    let status = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cinder-progress"));
+        command.arg("status").args(arguments);
+        let output = command
+            .arg("--config-file")
+            .arg(&settings)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let document: serde_json::Value = serde_json::from_str(&status(&["--json"])).unwrap();
+    let copies = document["copies"].as_array().unwrap();
+    let pid = python.process.id();
+    let shown = copies.iter().find(|copy| copy["pid"] == pid).unwrap();
+    assert_eq!(shown["kind"], "file");
+    assert_eq!(shown["volume_id"], volume.question.volume_id);
+    assert_eq!(shown["source"], volume.source.to_str().unwrap());
+    assert_eq!(shown["destination"], destination.to_str().unwrap());
+    assert_eq!(shown["bytes"], 10 * PIECE);
+    assert_eq!(shown["total_bytes"], SIZE);
+    assert_eq!(shown["percent"], 40);
+    assert_eq!(shown["bytes_per_second"], 0, "it waits to be told");
+    assert_eq!(shown["state"], "stalled");
+    let lines = status(&[]);
+    let pid = format!("file pid {pid}");
+    let line = lines.lines().find(|line| line.contains(&pid)).unwrap();
+    assert!(line.starts_with(" 40%"), "{line}");
+    assert!(line.contains(&volume.question.volume_id), "{line}");
 }
 
 #[tokio::test]

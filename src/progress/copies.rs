@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::device::Identity;
 use super::error::ProgressError;
+use super::file_copy::FileCopy;
 use super::memory::Record;
 use super::process;
 use crate::counters::TimingsNow;
@@ -15,6 +16,8 @@ pub struct Copies {
     pub running: Vec<RunningCopy>,
     /// Why there may be more of them.
     pub unseen: Option<ProgressError>,
+    /// Why there may be more of them through open files.
+    pub unseen_files: Option<ProgressError>,
 }
 
 /// What was last seen, without looking anew.
@@ -28,16 +31,38 @@ pub struct Seen {
     pub scans: TimingsNow,
 }
 
-/// A dd that copies.
+/// How a copy is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Means {
+    /// By a dd of its own.
+    Dd,
+    /// By cinder-volume, through two of its open files; this descriptor writes.
+    OpenFiles(u32),
+}
+
+impl Means {
+    /// `dd` or `file`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dd => "dd",
+            Self::OpenFiles(_) => "file",
+        }
+    }
+}
+
+/// A copy that runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningCopy {
-    /// The process.
+    /// The process: dd, or cinder-volume.
     pub pid: i32,
-    /// When it was started, to the kernel's clock tick.
+    /// How it is made.
+    pub means: Means,
+    /// When the dd was started, to the kernel's clock tick; `None` of open files, where nothing tells.
     pub started: Option<SystemTime>,
-    /// What it reads, as its command line has it.
+    /// What it reads, as dd's command line or the kernel has it.
     pub source: String,
-    /// What it writes, as its command line has it.
+    /// What it writes, as dd's command line or the kernel has it.
     pub destination: String,
     /// How many bytes have been written; `None` when that cannot be told.
     pub position: Option<u64>,
@@ -52,6 +77,7 @@ impl RunningCopy {
     pub(super) fn new(record: &Record, booted: Option<SystemTime>) -> Self {
         Self {
             pid: record.id.pid,
+            means: Means::Dd,
             started: booted.and_then(|booted| booted.checked_add(process::ticks(record.id.start))),
             source: record.source.path().to_owned(),
             destination: record.destination.path().to_owned(),
@@ -60,6 +86,22 @@ impl RunningCopy {
             trouble: record.trouble.clone(),
             names: record.source.clone(),
         }
+    }
+
+    /// Nothing for a copy of which only one end is known.
+    pub(super) fn through_files(copy: &FileCopy, trouble: Option<ProgressError>) -> Option<Self> {
+        let ends = copy.ends.as_ref()?;
+        Some(Self {
+            pid: copy.id.pid,
+            means: Means::OpenFiles(copy.fd),
+            started: None,
+            source: ends.source.path().to_owned(),
+            destination: ends.destination.path().to_owned(),
+            position: Some(copy.position),
+            total: ends.bytes,
+            trouble,
+            names: ends.source.clone(),
+        })
     }
 
     /// The id (or `name_id`) of the volume that is read, if one of its source's names is `template` with

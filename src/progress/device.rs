@@ -28,6 +28,9 @@ pub(super) struct Identity {
     nameless: bool,
 }
 
+/// How long an id is.
+const ID: usize = uuid::fmt::Hyphenated::LENGTH;
+
 /// How many devices below one are looked at: dm-crypt on multipath has one and its paths.
 const LAYER_LIMIT: usize = 64;
 
@@ -226,6 +229,18 @@ impl Identity {
             .find_map(|alias| id_in(alias, before, after))
     }
 
+    /// Whether it is a device, or a file with an id in its name, as volumes have by every usual template.
+    pub(super) fn looks_like_a_volume(&self) -> bool {
+        self.device
+            || self.aliases.iter().any(|alias| {
+                let name = alias.rsplit('/').next().unwrap_or_default();
+                name.as_bytes().windows(ID).any(|word| {
+                    // `try_parse` also takes what is spelt otherwise in that length.
+                    word[8] == b'-' && uuid::Uuid::try_parse_ascii(word).is_ok()
+                })
+            })
+    }
+
     /// Whether it may be a volume that no name leads to: storage behind Fibre Channel, or with one iSCSI
     /// target for all volumes, shows disks by number.
     pub(super) fn may_be_any(&self, template: &str) -> bool {
@@ -380,7 +395,6 @@ fn path_names(path: &str, name: &str) -> bool {
 /// The id in a path of a volume whose name is the id between `before` and `after`. Only what is written
 /// as ids are counts, or every path would be a volume's where the template is nothing but the id.
 fn id_in(path: &str, before: &str, after: &str) -> Option<String> {
-    const ID: usize = uuid::fmt::Hyphenated::LENGTH;
     let ids = |text: &str| -> Option<String> {
         text.match_indices(before).find_map(|(start, _)| {
             let id = text.get(start + before.len()..)?.get(..ID)?;

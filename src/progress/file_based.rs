@@ -3,24 +3,30 @@
 //! Nobody's command line tells of them, so they are looked for when someone asks: among the few
 //! processes whose names are those of programs that copy so, and never more often than twice a second,
 //! however many ask. One that is found is remembered and from then on costs one small read.
+//!
+//! So that a copy is known though nobody asks, what cinder-volume has open is looked through now and then
+//! for pairs of files that are the ends of a copy.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
 use super::device::{self, Identity};
 use super::error::ProgressError;
-use super::file_copies::{self, FileCopies, FileCopy, Target, Wanted};
+use super::file_copies::{self, FileCopies, Target, Wanted};
+use super::file_copy::FileCopy;
+use super::file_pairs::pairs;
 use super::host_based::Verdict;
 use super::looks::Looks;
 use super::open_files::{self, OpenFile, Place};
 use super::process::Pid;
+use super::tracker::lock;
 use super::{Question, Roots};
 
 /// The least time between two listings of what is open.
@@ -37,6 +43,11 @@ pub(super) struct FileBased {
     copies: Mutex<FileCopies>,
     /// Held for the length of a listing, so that there is one at a time.
     listing: tokio::sync::Mutex<Option<Listing>>,
+    /// Who is cinder-volume, by the last scan, and when it was last begun to look through what they have
+    /// open.
+    cinder_volumes: Mutex<(Vec<Pid>, Option<Instant>)>,
+    /// Held for the length of a sweep, so that there is one at a time; what the last could not see.
+    sweeping: tokio::sync::Mutex<Option<ProgressError>>,
 }
 
 /// What was open at the last look around.
@@ -55,13 +66,76 @@ impl FileBased {
             looks,
             copies: Mutex::new(copies),
             listing: tokio::sync::Mutex::default(),
+            cinder_volumes: Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Takes in who is cinder-volume by now.
+    pub(super) fn meet(&self, cinder_volumes: Vec<Pid>) {
+        lock(&self.cinder_volumes).0 = cinder_volumes;
+    }
+
+    /// Whether there is somebody to sweep, and the last sweep was begun so long ago. It counts as begun then.
+    pub(super) fn is_due(&self, pause: Duration) -> bool {
+        let mut cinder_volumes = lock(&self.cinder_volumes);
+        let (pids, begun) = &mut *cinder_volumes;
+        let due = !pids.is_empty() && begun.is_none_or(|begun| begun.elapsed() >= pause);
+        if due {
+            *begun = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Looks for copies between two files that cinder-volume has open; tells what it could not see.
+    pub(super) async fn sweep(&self) -> Option<ProgressError> {
+        let mut told = self.sweeping.lock().await;
+        let mut pids = lock(&self.cinder_volumes).0.clone();
+        pids.truncate(COPIERS_LIMIT);
+        if pids.is_empty() {
+            return None;
+        }
+        let begun = Instant::now();
+        let (files, trouble) = self.look_into(pids).await;
+        let sizes = pairs(&files)
+            .into_iter()
+            .filter(|pair| !self.copies().knows_all_of(pair.destination))
+            .map(async |pair| (pair, self.size(pair.source).await));
+        for (pair, bytes) in join_all(sizes).await {
+            self.copies().notice(pair, bytes, begun);
+        }
+        if trouble != *told {
+            if let Some(error) = &trouble {
+                tracing::warn!(
+                    error = error.detail(),
+                    "cannot see all that cinder-volume has open"
+                );
+            }
+            told.clone_from(&trouble);
+        }
+        trouble
+    }
+
+    /// How large a file is. Its file system may hang, so this is a look of its own, and not one at its
+    /// process, which others ask about.
+    async fn size(&self, file: &OpenFile) -> Option<u64> {
+        if let Some(bytes) = file.identity.bytes() {
+            return Some(bytes);
+        }
+        let proc = self.roots.proc.clone();
+        let (pid, fd) = (file.id.pid, file.fd);
+        self.looks
+            .one(key(Path::new(file.identity.path())), move |_| {
+                Ok(open_files::size(&proc, pid, fd))
+            })
+            .await
+            .ok()
+            .flatten()
     }
 
     /// All copies seen so far.
     pub(super) fn copies(&self) -> MutexGuard<'_, FileCopies> {
-        // Every change is whole before the lock is let go, so a panic elsewhere does not spoil it.
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.copies)
     }
 
     /// The answer of a copy that is known and goes on.
@@ -111,6 +185,27 @@ impl FileBased {
         join_all(open.iter().map(|copy| self.look(copy))).await;
     }
 
+    /// Every copy between two ends that goes on and what stands in the way of looking at it, after a look.
+    pub(super) async fn running(&self) -> Vec<(FileCopy, Option<ProgressError>)> {
+        let looks = self
+            .copies()
+            .running()
+            .into_iter()
+            .map(async |copy| (self.look(&copy).await.err(), copy));
+        let troubles = join_all(looks).await;
+        let running = self.copies().running().into_iter();
+        running
+            .map(|copy| {
+                let same = |other: &FileCopy| (other.id, other.fd) == (copy.id, copy.fd);
+                let looked = troubles.iter().find(|(_, other)| same(other));
+                (
+                    copy.clone(),
+                    looked.and_then(|(trouble, _)| trouble.clone()),
+                )
+            })
+            .collect()
+    }
+
     async fn look(&self, copy: &FileCopy) -> Result<(), ProgressError> {
         let proc = self.roots.proc.clone();
         let (id, fd, mark) = (copy.id, copy.fd, copy.mark);
@@ -133,6 +228,23 @@ impl FileBased {
         copiers.sort_unstable();
         copiers.truncate(COPIERS_LIMIT);
         let begun = Instant::now();
+        let (files, trouble) = self.look_into(copiers).await;
+        let told = last.as_ref().and_then(|listing| listing.trouble.as_ref());
+        if let Some(error) = &trouble
+            && told != Some(error)
+        {
+            tracing::warn!(error = error.detail(), "not every open file can be seen");
+        }
+        last.insert(Listing {
+            begun,
+            files: Arc::new(files),
+            trouble,
+        })
+        .clone()
+    }
+
+    /// What these processes have open, and why it may not be all.
+    async fn look_into(&self, pids: Vec<Pid>) -> (Vec<OpenFile>, Option<ProgressError>) {
         let roots = self.roots.clone();
         let (mut files, mut trouble) = (Vec::new(), None);
         let work = move |pid| {
@@ -151,19 +263,8 @@ impl FileBased {
             }
             Err(error) => trouble = trouble.take().or(Some(error)),
         };
-        self.looks.each(copiers, work, report).await;
-        let told = last.as_ref().and_then(|listing| listing.trouble.as_ref());
-        if let Some(error) = &trouble
-            && told != Some(error)
-        {
-            tracing::warn!(error = error.detail(), "not every open file can be seen");
-        }
-        last.insert(Listing {
-            begun,
-            files: Arc::new(files),
-            trouble,
-        })
-        .clone()
+        self.looks.each(pids, work, report).await;
+        (files, trouble)
     }
 
     /// What a path of the call leads to. Its file system may hang, so this is a look of its own.

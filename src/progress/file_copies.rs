@@ -4,49 +4,13 @@ use std::cmp::Reverse;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
 use super::device::Identity;
-use super::fdinfo::Fd;
+use super::file_copy::{End, Ends, FileCopy};
+use super::file_pairs::Pair;
 use super::host_based::{Verdict, percent};
 use super::memory::MEMORY_LIMIT;
-use super::open_files::{Fate, Mark, OpenFile, Place};
-use super::process::ProcessId;
+use super::open_files::{Fate, OpenFile, Place};
 use super::{Answer, Question};
-
-/// A file of a volume's that was seen open.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct FileCopy {
-    /// Who had it open.
-    pub id: ProcessId,
-    /// As what.
-    pub fd: Fd,
-    /// What the kernel said of it.
-    pub mark: Mark,
-    /// The volume asked for when it was found.
-    volume: String,
-    position: u64,
-    /// Whether its position tells anything.
-    moves: bool,
-    end: Option<End>,
-    /// When it was seen to have ended, by this daemon.
-    #[serde(skip)]
-    ended: Option<Instant>,
-    /// Where the volume was, by its object, when it was found.
-    #[serde(default)]
-    host: Option<String>,
-    /// Whether the volume was asked for afterwards, when no migration went on any more.
-    settled: bool,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum End {
-    /// Its process closed it and went on, as cinder-volume does when all is copied.
-    Closed,
-    /// Its process is gone.
-    Gone,
-}
 
 /// What is looked for among open files.
 #[derive(Debug, Default)]
@@ -129,6 +93,7 @@ impl FileCopies {
         let mut hasher = DefaultHasher::new();
         for copy in &self.copies {
             (copy.id, copy.fd, copy.position, copy.end, copy.settled).hash(&mut hasher);
+            (copy.attached, &copy.host).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -140,19 +105,15 @@ impl FileCopies {
         listed: Instant,
         question: &Question,
     ) -> Option<FileCopy> {
-        let known = self.copies.iter().rev().find(|copy| {
-            (copy.id, copy.fd, copy.mark) == (file.id, file.fd, file.mark)
-                && copy.volume == question.volume_id
-        });
+        let known = self
+            .copies
+            .iter()
+            .rev()
+            .find(|copy| copy.is(file) && copy.is_of(question));
         match known {
             Some(copy) if copy.end.is_none() => return Some(copy.clone()),
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,
             _ => {}
-        }
-        if self.copies.len() >= MEMORY_LIMIT {
-            // The oldest that is over makes room, and where none is, the oldest of all.
-            let oldest = self.copies.iter().position(|copy| copy.end.is_some());
-            self.copies.remove(oldest.unwrap_or(0));
         }
         tracing::info!(
             volume_id = question.volume_id,
@@ -161,26 +122,75 @@ impl FileCopies {
             path = file.identity.path(),
             "found the volume open"
         );
-        let copy = FileCopy {
-            id: file.id,
-            fd: file.fd,
-            mark: file.mark,
-            volume: question.volume_id.clone(),
-            position: file.position,
-            moves: file.moves,
-            end: None,
-            ended: None,
-            host: question.host.clone(),
-            settled: false,
-        };
-        self.copies.push(copy.clone());
+        let copy = FileCopy::asked_for(question, file, listed);
+        self.push(copy.clone());
         Some(copy)
+    }
+
+    /// Whether a copy between two ends is known that goes on with `file` as its destination, and how large
+    /// it is.
+    pub(super) fn knows_all_of(&self, file: &OpenFile) -> bool {
+        self.pair(file, None)
+            .and_then(|copy| copy.ends.as_ref())
+            .is_some_and(|ends| ends.bytes.is_some())
+    }
+
+    /// Remembers a copy between two files that nobody has asked about, unless it is known, or was seen
+    /// closed since it was listed.
+    pub(super) fn notice(&mut self, pair: Pair<'_>, bytes: Option<u64>, listed: Instant) {
+        let file = pair.destination;
+        if self.pair(file, Some(listed)).is_some() {
+            let same = |copy: &&mut FileCopy| copy.end.is_none() && copy.is(file);
+            for copy in self.copies.iter_mut().filter(same) {
+                if let Some(ends) = &mut copy.ends {
+                    ends.bytes = bytes.or(ends.bytes);
+                }
+            }
+            return;
+        }
+        let ends = Ends {
+            source: pair.source.identity.clone(),
+            destination: file.identity.clone(),
+            bytes,
+        };
+        tracing::info!(
+            pid = file.id.pid,
+            fd = file.fd,
+            source = ends.source.path(),
+            destination = ends.destination.path(),
+            "copy through open files found"
+        );
+        self.push(FileCopy::between(ends, file, listed));
+    }
+
+    /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
+    fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<&FileCopy> {
+        self.copies.iter().rev().find(|copy| {
+            let late = copy.ended.zip(listed);
+            let there = copy.end.is_none() || late.is_some_and(|(ended, listed)| ended >= listed);
+            copy.ends.is_some() && copy.is(file) && there
+        })
+    }
+
+    fn push(&mut self, copy: FileCopy) {
+        if self.copies.len() >= MEMORY_LIMIT {
+            // The oldest that is over makes room, and where none is, the oldest of all.
+            let oldest = self.copies.iter().position(|copy| copy.end.is_some());
+            self.copies.remove(oldest.unwrap_or(0));
+        }
+        self.copies.push(copy);
     }
 
     /// The copies that went on when they were last looked at.
     pub(super) fn open(&self) -> Vec<FileCopy> {
         let open = self.copies.iter().filter(|copy| copy.end.is_none());
         open.cloned().collect()
+    }
+
+    /// Those of them between two ends.
+    pub(super) fn running(&self) -> Vec<FileCopy> {
+        let between = |copy: &&FileCopy| copy.end.is_none() && copy.ends.is_some();
+        self.copies.iter().filter(between).cloned().collect()
     }
 
     /// The volume's copy that goes on.
@@ -193,21 +203,23 @@ impl FileCopies {
         let same = |copy: &&mut FileCopy| {
             copy.end.is_none() && (copy.id, copy.fd, copy.mark) == (seen.id, seen.fd, seen.mark)
         };
+        let now = Instant::now();
         for copy in self.copies.iter_mut().filter(same) {
             copy.end = match fate {
                 Fate::Open(position) => {
-                    copy.position = position;
+                    copy.goes_on_at(position, now);
                     None
                 }
-                Fate::Closed => Some(End::Closed),
+                Fate::Closed => Some(copy.closed(now)),
                 Fate::Gone => Some(End::Gone),
             };
             if copy.end.is_some() {
-                copy.ended = Some(Instant::now());
+                copy.ended = Some(now);
                 tracing::info!(
                     volume_id = copy.volume,
                     pid = copy.id.pid,
                     fd = copy.fd,
+                    source = copy.ends.as_ref().map(|ends| ends.source.path()),
                     position = copy.position,
                     end = ?copy.end,
                     "the volume is open no more"
@@ -219,10 +231,14 @@ impl FileCopies {
     /// What is to be said of the volume as things stand, and a note of what its object said.
     pub(super) fn decide(&mut self, question: &Question) -> Verdict {
         let verdict = self.verdict(question);
-        if !question.migrating {
-            let over = self.copies.iter_mut().filter(|copy| copy.end.is_some());
-            for copy in over.filter(|copy| copy.volume == question.volume_id) {
+        for copy in self.copies.iter_mut().filter(|copy| copy.is_of(question)) {
+            if copy.end.is_none() {
+                copy.attached |= question.attached;
+            } else if !question.migrating {
                 copy.settled = true;
+            }
+            if question.migrating && copy.host.is_none() {
+                copy.host.clone_from(&question.host);
             }
         }
         verdict
@@ -233,8 +249,11 @@ impl FileCopies {
             .latest(question, |copy| copy.end.is_none())
             .or_else(|| {
                 let past = |copy: &FileCopy| {
+                    // A server that has it now and had not then: nova copies it, and this is old.
                     question.migrating
-                        && (copy.settled || question.has_moved_from(copy.host.as_deref()))
+                        && (copy.settled
+                            || question.has_moved_from(copy.host.as_deref())
+                            || question.attached && !copy.attached)
                 };
                 self.latest(question, |copy| copy.end.is_some() && !past(copy))
             });
@@ -251,6 +270,6 @@ impl FileCopies {
         self.copies
             .iter()
             .rev()
-            .find(|copy| copy.volume == question.volume_id && wanted(copy))
+            .find(|copy| copy.is_of(question) && wanted(copy))
     }
 }

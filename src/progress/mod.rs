@@ -31,6 +31,10 @@ mod fdinfo;
 mod file_based;
 /// Such copies seen so far, and what they mean for the answer.
 mod file_copies;
+/// One of them, as it is remembered.
+mod file_copy;
+/// Which two open files of a process are the ends of one copy.
+mod file_pairs;
 /// Which of the processes seen is a volume's copy, and what that means for the answer.
 mod host_based;
 /// Writes down what is remembered, now and then, off the async tasks.
@@ -65,6 +69,9 @@ mod fake;
 /// Copies through open files, answered from made-up processes.
 #[cfg(test)]
 mod file_answers;
+/// Such copies, noticed though nobody asks.
+#[cfg(test)]
+mod file_sweeps;
 /// What the tests of this room ask, and of whom.
 #[cfg(test)]
 mod questions;
@@ -75,7 +82,7 @@ mod replay;
 #[cfg(test)]
 mod restarts;
 
-pub use copies::{Copies, RunningCopy, Seen};
+pub use copies::{Copies, Means, RunningCopy, Seen};
 pub use driver_based::DriverCall;
 pub use error::{ProgressError, Trouble};
 pub use sight::{Daemon, Sight, sight};

@@ -24,7 +24,14 @@ const MOUNTS_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Whether a process of this name may copy through open files.
 pub(super) fn may_copy(comm: &[u8]) -> bool {
-    comm.starts_with(b"python") || comm.starts_with(b"cinder-volume") || comm == STANDS_STILL
+    comm.starts_with(b"python") || may_be_cinder_volume(comm) || comm == STANDS_STILL
+}
+
+/// Whether this is the name of cinder-volume: the kernel calls a script by its file's name. (One that is
+/// run by way of `env` is called as its interpreter; its command line would tell, but reading the command
+/// lines of other programs than dd can hang.)
+pub(super) fn may_be_cinder_volume(comm: &[u8]) -> bool {
+    comm.starts_with(b"cinder-volume")
 }
 
 /// A file or device that a process has open.
@@ -60,7 +67,9 @@ pub(super) struct Place {
 }
 
 /// What tells an open file from another that later has the same descriptor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub(super) struct Mark {
     inode: Option<u64>,
     mount: Option<u64>,
@@ -145,6 +154,13 @@ pub(super) fn again(proc: &Path, id: ProcessId, fd: Fd, mark: Mark) -> Result<Fa
         Some(info) if Mark::from(info) == mark => Fate::Open(info.position),
         _ => Fate::Closed,
     })
+}
+
+/// How large an open regular file is. Its file system is asked, and may hang.
+pub(super) fn size(proc: &Path, pid: Pid, fd: Fd) -> Option<u64> {
+    let path = proc.join(pid.to_string()).join("fd").join(fd.to_string());
+    let metadata = fs::metadata(path).ok()?;
+    metadata.is_file().then_some(metadata.len())
 }
 
 /// Whether the links of a process's descriptors can be read at all.

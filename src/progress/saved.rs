@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dd::Purpose;
 use super::device::Identity;
-use super::file_copies::FileCopy;
+use super::file_copy::FileCopy;
 use super::process::ProcessId;
 use super::table::Begin;
 

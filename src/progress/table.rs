@@ -86,6 +86,8 @@ pub(super) struct Scan {
     pub alive: HashSet<ProcessId>,
     /// Every process whose name is one of those that copy through open files.
     pub copiers: Vec<Pid>,
+    /// Those of them that are cinder-volume by their name.
+    pub cinder_volumes: Vec<Pid>,
     /// Processes that could not be looked at, so nothing may be concluded about them.
     pub unsure: HashSet<Pid>,
     /// Why not, for the first of them.
@@ -128,7 +130,28 @@ struct Known {
     looked_at: Instant,
     kind: Kind,
     /// Whether it has the name of those that copy through open files.
-    copier: bool,
+    copier: Copier,
+}
+
+/// What a process is called, as far as copies through open files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copier {
+    /// Something else.
+    No,
+    /// As one of those that may make them.
+    Perhaps,
+    /// cinder-volume.
+    CinderVolume,
+}
+
+impl Copier {
+    fn of(comm: &[u8]) -> Self {
+        match () {
+            () if open_files::may_be_cinder_volume(comm) => Self::CinderVolume,
+            () if open_files::may_copy(comm) => Self::Perhaps,
+            () => Self::No,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +167,7 @@ enum Kind {
 enum Seen {
     Gone,
     NotDd {
-        copier: bool,
+        copier: Copier,
     },
     Unchanged(ProcessId),
     /// dd between exec and its command line, or one that neither copies nor wipes.
@@ -233,13 +256,14 @@ impl Table {
                 self.note(pid, seen, begun, &mut scan)
             })
             .await;
-        scan.copiers = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.copier)
-            .map(|(&pid, _)| pid)
-            .collect();
+        scan.copiers = self.called(|copier| copier != Copier::No);
+        scan.cinder_volumes = self.called(|copier| copier == Copier::CinderVolume);
         Ok(scan)
+    }
+
+    fn called(&self, so: impl Fn(Copier) -> bool) -> Vec<Pid> {
+        let known = self.known.iter().filter(|(_, known)| so(known.copier));
+        known.map(|(&pid, _)| pid).collect()
     }
 
     /// Makes the acquaintance of a process, if it is a new one.
@@ -258,12 +282,12 @@ impl Table {
             first_seen,
             looked_at: now,
             kind: Kind::Open,
-            copier: false,
+            copier: Copier::No,
         });
         if known.inode != inode {
             known.inode = inode;
             known.kind = Kind::Open;
-            known.copier = false;
+            known.copier = Copier::No;
         }
         known
     }
@@ -274,7 +298,8 @@ impl Table {
         };
         known.looked_at = now;
         known.copier = match &seen {
-            Ok(seen) => matches!(seen, Seen::NotDd { copier: true }),
+            Ok(Seen::NotDd { copier }) => *copier,
+            Ok(_) => Copier::No,
             Err(_) => known.copier,
         };
         match seen {
@@ -341,7 +366,7 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
         None => return Ok(Seen::Gone),
         Some(comm) if comm != b"dd" => {
             return Ok(Seen::NotDd {
-                copier: open_files::may_copy(&comm),
+                copier: Copier::of(&comm),
             });
         }
         Some(_) => {}
@@ -483,7 +508,7 @@ mod tests {
         for second in 0..7200 {
             let now = begun + Duration::from_secs(second);
             if table.meet(7, 70, now, Some(begun)).is_due(now) {
-                let not_dd = Ok(Seen::NotDd { copier: false });
+                let not_dd = Ok(Seen::NotDd { copier: Copier::No });
                 table.note(7, not_dd, now, &mut Scan::default());
                 looks.push(second);
             }
@@ -503,7 +528,7 @@ mod tests {
         let mut due = |inode, after: u64| {
             let now = now + Duration::from_secs(after);
             let due = table.meet(7, inode, now, None).is_due(now);
-            let not_dd = Ok(Seen::NotDd { copier: false });
+            let not_dd = Ok(Seen::NotDd { copier: Copier::No });
             table.note(7, not_dd, now, &mut Scan::default());
             due
         };

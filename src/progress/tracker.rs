@@ -43,6 +43,9 @@ const CALL_LIMIT: Duration = Duration::from_millis(2_800);
 /// How often a copy close to its end is looked at: dd is gone within microseconds of its last write.
 const CLOSE_WATCH: Duration = Duration::from_millis(20);
 
+/// So many scans lie between two sweeps through what cinder-volume has open: every ten seconds by default.
+const SCANS_A_SWEEP: u32 = 10;
+
 /// How long reading the state file may take.
 const STATE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -264,7 +267,7 @@ impl Tracker {
         }
     }
 
-    /// All copies that run now, the oldest first.
+    /// All copies that run now: those by dd, the oldest first, then those through open files.
     ///
     /// Cancel-safe, and within a runtime, as [`Tracker::answer`].
     ///
@@ -281,7 +284,12 @@ impl Tracker {
             .filter(|record| record.purpose == Purpose::Copy && record.runs())
             .map(|record| record.id)
             .collect();
-        join_all(ids.iter().map(|&id| self.refresh(id, now))).await;
+        let by_dd = join_all(ids.iter().map(|&id| self.refresh(id, now)));
+        let through_files = async {
+            let unseen = self.inner.files.sweep().await;
+            (unseen, self.inner.files.running().await)
+        };
+        let (_, (unseen_files, files)) = futures_util::join!(by_dd, through_files);
         let booted = process::boot_time(&self.inner.roots.proc);
         let mut running: Vec<RunningCopy> = self
             .memory()
@@ -291,7 +299,14 @@ impl Tracker {
             .map(|record| RunningCopy::new(record, booted))
             .collect();
         running.sort_by_key(|copy| (copy.started, copy.pid));
-        Ok(Copies { running, unseen })
+        let files = files.into_iter();
+        running
+            .extend(files.filter_map(|(copy, trouble)| RunningCopy::through_files(&copy, trouble)));
+        Ok(Copies {
+            running,
+            unseen,
+            unseen_files,
+        })
     }
 
     /// What was last seen: no look is begun, nothing is waited for.
@@ -305,8 +320,16 @@ impl Tracker {
             .map(|record| (record.id, RunningCopy::new(record, None)))
             .collect();
         running.sort_by_key(|&(id, _)| id);
+        let files = self.inner.files.copies().running();
+        let files = files
+            .iter()
+            .filter_map(|copy| RunningCopy::through_files(copy, None));
         Seen {
-            running: running.into_iter().map(|(_, copy)| copy).collect(),
+            running: running
+                .into_iter()
+                .map(|(_, copy)| copy)
+                .chain(files)
+                .collect(),
             unseen: match &*lock(&self.inner.outcome) {
                 Ok(missed) => missed.clone(),
                 Err(failed) => Some(failed.clone()),
@@ -473,6 +496,7 @@ impl Tracker {
             let outcome = book.table.scan(&inner.looks, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
                 book.copiers = std::mem::take(&mut scan.copiers);
+                inner.files.meet(std::mem::take(&mut scan.cinder_volumes));
                 let missed = scan.trouble.take();
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
@@ -497,6 +521,7 @@ impl Tracker {
     /// One round of the background upkeep.
     async fn look_around(&self) {
         self.scan_if_older_than(self.inner.scan_interval);
+        self.sweep_if_due();
         let now = Instant::now();
         let running: Vec<ProcessId> = self
             .memory()
@@ -507,6 +532,19 @@ impl Tracker {
             .collect();
         let running = join_all(running.into_iter().map(|id| self.refresh(id, now)));
         futures_util::join!(running, self.inner.files.look_again());
+    }
+
+    /// Begins to look through what cinder-volume has open, in a task of its own: a process that hangs
+    /// must not delay the next look at a dd.
+    fn sweep_if_due(&self) {
+        if self
+            .inner
+            .files
+            .is_due(self.inner.scan_interval * SCANS_A_SWEEP)
+        {
+            let inner = Arc::clone(&self.inner);
+            tokio::spawn(async move { inner.files.sweep().await });
+        }
     }
 
     /// How long until the next round.

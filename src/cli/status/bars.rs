@@ -6,6 +6,7 @@ use std::io;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::row::Row;
+use crate::progress::Means;
 
 /// The copy on one line, its bar on the next. indicatif draws; what it says is ours.
 const TEMPLATE: &str = "{msg}\n[{bar:40}] {prefix}";
@@ -13,8 +14,8 @@ const TEMPLATE: &str = "{msg}\n[{bar:40}] {prefix}";
 /// The bars on the screen.
 pub(super) struct Bars {
     all: MultiProgress,
-    /// By process and beginning.
-    bars: HashMap<(i32, Option<String>), ProgressBar>,
+    /// By process, beginning and means.
+    bars: HashMap<(i32, Option<String>, Means), ProgressBar>,
     /// Says that there is nothing to show.
     idle: Option<ProgressBar>,
 }
@@ -30,7 +31,7 @@ impl Bars {
 
     /// Shows these copies and no others; one that is over stays above, as it was last seen.
     pub(super) fn draw(&mut self, rows: &[Row]) -> io::Result<()> {
-        let key = |row: &Row| (row.pid, row.since.clone());
+        let key = |row: &Row| (row.pid, row.since.clone(), row.means);
         self.bars.retain(|known, bar| {
             let runs = rows.iter().any(|row| key(row) == *known);
             if !runs {

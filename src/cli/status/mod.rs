@@ -145,9 +145,9 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     let mut said = None;
     loop {
         let (copies, rows) = look().await?;
-        if said != copies.unseen {
+        if said.as_ref() != unseen(&copies) {
             say_unseen(&copies);
-            said.clone_from(&copies.unseen);
+            said = unseen(&copies).cloned();
         }
         match &mut bars {
             Some(bars) => bars.draw(&rows)?,
@@ -162,8 +162,12 @@ fn enough(rows: &[Row], elapsed: Duration) -> bool {
     elapsed > speed::STALLED || (elapsed >= FIRST_LOOKS && rows.iter().all(|row| row.settled))
 }
 
+fn unseen(copies: &Copies) -> Option<&ProgressError> {
+    copies.unseen.as_ref().or(copies.unseen_files.as_ref())
+}
+
 fn say_unseen(copies: &Copies) {
-    if let Some(unseen) = &copies.unseen {
+    if let Some(unseen) = unseen(copies) {
         eprintln!(
             "cinder-progress: there may be more copies: {}",
             unseen.detail()
@@ -174,7 +178,7 @@ fn say_unseen(copies: &Copies) {
 fn print(copies: &Copies, rows: &[Row], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        let unseen = copies.unseen.as_ref().map(ProgressError::detail);
+        let unseen = unseen(copies).map(ProgressError::detail);
         let document = serde_json::json!({"copies": rows, "unseen": unseen});
         return writeln!(out, "{document}");
     }

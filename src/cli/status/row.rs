@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::speed::{Speed, State};
 use super::words;
-use crate::progress::{ProgressError, RunningCopy};
+use crate::progress::{Means, ProgressError, RunningCopy};
 
 /// One copy. What is not known is null.
 #[derive(Debug, Clone, Serialize)]
@@ -29,12 +29,17 @@ pub(super) struct Row {
     pub seconds_left: Option<u64>,
     /// When it began, in UTC.
     pub since: Option<String>,
-    /// The dd.
+    /// The dd, or cinder-volume.
     pub pid: i32,
+    /// `dd`, or `file` where cinder-volume copies through its own open files.
+    pub kind: &'static str,
     /// What it does.
     pub state: Option<State>,
     /// What cannot be seen of it, and why.
     pub unseen: Option<String>,
+    /// How it is made, which tells copies of one process apart.
+    #[serde(skip)]
+    pub means: Means,
     /// Whether longer looking would tell nothing new.
     #[serde(skip)]
     pub settled: bool,
@@ -70,6 +75,8 @@ impl Row {
             }),
             since: copy.started.and_then(since),
             pid: copy.pid,
+            kind: copy.means.name(),
+            means: copy.means,
             state,
             unseen: copy.trouble.as_ref().map(ProgressError::detail),
             settled: speed.is_none_or(|speed| speed.has_moved())
@@ -111,8 +118,8 @@ impl Row {
             .as_deref()
             .unwrap_or("(no volume by its name)");
         let mut who = format!(
-            "{volume}  {} → {}  pid {}",
-            self.source, self.destination, self.pid
+            "{volume}  {} → {}  {} pid {}",
+            self.source, self.destination, self.kind, self.pid
         );
         if let Some(since) = &self.since {
             who += &format!(" since {since}");

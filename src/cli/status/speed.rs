@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::row::Row;
 use crate::config::Local;
-use crate::progress::{Copies, RunningCopy};
+use crate::progress::{Copies, Means, RunningCopy};
 
 /// The time over which the rate is smoothed: storage works in bursts.
 const SMOOTHING: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ pub(super) const STALLED: Duration = Duration::from_secs(3);
 pub(super) enum State {
     /// It moves.
     Copying,
-    /// All is written, and dd waits for the storage to have it.
+    /// All is written, and the storage has yet to have it.
     Flushing,
     /// It has not moved for a while.
     Stalled,
@@ -30,7 +30,7 @@ pub(super) enum State {
 /// The speeds of all copies seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Speeds {
-    known: HashMap<(i32, Option<SystemTime>), Speed>,
+    known: HashMap<(i32, Option<SystemTime>, Means), Speed>,
 }
 
 impl Speeds {
@@ -42,7 +42,7 @@ impl Speeds {
         at: Instant,
         now: SystemTime,
     ) -> Vec<Row> {
-        let key = |copy: &RunningCopy| (copy.pid, copy.started);
+        let key = |copy: &RunningCopy| (copy.pid, copy.started, copy.means);
         self.known
             .retain(|known, _| copies.running.iter().any(|copy| key(copy) == *known));
         copies

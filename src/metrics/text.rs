@@ -3,6 +3,7 @@
 //! How many series there are is bounded: all labels but those of copies are from small fixed sets, and
 //! no more than [`COPIES`] copies are shown.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
@@ -201,20 +202,22 @@ fn scans(page: &mut Page, seen: &Seen) {
     );
     page.gauge(
         "cinder_progress_copies",
-        "Copies by dd that run on this node.",
+        "Copies that run on this node, by dd or through open files of cinder-volume.",
         seen.running.len() as f64,
     );
 }
 
 fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
+    let mut told_apart = HashSet::new();
     let shown: Vec<Shown<'_>> = running
         .iter()
-        .take(COPIES)
         .map(|copy| Shown {
             volume_id: copy.volume_id(template).unwrap_or_default(),
             pid: copy.pid.to_string(),
             copy,
         })
+        .filter(|shown| told_apart.insert((shown.volume_id.clone(), shown.copy.pid)))
+        .take(COPIES)
         .collect();
     page.gauges(
         "cinder_progress_copy_info",
@@ -253,7 +256,8 @@ fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
 }
 
 /// A copy and what tells it from others: its process id does when one volume is read twice, or when the
-/// name of the volume is not known.
+/// name of the volume is not known. One process may make several through open files; of those of unknown
+/// volumes one is shown, since a series must not occur twice.
 struct Shown<'a> {
     volume_id: String,
     pid: String,

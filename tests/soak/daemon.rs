@@ -164,6 +164,8 @@ impl Bench {
                     self.daemon.wait_for_log_from(from, "standing aside").await;
                     self.trial.load.wait_for_more(OPERATIONS).await;
                     self.trial.recorder.stuck(false);
+                    // What still was on T comes sooner than the daemon is back.
+                    self.daemon.wait_for_log_from(from, "serving beside").await;
                     self.is_handing_over().await;
                 }
             }

@@ -9,6 +9,7 @@ use crate::support::load::publisher;
 use crate::support::recorder::{Queues, Via};
 use crate::support::service::Service;
 use crate::support::trial::Trial;
+use crate::support::wait::PATIENCE;
 
 /// What befalls a broker of its own, several times.
 #[derive(Clone, Copy)]
@@ -56,6 +57,12 @@ const OPERATIONS: u64 = 300;
 
 const CONFIGURATION: &str = "[oslo_messaging_rabbit]\nrabbit_retry_backoff = 0";
 
+struct Bench {
+    broker: Broker,
+    trial: Trial,
+    daemon: Option<Daemon>,
+}
+
 /// Makes it.
 pub async fn row(name: &str, fault: Fault, beside: bool) -> Row {
     let broker = Broker::start().await;
@@ -67,52 +74,72 @@ pub async fn row(name: &str, fault: Fault, beside: bool) -> Row {
     let trial = Trial::start(&broker.amqp_uri(), &service, queues).await;
     let url = broker.transport_url();
     let daemon = beside.then(|| Daemon::start_with(&url, &service, "", CONFIGURATION));
-    let usual = if beside { Via::Topic } else { Via::Server };
+    let bench = Bench {
+        broker,
+        trial,
+        daemon,
+    };
     for _ in 0..TIMES {
-        trial.recorder.wait_for_one_via(usual).await;
-        trial.load.wait_for_more(OPERATIONS).await;
-        suffer(&broker, &trial, fault, usual).await;
-        trial.recorder.wait_for_one_via(usual).await;
-        trial.load.wait_for_more(OPERATIONS).await;
+        bench.goes_on().await;
+        bench.suffer(fault).await;
+        bench.goes_on().await;
     }
-    let verdict = trial.finish().await;
-    let row = match fault {
+    let verdict = bench.trial.finish().await;
+    match fault {
         Fault::None(_) => Row::exact(name, beside, verdict),
         _ => Row::compared(name, beside, verdict),
-    };
-    drop(daemon);
-    row
+    }
 }
 
-async fn suffer(broker: &Broker, trial: &Trial, fault: Fault, usual: Via) {
-    let (topic, server) = (trial.service.topic(), trial.service.server_queue());
-    match fault {
-        Fault::None(_) => {}
-        Fault::TopicDeleted => delete_often(broker, trial, &[topic], usual).await,
-        Fault::BothDeleted => delete_often(broker, trial, &[topic, server], usual).await,
-        Fault::Restarted(_) => broker.restart().await,
-        Fault::Killed => {
-            broker.kill().await;
-            broker.start_again().await;
-        }
-        Fault::ShortOfMemory => {
-            for limit in ["0.0000001", "0.4"] {
-                broker.ctl(&["set_vm_memory_high_watermark", limit]).await;
+impl Bench {
+    /// Until operations take their usual way, and then some more of them.
+    async fn goes_on(&self) {
+        let usual = if self.daemon.is_some() {
+            Via::Topic
+        } else {
+            Via::Server
+        };
+        let came = self.trial.recorder.wait_for_one_via(usual);
+        // Sooner than the wait itself gives up, because the log says more than it could.
+        let came = tokio::time::timeout(PATIENCE.mul_f64(0.9), came).await;
+        let log = || self.daemon.as_ref().map(Daemon::log);
+        assert!(came.is_ok(), "nothing via {usual:?}: {:?}", log());
+        self.trial.load.wait_for_more(OPERATIONS).await;
+    }
+
+    async fn suffer(&self, fault: Fault) {
+        let (topic, server) = (
+            self.trial.service.topic(),
+            self.trial.service.server_queue(),
+        );
+        match fault {
+            Fault::None(_) => {}
+            Fault::TopicDeleted => self.delete_often(&[topic]).await,
+            Fault::BothDeleted => self.delete_often(&[topic, server]).await,
+            Fault::Restarted(_) => self.broker.restart().await,
+            Fault::Killed => {
+                self.broker.kill().await;
+                self.broker.start_again().await;
+            }
+            Fault::ShortOfMemory => {
+                for limit in ["0.0000001", "0.4"] {
+                    let set = ["set_vm_memory_high_watermark", limit];
+                    self.broker.ctl(&set).await;
+                }
             }
         }
     }
-}
 
-async fn delete_often(broker: &Broker, trial: &Trial, queues: &[String], usual: Via) {
-    for _ in 0..DELETIONS {
-        for queue in queues {
-            let (_connection, channel) = publisher(&broker.amqp_uri()).await.unwrap();
-            let deleted =
-                channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
-            deleted.await.unwrap();
+    async fn delete_often(&self, queues: &[String]) {
+        for _ in 0..DELETIONS {
+            for queue in queues {
+                let (_connection, channel) = publisher(&self.broker.amqp_uri()).await.unwrap();
+                let options = QueueDeleteOptions::default();
+                let deleted = channel.queue_delete(queue.as_str().into(), options);
+                deleted.await.unwrap();
+            }
+            self.trial.recorder.wait_for_consumers().await;
+            self.goes_on().await;
         }
-        trial.recorder.wait_for_consumers().await;
-        trial.load.wait_for_more(OPERATIONS).await;
-        trial.recorder.wait_for_one_via(usual).await;
     }
 }

@@ -1,11 +1,10 @@
 //! No more lines of one kind than somebody can read.
 //!
 //! A caller who sends a thousand malformed requests a second must not fill the node's disk. Of each place
-//! in the code no more than a few lines a second are written; then one line tells how many there were
+//! in the code no more than a hundred lines a second are written; then one line tells how many there were
 //! besides. Errors are never held back: they are rare, and each may be about an operation to look for.
 //!
-//! No kept crate does this by place: tracing-throttle, the nearest, compares whole events with all their
-//! fields and remembers ten thousand of them. Here memory is bounded by the number of places there are.
+//! Counted by place, so that memory is bounded by the number of places there are.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,8 +17,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, debug, info, warn};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Lines of one place that are written in each [`SPAN`].
-const LINES: u32 = 10;
+/// Lines of one place that are written in each [`SPAN`]: enough for one from each of many backends.
+const LINES: u32 = 100;
 
 /// The time for which lines are counted.
 const SPAN: Duration = Duration::from_secs(1);

@@ -289,8 +289,12 @@ impl Shared {
             let delivery = delivery?;
             let _ = stuck.wait_for(|stuck| !*stuck).await;
             if let Some((reply_queue, reply)) = reply(&delivery.data) {
-                // Confirmed, so that what is recorded has been answered.
-                publish(&replies, &reply_queue, &reply, properties()).await;
+                // Confirmed, so that what is recorded has been answered. lapin does not always say
+                // that a connection has ended.
+                let sent = publish(&replies, &reply_queue, &reply, properties());
+                if !matches!(timeout(SILENCE, sent).await, Ok(Some(_))) {
+                    return Ok(());
+                }
             }
             self.record(via, &delivery);
             delivery.acker.ack(BasicAckOptions::default()).await?;

@@ -1,5 +1,7 @@
 //! No fault, and faults of the broker and its queues, with and without the daemon.
 
+use std::time::Duration;
+
 use lapin::options::QueueDeleteOptions;
 
 use crate::row::Row;
@@ -24,8 +26,8 @@ pub enum Fault {
     Restarted(fn() -> Queues),
     /// Killed and started.
     Killed,
-    /// An alarm raised and cleared.
-    ShortOfMemory,
+    /// An alarm raised, and cleared after so long.
+    ShortOfMemory(Duration),
 }
 
 /// All of them.
@@ -44,7 +46,14 @@ pub const FAULTS: &[(&str, Fault)] = &[
         Fault::Restarted(Queues::quorum),
     ),
     ("broker killed 3 times, durable queues", Fault::Killed),
-    ("broker short of memory 3 times", Fault::ShortOfMemory),
+    (
+        "broker short of memory for a moment, 3 times",
+        Fault::ShortOfMemory(Duration::ZERO),
+    ),
+    (
+        "broker short of memory for 30 s, 3 times",
+        Fault::ShortOfMemory(Duration::from_secs(30)),
+    ),
 ];
 
 const TIMES: usize = 3;
@@ -121,13 +130,17 @@ impl Bench {
                 self.broker.kill().await;
                 self.broker.start_again().await;
             }
-            Fault::ShortOfMemory => {
-                for limit in ["0.0000001", "0.4"] {
-                    let set = ["set_vm_memory_high_watermark", limit];
-                    self.broker.ctl(&set).await;
-                }
+            Fault::ShortOfMemory(long) => {
+                self.allow_memory("0.0000001").await;
+                tokio::time::sleep(long).await;
+                self.allow_memory("0.4").await;
             }
         }
+    }
+
+    async fn allow_memory(&self, share: &str) {
+        let set = ["set_vm_memory_high_watermark", share];
+        self.broker.ctl(&set).await;
     }
 
     async fn delete_often(&self, queues: &[String]) {

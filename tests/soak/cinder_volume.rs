@@ -21,6 +21,8 @@ pub enum Fault {
     Killed,
     /// As its service ends it.
     Stopped,
+    /// Killed once, and away for a minute.
+    Away,
 }
 
 /// All of them.
@@ -36,6 +38,11 @@ pub const FAULTS: &[(&str, Fault, Release)] = &[
         Release::Latest,
     ),
     (
+        "cinder-volume away for a minute",
+        Fault::Away,
+        Release::Latest,
+    ),
+    (
         "cinder-volume of Ocata killed 5 times",
         Fault::Killed,
         Release::Ocata,
@@ -48,6 +55,8 @@ pub const FAULTS: &[(&str, Fault, Release)] = &[
 ];
 
 const TIMES: usize = 5;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Between two faults.
 const OPERATIONS: u64 = 150;
@@ -69,13 +78,21 @@ pub async fn row(name: &str, fault: Fault, release: Release, beside: bool) -> Ro
     }
     let load = Load::start(&SharedBroker::amqp_uri(), &service, PAUSE);
     let mut executed = Vec::new();
-    for _ in 0..TIMES {
+    let times = if matches!(fault, Fault::Away) {
+        1
+    } else {
+        TIMES
+    };
+    for _ in 0..times {
         load.wait_for_more(OPERATIONS).await;
         match fault {
-            Fault::Killed => {
+            Fault::Killed | Fault::Away => {
                 server.process.kill().await;
                 server.process.stdout.wait_for_end().await;
                 executed.extend(server.executed());
+                if matches!(fault, Fault::Away) {
+                    tokio::time::sleep(MINUTE).await;
+                }
             }
             Fault::Stopped => executed.extend(server.stop().await),
         }

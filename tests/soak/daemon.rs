@@ -24,8 +24,8 @@ pub enum Fault {
     Stopped(usize),
     /// Silent in both directions, as long.
     Silent(usize),
-    /// 200 ms each way.
-    FarAway,
+    /// So long each way.
+    FarAway(Duration),
     /// T full and its consumer stuck.
     TopicFull(usize),
 }
@@ -51,7 +51,11 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("daemon restarted 30 times", Fault::Restarted(30)),
     ("daemon stopped by a signal 4 times", Fault::Stopped(4)),
     ("network silent 4 times", Fault::Silent(4)),
-    ("broker 400 ms away", Fault::FarAway),
+    (
+        "broker 0.4 s away",
+        Fault::FarAway(Duration::from_millis(200)),
+    ),
+    ("broker 2 s away", Fault::FarAway(Duration::from_secs(1))),
     (
         "topic queue full, its consumer stuck, 5 times",
         Fault::TopicFull(5),
@@ -152,8 +156,8 @@ impl Bench {
                     self.is_handing_over().await;
                 }
             }
-            Fault::FarAway => {
-                let far = Flow::Slow(Duration::from_millis(200));
+            Fault::FarAway(each_way) => {
+                let far = Flow::Slow(each_way);
                 self.proxy.flow(far, far);
                 self.trial.load.wait_for_more(MANY).await;
             }

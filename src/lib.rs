@@ -20,7 +20,8 @@
 //!
 //! Dependencies point down. [`amqp`] knows lapin and no RPC; [`rpc`] is pure functions on bytes
 //! and values; [`progress`] knows processes and devices and neither of the two; [`config`] knows
-//! files. [`worker`] is the one place where the first three meet, [`daemon`] builds them all from
+//! files. [`worker`] is the one place where the first three meet, by the rules of [`policy`], which
+//! [`reload`] may change. [`metrics`] and [`notify`] only watch. [`daemon`] builds them all from
 //! the settings, and [`cli`] is what `main` hands over to.
 
 /// Connections, queues, the hand-over and the replies.

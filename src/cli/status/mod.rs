@@ -126,8 +126,8 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     };
     let mut bars = (io::stdout().is_terminal() && !wanted.json).then(Bars::new);
     if !wanted.watch {
-        let begun = Instant::now();
         let (mut copies, mut rows) = look().await?;
+        let begun = Instant::now();
         while !rows.is_empty() && !enough(&rows, begun.elapsed()) {
             tokio::time::sleep(FIRST_LOOKS).await;
             (copies, rows) = look().await?;
@@ -157,9 +157,12 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     }
 }
 
-/// Whether a single answer can be given: each copy has moved, or is known to stand still.
+/// Whether a single answer can be given: each copy has moved, or is known to stand still. `elapsed`
+/// since the first look.
 fn enough(rows: &[Row], elapsed: Duration) -> bool {
-    elapsed > speed::STALLED || (elapsed >= FIRST_LOOKS && rows.iter().all(|row| row.settled))
+    // One look more than a copy that was there from the first needs to count as stalled.
+    elapsed > speed::STALLED + FIRST_LOOKS
+        || (elapsed >= FIRST_LOOKS && rows.iter().all(|row| row.settled))
 }
 
 fn unseen(copies: &Copies) -> Option<&ProgressError> {

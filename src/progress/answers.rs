@@ -13,12 +13,6 @@ async fn ask_whatever(tracker: &Tracker) -> Result<Answer, ProgressError> {
     tracker.answer(question()).await
 }
 
-fn fifo(path: &PathBuf) {
-    let _ = fs::remove_file(path);
-    let made = Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(made.success(), "mkfifo is needed for this test");
-}
-
 #[tokio::test]
 async fn no_dd_yet_is_0() {
     let fake = Fake::new();
@@ -378,7 +372,7 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
     fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
     let tracker = tracker(&fake);
     assert_eq!(ask(&tracker).await, Answer::Percent(30));
-    fifo(&fake.path("proc/7/fdinfo/1"));
+    fake.hang("proc/7/fdinfo/1");
     let begun = Instant::now();
     let callers: Vec<_> = (0..200)
         .map(|_| {
@@ -419,7 +413,7 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
 async fn a_command_line_that_hangs_leaves_the_unfound_unknown_and_the_found_known() {
     let fake = Fake::new();
     fake.process(7, "dd");
-    fifo(&fake.path("proc/7/cmdline"));
+    fake.hang("proc/7/cmdline");
     fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
     let tracker = tracker(&fake);
     let begun = Instant::now();
@@ -518,7 +512,7 @@ async fn a_path_whose_names_hang_holds_up_nobody_elses_volume() {
     let fake = Fake::new();
     fake.write("dev/dm-9", "");
     fake.write("sys/block/dm-9/dm/name", "");
-    fifo(&fake.path("sys/block/dm-9/dm/name"));
+    fake.hang("sys/block/dm-9/dm/name");
     fake.dd(7, "/dev/dm-9", "/dev/sda", at(30));
     fake.dd(8, "/dev/vg/volume-2", "/dev/sdb", at(40));
     let tracker = tracker(&fake);

@@ -1,8 +1,10 @@
 //! Made-up `/proc`, `/sys` and `/dev` trees for the tests of this room.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
 
 use super::Roots;
 use super::process::Pid;
@@ -10,6 +12,19 @@ use super::process::Pid;
 /// A folder with the three trees in it; gone when dropped.
 pub(super) struct Fake {
     folder: tempfile::TempDir,
+    /// Files that hang their readers, held open.
+    hanging: Mutex<Vec<(PathBuf, File)>>,
+}
+
+impl Drop for Fake {
+    /// Lets go those who hang: a runtime ends only after them.
+    fn drop(&mut self) {
+        for (path, writer) in self.hanging.get_mut().unwrap().drain(..) {
+            // Nobody can come once the name is gone.
+            let _ = fs::remove_file(path);
+            drop(writer);
+        }
+    }
 }
 
 impl Fake {
@@ -18,7 +33,20 @@ impl Fake {
         for tree in ["proc", "sys", "dev"] {
             fs::create_dir(folder.path().join(tree)).unwrap();
         }
-        Self { folder }
+        Self {
+            folder,
+            hanging: Mutex::default(),
+        }
+    }
+
+    /// In the place of `path`, a file that hangs its readers.
+    pub(super) fn hang(&self, path: &str) {
+        let path = self.path(path);
+        let _ = fs::remove_file(&path);
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success(), "mkfifo is needed for this test");
+        let writer = File::options().read(true).write(true).open(&path).unwrap();
+        self.hanging.lock().unwrap().push((path, writer));
     }
 
     pub(super) fn roots(&self) -> Roots {

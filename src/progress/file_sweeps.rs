@@ -322,9 +322,7 @@ async fn a_process_whose_files_hang_holds_up_no_other() {
     let fake = Fake::new();
     fake.write("dev/dm-9", "");
     fake.write("sys/block/dm-9/dm/uuid", "");
-    let pipe = fake.path("sys/block/dm-9/dm/name");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.unwrap().success());
+    fake.hang("sys/block/dm-9/dm/name");
     fake.process(7, "cinder-volume")
         .fd(20, "/dev/dm-9", PIECE, READ)
         .fd(21, &volume(OTHER), PIECE, WRITE);

@@ -1,14 +1,14 @@
-//! Blocking reads on threads of their own, so that one that hangs costs a bounded wait and a bounded number of threads.
+//! Blocking reads on other threads, so that one that hangs costs a bounded wait and a bounded number of threads.
 //!
 //! A thread that hangs in the kernel cannot be stopped. It can be left behind: its process is
 //! remembered as hanging, is not looked at again until the read has returned, and no more than
-//! [`HANGING_LIMIT`] such threads may exist. They are plain threads and not tokio's blocking pool,
-//! because a runtime waits for its pool when it is shut down.
+//! [`HANGING_LIMIT`] such threads may exist. They are those of tokio's blocking pool, which keeps one
+//! for the next look; a runtime waits for them when it is dropped, so whoever ends one has to let
+//! them go (`shutdown_background`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -28,9 +28,6 @@ const HANGING_LIMIT: usize = 128;
 
 /// How many results are handed over at once: waking the taker for each would cost more than most looks.
 const HANDFUL: usize = 64;
-
-/// How often it is seen to that a thread gets on while less than a handful is there.
-const GLANCE: Duration = Duration::from_millis(10);
 
 /// Stands for the list of all processes, which is looked at like one.
 pub(super) const EVERYONE: Pid = 0;
@@ -85,18 +82,16 @@ impl Looks {
         }
         let (mut done, mut limit) = (0, LOOK_LIMIT);
         while let Some(rest) = waiting.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.start(rest.to_vec(), Arc::clone(&work)) {
-                Ok(batch) => {
-                    done += self.collect(batch, limit, &mut report).await;
-                    limit = NEXT_LIMIT;
-                }
-                Err(error) => {
-                    for &pid in rest {
-                        report(pid, Err(error.clone()));
-                    }
-                    return;
-                }
+            let hanging = lock(&self.hanging).values().sum();
+            if hanging >= HANGING_LIMIT {
+                let path = self.proc.clone();
+                let busy = ProgressError::Busy { path, hanging };
+                rest.iter().for_each(|&pid| report(pid, Err(busy.clone())));
+                return;
             }
+            let batch = self.start(rest.to_vec(), Arc::clone(&work));
+            done += self.collect(batch, limit, &mut report).await;
+            limit = NEXT_LIMIT;
         }
     }
 
@@ -107,13 +102,10 @@ impl Looks {
         limit: Duration,
         report: &mut impl FnMut(Pid, Result<T, ProgressError>),
     ) -> usize {
-        let mut moved = Instant::now();
+        let mut patience = limit;
         loop {
-            let _ = tokio::time::timeout(GLANCE, batch.shared.ready.notified()).await;
-            let (results, over) = batch.shared.take();
-            if !results.is_empty() {
-                moved = Instant::now();
-            }
+            let _ = tokio::time::timeout(patience, batch.shared.ready.notified()).await;
+            let (results, over, silence) = batch.shared.take();
             for result in results {
                 if let Some(&pid) = batch.pids.get(batch.done) {
                     report(pid, result);
@@ -127,7 +119,8 @@ impl Looks {
                 report(pid, Err(self.broken(pid)));
                 return batch.done + 1;
             }
-            if moved.elapsed() >= limit {
+            patience = limit.saturating_sub(silence);
+            if patience.is_zero() {
                 tracing::warn!(pid, ?limit, "a read about this process hangs");
                 report(pid, Err(self.timed_out(pid)));
                 return batch.done + 1;
@@ -135,19 +128,12 @@ impl Looks {
         }
     }
 
-    /// Starts the thread that looks at `pids` in order.
-    fn start<T, W>(&self, pids: Vec<Pid>, work: Arc<W>) -> Result<Batch<T>, ProgressError>
+    /// Begins to look at `pids` in order, on another thread.
+    fn start<T, W>(&self, pids: Vec<Pid>, work: Arc<W>) -> Batch<T>
     where
         T: Send + 'static,
         W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
     {
-        let hanging = lock(&self.hanging).values().sum();
-        if hanging >= HANGING_LIMIT {
-            return Err(ProgressError::Busy {
-                path: self.proc.clone(),
-                hanging,
-            });
-        }
         let shared = Arc::new(Shared::default());
         let batch = Batch {
             pids: pids.clone(),
@@ -156,9 +142,9 @@ impl Looks {
             hanging: Arc::clone(&self.hanging),
         };
         let hanging = Arc::clone(&self.hanging);
-        let run = move || {
-            // Also when it panics.
-            let end = End(shared);
+        // Also when it panics, and when it is never run because the runtime is going down.
+        let end = End(shared);
+        tokio::task::spawn_blocking(move || {
             for pid in pids {
                 let result = work(pid);
                 if !end.0.give(result) {
@@ -166,18 +152,8 @@ impl Looks {
                     return;
                 }
             }
-        };
-        match thread::Builder::new()
-            .name("progress-look".to_owned())
-            .spawn(run)
-        {
-            Ok(_) => Ok(batch),
-            Err(error) => Err(ProgressError::Io {
-                path: self.proc.clone(),
-                kind: error.kind(),
-                cause: error.to_string(),
-            }),
-        }
+        });
+        batch
     }
 
     fn path(&self, pid: Pid) -> PathBuf {
@@ -221,6 +197,8 @@ struct Shared<T> {
 
 struct Results<T> {
     waiting: Vec<Result<T, ProgressError>>,
+    /// When the thread was last seen to get on.
+    moved: Instant,
     /// The thread has come to its end.
     over: bool,
     /// Nobody waits any more. Told under the same lock as results are given, so that "came back" and
@@ -233,6 +211,7 @@ impl<T> Default for Shared<T> {
         Self {
             results: Mutex::new(Results {
                 waiting: Vec::new(),
+                moved: Instant::now(),
                 over: false,
                 abandoned: false,
             }),
@@ -249,16 +228,18 @@ impl<T> Shared<T> {
             return false;
         }
         results.waiting.push(result);
+        results.moved = Instant::now();
         if results.waiting.len() >= HANDFUL {
             self.ready.notify_one();
         }
         true
     }
 
-    /// What there is by now, and whether there will be no more.
-    fn take(&self) -> (Vec<Result<T, ProgressError>>, bool) {
+    /// What there is by now, whether there will be no more, and for how long nothing has come.
+    fn take(&self) -> (Vec<Result<T, ProgressError>>, bool, Duration) {
         let mut results = lock(&self.results);
-        (std::mem::take(&mut results.waiting), results.over)
+        let silence = results.moved.elapsed();
+        (std::mem::take(&mut results.waiting), results.over, silence)
     }
 }
 

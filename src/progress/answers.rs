@@ -1,8 +1,6 @@
 //! Every row of the table of answers, proved on made-up processes.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::fake::Fake;

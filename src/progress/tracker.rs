@@ -52,6 +52,9 @@ const STATE_LIMIT: Duration = Duration::from_secs(1);
 /// Running copies that are shown in one log line.
 const SHOWN: usize = 16;
 
+/// Copies looked at at the same time in the background: as many threads are kept for it.
+const AT_ONCE: usize = 8;
+
 /// How long the last look before stopping may take.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 
@@ -530,7 +533,11 @@ impl Tracker {
             .filter(|record| record.runs())
             .map(|record| record.id)
             .collect();
-        let running = join_all(running.into_iter().map(|id| self.refresh(id, now)));
+        let running = async {
+            for some in running.chunks(AT_ONCE) {
+                join_all(some.iter().map(|&id| self.refresh(id, now))).await;
+            }
+        };
         futures_util::join!(running, self.inner.files.look_again());
     }
 

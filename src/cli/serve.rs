@@ -17,7 +17,7 @@ const THREADS: usize = 2;
 
 /// Runs the daemon.
 pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
-    let log = log::start(settings.debug);
+    let (log, written) = log::start_apart(settings.debug);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -52,6 +52,8 @@ pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
         runtime.shutdown_background();
         served
     });
+    // The last lines come before what is said here.
+    drop(written);
     match served {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(ended)) => {

@@ -1,5 +1,8 @@
 //! Log lines bear no secret, also with `debug = true`; they are few, and as the journal wants them.
 
+use std::fs::File;
+use std::io::Write;
+
 use lapin::BasicProperties;
 use serde_json::json;
 use tokio::process::Command;
@@ -13,10 +16,15 @@ use super::support::daemon::Daemon;
 use super::support::environment::Release;
 use super::support::process::Process;
 use super::support::raw::Client;
+use super::support::recorder::{Queues, Via};
 use super::support::service::Service;
+use super::support::trial::Trial;
 
 /// More log lines, after all of `[progress]`.
 const DEBUG: &str = "[DEFAULT]\ndebug = true";
+
+/// What a pipe holds (`pipe(7)`), in bytes.
+const PIPE: usize = 65_536;
 
 /// Stands in every place where a secret can be.
 const SECRET: &str = "hunter2sesame";
@@ -132,6 +140,28 @@ async fn a_flood_of_events_is_a_few_lines() {
         .filter(|line| line.contains(" refused a call"))
         .count();
     assert!(written < 150, "{written} lines");
+}
+
+/// As when the journal hangs: not one line can be written.
+#[tokio::test]
+async fn whoever_reads_no_log_holds_up_no_operation() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("stderr");
+    let made = Command::new("mkfifo").arg(&pipe).status().await.unwrap();
+    assert!(made.success());
+    let mut full = File::options().read(true).write(true).open(&pipe).unwrap();
+    full.write_all(&[b'.'; PIPE]).unwrap();
+
+    let (url, service) = (SharedBroker::transport_url(), Service::unique());
+    let trial = Trial::start(&SharedBroker::amqp_uri(), &service, Queues::transient()).await;
+    let mut daemon = Daemon::start_logging_to(&pipe, &url, &service);
+    trial.recorder.wait_for_one_via(Via::Topic).await;
+    trial.load.wait_for_more(200).await;
+    let verdict = trial.finish().await;
+    verdict.assert_exact_and_in_order();
+    assert_eq!(verdict.progress.unanswered, 0, "{verdict:?}");
+    daemon.process.signal("TERM").await;
+    assert!(daemon.process.wait_for_exit().await.success());
 }
 
 #[tokio::test]

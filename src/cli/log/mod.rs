@@ -6,7 +6,9 @@ mod limit;
 mod lines;
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
@@ -23,14 +25,32 @@ impl Log {
     }
 }
 
+/// Lines that wait to be written at most. Where nobody reads stderr, as when the journal hangs, the
+/// rest is dropped: a log must not hold up a volume operation.
+const WAITING: usize = 1024;
+
 /// Starts logging to stderr.
-///
+pub fn start(debug: bool) -> Log {
+    begin(debug, std::io::stderr)
+}
+
+/// Starts logging to stderr by way of a thread of its own: whoever logs never waits. To drop the guard waits
+/// until all lines are written, for about a second at most.
+pub fn start_apart(debug: bool) -> (Log, WorkerGuard) {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    (begin(debug, writer), guard)
+}
+
 /// lapin's own lines are off: its warning about a returned message shows the body, its traces
 /// show every frame, and what ends a connection is said by the supervisor anyway.
-pub fn start(debug: bool) -> Log {
+fn begin(debug: bool, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) -> Log {
     let (targets, handle) = reload::Layer::new(targets(debug));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(lines::are_coloured())
         .event_format(lines::Lines::for_stderr())
         .with_filter(limit::Limit::default());

@@ -35,17 +35,24 @@ impl Daemon {
         more: &str,
         environment: &[(&str, String)],
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let backends = service.backend.as_deref().unwrap_or_default();
-        let configuration = format!(
-            "[DEFAULT]\ntransport_url = {transport_url}\nhost = {host}\nenabled_backends = {backends}\n\
-             [progress]\nstate_file = {state}\n{progress}\n{more}\n",
-            host = service.host,
-            state = folder.path().join("state.json").display(),
-        );
-        std::fs::write(folder.path().join(CONFIG_FILE), configuration).unwrap();
+        let folder = configure(transport_url, service, progress, more);
         let environment = environment.iter().map(|(name, value)| (name, value));
         let process = Process::start(command(folder.path()).envs(environment));
+        Self { process, folder }
+    }
+
+    /// One whose log goes to `file` and is not seen here.
+    pub fn start_logging_to(file: &Path, transport_url: &str, service: &Service) -> Self {
+        let folder = configure(transport_url, service, "", "");
+        let direct = command(folder.path());
+        let direct = direct.as_std();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec \"$@\" 2>\"$0\""])
+            .arg(file)
+            .arg(direct.get_program())
+            .args(direct.get_args());
+        let process = Process::start(&mut command);
         Self { process, folder }
     }
 
@@ -102,6 +109,20 @@ impl Daemon {
 }
 
 const CONFIG_FILE: &str = "cinder-progress.conf";
+
+/// A folder with the configuration file in it.
+fn configure(transport_url: &str, service: &Service, progress: &str, more: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let backends = service.backend.as_deref().unwrap_or_default();
+    let configuration = format!(
+        "[DEFAULT]\ntransport_url = {transport_url}\nhost = {host}\nenabled_backends = {backends}\n\
+         [progress]\nstate_file = {state}\n{progress}\n{more}\n",
+        host = service.host,
+        state = folder.path().join("state.json").display(),
+    );
+    std::fs::write(folder.path().join(CONFIG_FILE), configuration).unwrap();
+    folder
+}
 
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cinder-progress"));

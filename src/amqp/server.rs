@@ -1,7 +1,9 @@
 //! Standalone: consume a topic as its only RPC server, as oslo.messaging would.
 
-use futures_util::StreamExt;
-use futures_util::stream::select_all;
+use std::task::Poll;
+
+use futures_util::stream::{FuturesUnordered, select_all};
+use futures_util::{StreamExt, poll};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,9 @@ use super::message::Message;
 use super::topology::{Names, consumer_arguments, declare};
 use super::vitals::{Doing, Part};
 use crate::config::Rabbit;
+
+/// Acknowledgements on their way to the broker at most; while it takes none we take nothing.
+const ACKS: usize = 128;
 
 /// Declares exchange, T, Q and F and serves all three until `stop`.
 ///
@@ -69,19 +74,36 @@ pub async fn serve(
     info!(queue = %names.server, topic = %names.topic, "serving alone");
     part.does(Doing::Serving);
     let mut deliveries = select_all(consumers.into_iter().map(Box::pin));
+    let mut acks = FuturesUnordered::new();
     loop {
         part.beat();
         let delivery = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => break,
             () = connection.ended() => return Err(ConnectionError::Ended),
-            next = deliveries.next() => match next.flatten() {
+            Some(acked) = acks.next() => {
+                acked?;
+                continue;
+            }
+            next = deliveries.next(), if acks.len() < ACKS => match next.flatten() {
                 Some(delivery) => delivery?,
                 None => return Err(ConnectionError::Cancelled),
             },
-            () = part.idle() => continue,
+            // What is not written in time is no idleness.
+            () = part.idle(), if acks.is_empty() => continue,
         };
-        delivery.acker.ack(BasicAckOptions::default()).await?;
+        let acker = delivery.acker.clone();
+        let mut ack = Box::pin(async move { acker.ack(BasicAckOptions::default()).await });
+        // The first poll puts it in line; to wait until it is written would cost every caller a turn of
+        // lapin's thread.
+        match poll!(ack.as_mut()) {
+            Poll::Ready(acked) => drop(acked?),
+            Poll::Pending => acks.push(ack),
+        }
         take(Message::of(&delivery));
     }
+    while let Some(acked) = acks.next().await {
+        acked?;
+    }
+    Ok(())
 }

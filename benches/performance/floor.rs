@@ -16,6 +16,9 @@ use crate::support::broker::SharedBroker;
 /// The first argument of a floor.
 pub const ROLE: &str = "floor";
 
+/// Threads that run its tasks: as many as the daemon has.
+pub const THREADS: usize = 1;
+
 /// What it writes on stdout when it consumes.
 pub const READY: &str = "ready";
 

@@ -39,9 +39,9 @@ mod topic;
 mod usage;
 
 use document::Document;
+use tokio::runtime::{Builder, Runtime};
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+fn main() {
     // `cargo bench` adds an argument of its own.
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -51,8 +51,21 @@ async fn main() {
         .split_first()
         .map(|(first, rest)| (first.as_str(), rest))
     {
-        return floor::run(rest).await;
+        return runtime(floor::THREADS).block_on(floor::run(rest));
     }
+    runtime(2).block_on(measure(&arguments));
+}
+
+fn runtime(threads: usize) -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Writes the figures of these sections into the document; of all, where none is named.
+async fn measure(arguments: &[String]) {
     let wants = |section: &str| arguments.is_empty() || arguments.iter().any(|a| a == section);
     let document = Document::open();
     document.write("machine", &machine::describe().await);

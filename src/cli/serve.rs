@@ -12,8 +12,9 @@ use crate::config::{Settings, Sources};
 use crate::daemon;
 use crate::reload::Reload;
 
-/// Threads that run async tasks: one for the broker's messages, one for everything else.
-const THREADS: usize = 2;
+/// Threads that run async tasks. With two, each message is one more to wake, which costs more than all
+/// that is done with it; what may block, reads and log lines, is on threads of its own.
+const THREADS: usize = 1;
 
 /// Runs the daemon.
 pub fn serve(sources: Sources, settings: Settings) -> ExitCode {

@@ -31,8 +31,10 @@ const YOUTH: Duration = Duration::from_secs(10);
 const SECOND_LOOK: Duration = Duration::from_secs(600);
 
 /// How often all processes are listed, though the kernel tells who was born: for the sake of those that
-/// came into the namespace with an id of somebody's choice.
-const CENSUS: Duration = Duration::from_secs(60);
+/// came into the namespace with an id of somebody's choice, as from a checkpoint (`criu(8)`). Where the
+/// kernel is short of memory it forgets the folders of all of them, and then each list costs as much as the
+/// first.
+const CENSUS: Duration = Duration::from_secs(600);
 
 /// Who was there before us is not young, but for the last so many ids: they may be about to call exec.
 const JUST_BORN: Pid = 256;
@@ -217,6 +219,14 @@ impl Table {
             }
             Census::Born(born) => {
                 for (pid, inode) in born {
+                    // One that had this id before has ended unseen.
+                    if self
+                        .known
+                        .get(&pid)
+                        .is_some_and(|known| known.inode != inode)
+                    {
+                        self.known.remove(&pid);
+                    }
                     let known = self.meet(pid, inode, begun, Some(begun));
                     known.first_seen.get_or_insert(begun);
                 }
@@ -556,6 +566,24 @@ mod tests {
     fn last_born(fake: &Fake, pid: Pid) {
         fake.link("proc/self", &std::process::id().to_string());
         fake.write("proc/loadavg", &format!("0.00 0.00 0.00 1/9 {pid}\n"));
+    }
+
+    #[tokio::test]
+    async fn a_newborn_with_the_id_of_one_that_ended_unseen_is_young() {
+        let fake = Fake::new();
+        fake.process(5, "bash").file("status", "Tgid:\t5\n");
+        last_born(&fake, 4);
+        let mut table = Table::default();
+        scan(&mut table, &fake).await;
+        let old = Instant::now().checked_sub(YOUTH * 10);
+        table.known.get_mut(&5).unwrap().first_seen = old;
+        // Aside, so that its folder's inode is not given to the next.
+        std::fs::rename(fake.path("proc/5"), fake.path("ended")).unwrap();
+        fake.process(5, "sudo").file("status", "Tgid:\t5\n");
+        last_born(&fake, 5);
+        assert!(pids(&scan(&mut table, &fake).await).is_empty());
+        fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [5]);
     }
 
     #[tokio::test]

@@ -491,8 +491,10 @@ impl Tracker {
     fn scan(&self, mut book: OwnedMutexGuard<Book>) -> JoinHandle<Outcome> {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            if let Some(begun) = book.begun {
-                tokio::time::sleep(SCAN_GAP.saturating_sub(begun.elapsed())).await;
+            let since = book.begun.map_or(SCAN_GAP, |begun| begun.elapsed());
+            // The shortest sleep takes a millisecond or two.
+            if since < SCAN_GAP {
+                tokio::time::sleep(SCAN_GAP - since).await;
             }
             let begun = Instant::now();
             book.begun = Some(begun);

@@ -36,6 +36,8 @@ pub mod config;
 pub mod counters;
 /// Settings in, connections and workers out, and an orderly end.
 pub mod daemon;
+/// Waiting in step.
+pub mod in_step;
 /// What is seen from outside: metrics and health, over HTTP.
 pub mod metrics;
 /// What the service manager is told.

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
+use crate::in_step;
 
 use super::certificate::Peer;
 use super::tls::{self, TlsError};
@@ -297,12 +298,11 @@ async fn watch(
     ended: CancellationToken,
     blocked: Arc<AtomicBool>,
 ) {
-    let mut pulse = tokio::time::interval(PULSE);
     // lapin shares one queue of events among all listeners and drops none: it is taken once
     // and drained for as long as the connection lives.
     while status.connected() {
         let event = tokio::select! {
-            _ = pulse.tick() => continue,
+            () = in_step::tick(PULSE) => continue,
             event = events.next() => event,
         };
         match event {

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::counters::Reason;
 use crate::config::Rabbit;
+use crate::in_step;
 
 /// How often an idle loop beats.
 const BEAT: Duration = Duration::from_secs(2);
@@ -307,7 +308,7 @@ impl Part {
     /// comes round. Cancel-safe.
     pub async fn idle(&self) {
         self.beat();
-        tokio::time::sleep(BEAT).await;
+        in_step::tick(BEAT).await;
     }
 
     /// Works on `work` and beats meanwhile, for as long as the task that does so is run and

@@ -33,6 +33,7 @@ use super::state_file;
 use super::table::Table;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
+use crate::in_step;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
@@ -251,7 +252,7 @@ impl Tracker {
             let round = async {
                 self.look_around().await;
                 tokio::select! {
-                    () = tokio::time::sleep(self.pause()) => {}
+                    () = self.pause() => {}
                     () = self.inner.found.notified() => {}
                 }
             };
@@ -525,7 +526,8 @@ impl Tracker {
 
     /// One round of the background upkeep.
     async fn look_around(&self) {
-        self.scan_if_older_than(self.inner.scan_interval);
+        // Rounds are as far apart as scans should be, but for what waking up takes.
+        self.scan_if_older_than(self.inner.scan_interval * 9 / 10);
         self.sweep_if_due();
         let now = Instant::now();
         let running: Vec<ProcessId> = self
@@ -556,8 +558,8 @@ impl Tracker {
         }
     }
 
-    /// How long until the next round.
-    fn pause(&self) -> Duration {
+    /// Waits until the next round is due.
+    async fn pause(&self) {
         let interval = self.inner.scan_interval;
         let close = self
             .memory()
@@ -565,9 +567,9 @@ impl Tracker {
             .iter()
             .any(|record| record.nears_its_end(interval));
         if close {
-            CLOSE_WATCH.min(interval)
+            tokio::time::sleep(CLOSE_WATCH.min(interval)).await;
         } else {
-            interval
+            in_step::tick(interval).await;
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::file_based::FileBased;
 use super::memory::Memory;
+use super::process;
 use super::state_file;
 use super::tracker::lock;
 
@@ -22,7 +23,7 @@ const LAST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Keeper {
     path: PathBuf,
-    boot: String,
+    proc: PathBuf,
     /// What was written last, so that nothing is written twice.
     written: Option<(u64, u64)>,
     begun: Option<Instant>,
@@ -32,10 +33,11 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(path: PathBuf, boot: String) -> Self {
+    /// For the state file at `path`, about the processes in `proc`.
+    pub(super) fn new(path: PathBuf, proc: PathBuf) -> Self {
         Self {
             path,
-            boot,
+            proc,
             written: None,
             begun: None,
             writing: None,
@@ -81,13 +83,15 @@ impl Keeper {
         if nothing_new {
             return;
         }
-        let mut saved = memory.saved(&self.boot);
+        let mut saved = memory.saved("");
         saved.files = files.saved();
         drop((memory, files));
-        let path = self.path.clone();
+        let (path, proc) = (self.path.clone(), self.proc.clone());
         self.written = Some(print);
         self.begun = Some(Instant::now());
         self.writing = Some(tokio::task::spawn_blocking(move || {
+            // Not before: a read under /proc may hang, too.
+            saved.boot = process::boot_id(&proc);
             state_file::store(&path, &saved)
         }));
     }

@@ -39,7 +39,9 @@ mod file_pairs;
 mod host_based;
 /// Writes down what is remembered, now and then, off the async tasks.
 mod keeper;
-/// Blocking reads on threads of their own, under a time limit.
+/// One look at a dd that is known.
+mod known;
+/// Blocking reads on other threads, under a time limit.
 mod looks;
 /// Copies and wipes seen so far, running or gone.
 mod memory;

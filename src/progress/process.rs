@@ -115,6 +115,15 @@ pub(super) fn boot_time(proc: &Path) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
+/// What tells one boot of the node from another: process ids and start times mean nothing across it.
+pub(super) fn boot_id(proc: &Path) -> String {
+    read(&proc.join("sys/kernel/random/boot_id"), PROC_NEEDS)
+        .ok()
+        .flatten()
+        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+        .unwrap_or_default()
+}
+
 /// The time that so many of the kernel's clock ticks take.
 pub(super) fn ticks(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)

@@ -68,6 +68,18 @@ async fn a_copy_that_goes_on_is_found_again_with_its_names() {
     Life::says(&fake, 20, "though no link names it any more").await;
 }
 
+/// The daemon has one thread for everything that must not wait.
+#[tokio::test]
+async fn a_boot_id_that_hangs_holds_up_no_answer() {
+    let fake = Fake::new();
+    fake.dd(7, SOURCE, DESTINATION, SIZE / 10);
+    let life = Life::begin(&fake).await;
+    fake.hang("proc/sys/kernel/random/boot_id");
+    tokio::task::yield_now().await;
+    assert_eq!(life.ask().await, 10);
+    life.end().await;
+}
+
 #[tokio::test]
 async fn a_copy_that_ended_before_the_restart_is_remembered() {
     let fake = Fake::new();

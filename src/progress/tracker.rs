@@ -17,17 +17,16 @@ use tokio::task::JoinHandle;
 
 use super::copies::{Copies, RunningCopy, Seen};
 use super::dd::Purpose;
-use super::device::Identity;
 use super::driver_based::Drivers;
-use super::error::{PROC_NEEDS, ProgressError};
-use super::fdinfo::{self, Fd, FdInfo};
+use super::error::ProgressError;
 use super::file_based::FileBased;
 use super::file_copies::FileCopies;
 use super::host_based::{self, Verdict};
 use super::keeper::Keeper;
+use super::known::Known;
 use super::looks::Looks;
-use super::memory::{Memory, Reading, Record};
-use super::process::{self, Folder, Pid, ProcessId};
+use super::memory::{Memory, Record};
+use super::process::{self, Pid, ProcessId};
 use super::saved::Saved;
 use super::state_file;
 use super::table::Table;
@@ -118,7 +117,8 @@ impl Tracker {
     /// A file that cannot be read is the same as none, but for a line in the log.
     pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
         let (proc, path) = (roots.proc.clone(), state_file.clone());
-        let reading = tokio::task::spawn_blocking(move || state_file::load(&path, &boot_id(&proc)));
+        let reading =
+            tokio::task::spawn_blocking(move || state_file::load(&path, &process::boot_id(&proc)));
         let saved = match tokio::time::timeout(STATE_LIMIT, reading).await {
             Ok(Ok(Ok(saved))) => Some(saved),
             Ok(Ok(Err(cause))) => forgotten(&state_file, &cause),
@@ -243,11 +243,8 @@ impl Tracker {
     /// the last position of a copy before dd is gone.
     pub async fn watch(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        let mut keeper = self
-            .inner
-            .state_file
-            .clone()
-            .map(|path| Keeper::new(path, boot_id(&self.inner.roots.proc)));
+        let path = self.inner.state_file.clone();
+        let mut keeper = path.map(|path| Keeper::new(path, self.inner.roots.proc.clone()));
         loop {
             let round = async {
                 self.look_around().await;
@@ -621,15 +618,6 @@ impl From<Verdict> for Answer {
     }
 }
 
-/// What tells one boot of the node from another: process ids and start times mean nothing across it.
-fn boot_id(proc: &Path) -> String {
-    process::read(&proc.join("sys/kernel/random/boot_id"), PROC_NEEDS)
-        .ok()
-        .flatten()
-        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
-        .unwrap_or_default()
-}
-
 fn forgotten(path: &Path, cause: &str) -> Option<Saved> {
     tracing::warn!(path = %path.display(), cause, "nothing remembered of earlier copies");
     None
@@ -638,60 +626,4 @@ fn forgotten(path: &Path, cause: &str) -> Option<Saved> {
 /// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.
 pub(super) fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a look at a known dd goes by.
-struct Known {
-    id: ProcessId,
-    destination: Identity,
-    /// The descriptor that writes, if there is no doubt.
-    fd: Option<Fd>,
-    folder: Option<Arc<Folder>>,
-}
-
-impl Known {
-    fn of(record: &Record) -> Self {
-        Self {
-            id: record.id,
-            destination: record.destination.clone(),
-            fd: record.fd(),
-            folder: record.folder.clone(),
-        }
-    }
-
-    /// Reads how far it is: one small file as a rule.
-    fn read(&self, proc: &Path) -> Result<(Reading, Option<Arc<Folder>>), ProgressError> {
-        if let (Some(folder), Some(fd)) = (&self.folder, self.fd)
-            && let Some(info) = fdinfo::read_in(folder, fd)
-        {
-            let reading = Reading::Written(certain(fd, info));
-            return Ok((reading, Some(Arc::clone(folder))));
-        }
-        let pid = self.id.pid;
-        let folder = Folder::open(proc, pid).map(Arc::new);
-        let written = self.search(proc);
-        // Asked afterwards: a pid that still has its start time had it all along.
-        if process::identity(proc, pid)? != Some(self.id) {
-            return Ok((Reading::Gone, None));
-        }
-        let reading = written?.map_or(Reading::NotOpen, Reading::Written);
-        Ok((reading, folder))
-    }
-
-    fn search(&self, proc: &Path) -> Result<Option<fdinfo::Found>, ProgressError> {
-        if let Some(fd) = self.fd
-            && let Some(info) = fdinfo::read(proc, self.id.pid, fd)?
-        {
-            return Ok(Some(certain(fd, info)));
-        }
-        fdinfo::destination(proc, self.id.pid, &self.destination)
-    }
-}
-
-fn certain(fd: Fd, info: FdInfo) -> fdinfo::Found {
-    fdinfo::Found {
-        fd,
-        position: info.position,
-        sure: true,
-    }
 }

@@ -31,12 +31,19 @@ struct Bench {
     daemon: Daemon,
 }
 
+/// Lets the broker wait for it while it is stopped.
+const PATIENT: &str = "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 60";
+
 impl Bench {
     async fn start(queues: Queues) -> Self {
+        Self::start_with(queues, IMPATIENT).await
+    }
+
+    async fn start_with(queues: Queues, more: &str) -> Self {
         let broker = Broker::start().await;
         let service = Service::unique();
         let trial = Trial::start(&broker.amqp_uri(), &service, queues).await;
-        let daemon = Daemon::start_with(&broker.transport_url(), &service, "", IMPATIENT);
+        let daemon = Daemon::start_with(&broker.transport_url(), &service, "", more);
         let bench = Self {
             broker,
             trial,
@@ -117,14 +124,20 @@ async fn it_closes_the_connections() {
 }
 
 /// An alarm blocks whoever publishes: the load, like every caller in the cloud, and the daemon.
+///
+/// The daemon is stopped meanwhile, so that it has something to publish afterwards: the load is
+/// blocked before it can send more.
 #[tokio::test]
 async fn it_is_short_of_memory() {
-    let bench = Bench::start(Queues::durable()).await;
+    let bench = Bench::start_with(Queues::durable(), PATIENT).await;
     let from = bench.daemon.process.stderr.len();
+    bench.daemon.process.signal("STOP").await;
+    bench.trial.load.wait_for_more(OPERATIONS).await;
     bench
         .broker
         .ctl(&["set_vm_memory_high_watermark", "0.0000001"])
         .await;
+    bench.daemon.process.signal("CONT").await;
     bench
         .daemon
         .wait_for_log_from(from, "short of resources")

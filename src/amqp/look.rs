@@ -18,7 +18,9 @@ pub struct Seen {
 
 /// Looks at the queues of `names`. Declares nothing and consumes nothing.
 ///
-/// What cannot be told this way: the queues' type, and who their consumers are.
+/// What cannot be told this way: the queues' type ([`declared`] tells), and who their consumers are.
+///
+/// [`declared`]: super::declared
 ///
 /// # Errors
 ///

@@ -31,6 +31,8 @@ pub mod certificate;
 pub mod connection;
 /// What happened on the broker's side, in numbers.
 pub mod counters;
+/// As what a queue was declared.
+pub mod declared;
 /// Start-up checks: nobody else is where we would be.
 pub mod guard;
 /// Sidecar: keep what is ours, hand the rest over to cinder-volume.

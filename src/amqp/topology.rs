@@ -94,12 +94,17 @@ pub fn is_not_allowed(error: &lapin::Error) -> bool {
     )
 }
 
+/// Whether this is the broker's "not so" (406).
+#[must_use]
+pub fn is_precondition(error: &lapin::Error) -> bool {
+    soft(error) == Some(AMQPSoftError::PRECONDITIONFAILED)
+}
+
 /// Whether this is the broker's answer (406) to a transaction of which a queue has refused a
 /// part.
 #[must_use]
 pub fn is_partial(error: &lapin::Error) -> bool {
-    soft(error) == Some(AMQPSoftError::PRECONDITIONFAILED)
-        && error.to_string().contains("partial tx completion")
+    is_precondition(error) && error.to_string().contains("partial tx completion")
 }
 
 fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {

@@ -2,6 +2,8 @@
 //!
 //! It is run on nodes that work, beside a daemon and a cinder-volume that must not notice.
 
+use lapin::types::AMQPValue;
+
 use super::support::broker::{SharedBroker, free_port};
 use super::support::cinder_volume::CinderVolume;
 use super::support::command::{Said, run, run_as_nobody};
@@ -9,6 +11,7 @@ use super::support::copy::{GIB, Volume};
 use super::support::daemon::Daemon;
 use super::support::environment::Release;
 use super::support::listing::Listing;
+use super::support::recorder::{Queues, Recorder};
 use super::support::service::Service;
 use super::support::tls::{Authority, listen};
 
@@ -108,6 +111,37 @@ async fn all_is_well_alone() {
     assert_line(&said, "ok", "queue", "1 consumer, 0 messages wait");
     assert_line(&said, "ok", "mode", "standalone");
     drop(daemon);
+}
+
+#[tokio::test]
+async fn the_type_of_a_queue_is_told_and_nothing_is_declared() {
+    let text = |value: &str| AMQPValue::LongString(value.into());
+    for (queues, told) in [
+        (Queues::transient(), "(classic, transient)"),
+        (Queues::durable(), "(classic, durable)"),
+        (
+            Queues::durable().with("x-queue-type", text("classic")),
+            "(classic, durable)",
+        ),
+        (Queues::quorum(), "(quorum, durable)"),
+        (Queues::auto_delete(), "(classic, transient)"),
+        // Not what oslo.messaging gives a server's queue.
+        (
+            Queues::durable().with("x-expires", AMQPValue::LongInt(600_000)),
+            "(type not told)",
+        ),
+    ] {
+        let service = Service::unique();
+        let recorder = Recorder::start(&SharedBroker::amqp_uri(), &service, queues).await;
+        let before = Listing::now().await.of(&service);
+        let said = check(&service, "").await;
+        for queue in [service.topic(), service.server_queue()] {
+            assert_line(&said, "ok", "queue", &format!("{queue}: 1 consumer"));
+            assert_line(&said, "ok", "queue", told);
+        }
+        assert_eq!(Listing::now().await.of(&service), before);
+        drop(recorder);
+    }
 }
 
 #[tokio::test]

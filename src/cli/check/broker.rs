@@ -1,16 +1,12 @@
-//! Each broker by itself, then the queues, by passive look-ups alone.
+//! Each broker by itself, then the queues.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::queues;
 use super::report::Report;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::handover::BACKLOG;
-use crate::amqp::look::{Seen, look};
-use crate::amqp::topology::{Names, Standing, is_not_allowed, is_refused};
-use crate::config::{BrokerHost, Mode, Settings};
-
-/// How long looking at the queues of one backend may take.
-const LOOK: Duration = Duration::from_secs(10);
+use crate::amqp::topology::{is_not_allowed, is_refused};
+use crate::config::{BrokerHost, Settings};
 
 /// A line for each host of `transport_url`, and for each queue as the first host knows it: they are
 /// one cluster.
@@ -32,23 +28,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings) {
         );
         return;
     };
-    for backend in &settings.backends {
-        let names = Names::of(&settings.control_exchange, &backend.address);
-        let looked = tokio::time::timeout(LOOK, look(&connection, &names)).await;
-        match looked {
-            Ok(Ok(seen)) => queues(report, settings.progress.mode, &names, &seen),
-            Ok(Err(error)) => report.fail(
-                "queues",
-                format!("{}: {error}", names.topic),
-                "give the user of transport_url the permissions that cinder-volume has",
-            ),
-            Err(_) => report.fail(
-                "queues",
-                format!("{}: the broker does not tell within {LOOK:?}", names.topic),
-                "look at the broker: rabbitmqctl list_queues, rabbitmq-diagnostics check_alarms",
-            ),
-        }
-    }
+    queues::report(report, settings, &connection).await;
     connection.close().await;
 }
 
@@ -117,126 +97,4 @@ fn remedy(error: &ConnectionError) -> &'static str {
             "check host and port in transport_url, and that RabbitMQ runs there and no firewall is between"
         }
     }
-}
-
-fn queues(report: &mut Report, mode: Mode, names: &Names, seen: &Seen) {
-    match mode {
-        Mode::Sidecar => {
-            topic_queue(report, &names.topic, seen.topic);
-            server_queue(report, &names.server, seen);
-        }
-        Mode::Standalone => {
-            for (queue, standing) in [(&names.topic, seen.topic), (&names.server, seen.server)] {
-                alone(report, queue, standing, seen.daemon);
-            }
-        }
-    }
-    if seen.daemon {
-        report.ok(
-            "daemon",
-            format!("a cinder-progress serves {}", names.server),
-        );
-    } else {
-        report.fail(
-            "daemon",
-            format!("no cinder-progress serves {}", names.server),
-            "start it on this node: systemctl start cinder-progress, or cinder-progress serve",
-        );
-    }
-}
-
-/// T, beside cinder-volume.
-fn topic_queue(report: &mut Report, queue: &str, standing: Option<Standing>) {
-    let Some(standing) = standing else {
-        missing(report, queue);
-        return;
-    };
-    let found = said(queue, standing);
-    if standing.consumers == 0 {
-        report.fail(
-            "queue",
-            found,
-            "cinder-volume is not consuming: start it, see its log",
-        );
-    } else if standing.ready > BACKLOG {
-        report.warn(
-            "queue",
-            found,
-            "cinder-volume does not keep up: cinder-progress stands aside meanwhile",
-        );
-    } else {
-        report.ok("queue", found);
-    }
-}
-
-/// Q, beside cinder-volume.
-fn server_queue(report: &mut Report, queue: &str, seen: &Seen) {
-    let Some(standing) = seen.server else {
-        missing(report, queue);
-        return;
-    };
-    let found = said(queue, standing);
-    let expected = 1 + u32::from(seen.daemon);
-    if standing.consumers > expected {
-        report.warn(
-            "queue",
-            found,
-            "more than this node's services consume it: does another node have the same host and backend?",
-        );
-    } else if standing.consumers == expected {
-        report.ok("queue", found);
-    } else if standing.consumers == 0 {
-        report.fail(
-            "queue",
-            found,
-            "nobody takes volume operations: start cinder-volume",
-        );
-    } else {
-        report.warn(
-            "queue",
-            found,
-            "cinder-progress stands aside at this moment, or cinder-volume has lost the queue: see their logs",
-        );
-    }
-}
-
-/// Either queue, where there is no cinder-volume.
-fn alone(report: &mut Report, queue: &str, standing: Option<Standing>, daemon: bool) {
-    match standing {
-        None if daemon => report.fail(
-            "queue",
-            format!("{queue} is missing"),
-            "somebody has deleted it: restart cinder-progress, which declares it",
-        ),
-        None => report.ok(
-            "queue",
-            format!("{queue}: not there yet, the daemon declares it"),
-        ),
-        Some(standing) if standing.consumers > u32::from(daemon) => report.fail(
-            "queue",
-            said(queue, standing),
-            "somebody else consumes it, as a cinder-volume would: set [progress] mode = sidecar",
-        ),
-        Some(standing) => report.ok("queue", said(queue, standing)),
-    }
-}
-
-fn missing(report: &mut Report, queue: &str) {
-    report.fail(
-        "queue",
-        format!("{queue} is missing"),
-        "cinder-volume declares it: start it, and compare host, enabled_backends, backend_host, \
-         control_exchange and the virtual host with what it has",
-    );
-}
-
-fn said(queue: &str, standing: Standing) -> String {
-    let Standing { ready, consumers } = standing;
-    let s = if consumers == 1 { "" } else { "s" };
-    let wait = if ready == 1 {
-        "message waits"
-    } else {
-        "messages wait"
-    };
-    format!("{queue}: {consumers} consumer{s}, {ready} {wait}")
 }

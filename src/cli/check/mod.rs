@@ -1,17 +1,19 @@
 //! `check`: settings, brokers, queues, `/proc` and copies, a line for each, and what to do where it fails.
 //!
-//! It may be run at any time beside a working daemon and cinder-volume: it declares nothing, consumes
-//! nothing and writes nothing.
+//! It may be run at any time beside a working daemon and cinder-volume: it consumes nothing, writes
+//! nothing and leaves nothing on the broker.
 
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, log, run_to_end};
 use crate::config::{Sources, load_with_origins};
 
-/// Brokers and queues.
+/// Each broker, and what it has.
 mod broker;
 /// The node's processes and files.
 mod node;
+/// The queues of each backend.
+mod queues;
 /// How lines look.
 mod report;
 /// What the settings say.

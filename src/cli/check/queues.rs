@@ -1,0 +1,192 @@
+//! The queues of each backend, looked at without a trace.
+
+use std::time::Duration;
+
+use super::report::Report;
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::declared::{Declared, Inquiry};
+use crate::amqp::handover::BACKLOG;
+use crate::amqp::look::{Seen, look};
+use crate::amqp::topology::{Names, Standing};
+use crate::config::{Mode, Settings};
+
+/// How long looking at the queues of one backend may take.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How a queue stands, and as what it was declared if the broker tells.
+type AQueue<'a> = (Standing, Option<&'a Declared>);
+
+/// What there is of one backend.
+struct Found {
+    seen: Seen,
+    topic: Option<Declared>,
+    server: Option<Declared>,
+}
+
+impl Found {
+    async fn at(connection: &Connection, names: &Names) -> Result<Self, ConnectionError> {
+        let seen = look(connection, names).await?;
+        let (mut topic, mut server) = (None, None);
+        if let Some(inquiry) = Inquiry::of(connection).await? {
+            topic = inquiry.declared(&names.topic).await?;
+            server = inquiry.declared(&names.server).await?;
+        }
+        Ok(Self {
+            seen,
+            topic,
+            server,
+        })
+    }
+
+    fn topic(&self) -> Option<AQueue<'_>> {
+        Some((self.seen.topic?, self.topic.as_ref()))
+    }
+
+    fn server(&self) -> Option<AQueue<'_>> {
+        Some((self.seen.server?, self.server.as_ref()))
+    }
+}
+
+/// Lines for the queues of each backend.
+pub(super) async fn report(report: &mut Report, settings: &Settings, connection: &Connection) {
+    for backend in &settings.backends {
+        let names = Names::of(&settings.control_exchange, &backend.address);
+        let looked = tokio::time::timeout(LOOK, Found::at(connection, &names)).await;
+        match looked {
+            Ok(Ok(found)) => lines(report, settings.progress.mode, &names, &found),
+            Ok(Err(error)) => report.fail(
+                "queues",
+                format!("{}: {error}", names.topic),
+                "give the user of transport_url the permissions that cinder-volume has",
+            ),
+            Err(_) => report.fail(
+                "queues",
+                format!("{}: the broker does not tell within {LOOK:?}", names.topic),
+                "look at the broker: rabbitmqctl list_queues, rabbitmq-diagnostics check_alarms",
+            ),
+        }
+    }
+}
+
+fn lines(report: &mut Report, mode: Mode, names: &Names, found: &Found) {
+    let seen = &found.seen;
+    match mode {
+        Mode::Sidecar => {
+            topic_queue(report, &names.topic, found);
+            server_queue(report, &names.server, found);
+        }
+        Mode::Standalone => {
+            alone(report, &names.topic, found.topic(), seen.daemon);
+            alone(report, &names.server, found.server(), seen.daemon);
+        }
+    }
+    if seen.daemon {
+        report.ok(
+            "daemon",
+            format!("a cinder-progress serves {}", names.server),
+        );
+    } else {
+        report.fail(
+            "daemon",
+            format!("no cinder-progress serves {}", names.server),
+            "start it on this node: systemctl start cinder-progress, or cinder-progress serve",
+        );
+    }
+}
+
+/// T, beside cinder-volume.
+fn topic_queue(report: &mut Report, queue: &str, found: &Found) {
+    let Some((standing, declared)) = found.topic() else {
+        missing(report, queue);
+        return;
+    };
+    let found = said(queue, standing, declared);
+    if standing.consumers == 0 {
+        report.fail(
+            "queue",
+            found,
+            "cinder-volume is not consuming: start it, see its log",
+        );
+    } else if standing.ready > BACKLOG {
+        report.warn(
+            "queue",
+            found,
+            "cinder-volume does not keep up: cinder-progress stands aside meanwhile",
+        );
+    } else {
+        report.ok("queue", found);
+    }
+}
+
+/// Q, beside cinder-volume.
+fn server_queue(report: &mut Report, queue: &str, found: &Found) {
+    let Some((standing, declared)) = found.server() else {
+        missing(report, queue);
+        return;
+    };
+    let expected = 1 + u32::from(found.seen.daemon);
+    let found = said(queue, standing, declared);
+    if standing.consumers > expected {
+        report.warn(
+            "queue",
+            found,
+            "more than this node's services consume it: does another node have the same host and backend?",
+        );
+    } else if standing.consumers == expected {
+        report.ok("queue", found);
+    } else if standing.consumers == 0 {
+        report.fail(
+            "queue",
+            found,
+            "nobody takes volume operations: start cinder-volume",
+        );
+    } else {
+        report.warn(
+            "queue",
+            found,
+            "cinder-progress stands aside at this moment, or cinder-volume has lost the queue: see their logs",
+        );
+    }
+}
+
+/// Either queue, where there is no cinder-volume.
+fn alone(report: &mut Report, queue: &str, found: Option<AQueue>, daemon: bool) {
+    match found {
+        None if daemon => report.fail(
+            "queue",
+            format!("{queue} is missing"),
+            "somebody has deleted it: restart cinder-progress, which declares it",
+        ),
+        None => report.ok(
+            "queue",
+            format!("{queue}: not there yet, the daemon declares it"),
+        ),
+        Some((standing, declared)) if standing.consumers > u32::from(daemon) => report.fail(
+            "queue",
+            said(queue, standing, declared),
+            "somebody else consumes it, as a cinder-volume would: set [progress] mode = sidecar",
+        ),
+        Some((standing, declared)) => report.ok("queue", said(queue, standing, declared)),
+    }
+}
+
+fn missing(report: &mut Report, queue: &str) {
+    report.fail(
+        "queue",
+        format!("{queue} is missing"),
+        "cinder-volume declares it: start it, and compare host, enabled_backends, backend_host, \
+         control_exchange and the virtual host with what it has",
+    );
+}
+
+fn said(queue: &str, standing: Standing, declared: Option<&Declared>) -> String {
+    let Standing { ready, consumers } = standing;
+    let s = if consumers == 1 { "" } else { "s" };
+    let wait = if ready == 1 {
+        "message waits"
+    } else {
+        "messages wait"
+    };
+    let declared = declared.map_or("type not told".to_owned(), Declared::to_string);
+    format!("{queue}: {consumers} consumer{s}, {ready} {wait} ({declared})")
+}

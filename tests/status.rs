@@ -69,6 +69,18 @@ impl Copy {
         assert!(sent.success());
     }
 
+    /// Returns when it has stopped: a write that was under way is finished before.
+    fn stop(&self) {
+        self.signal("-STOP");
+        let stat = format!("/proc/{}/stat", self.dd.id());
+        let stopped = || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !stopped() {
+            assert!(Instant::now() < deadline, "dd never stopped");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// What `--json` says of this copy.
     fn among(&self, document: &str) -> Value {
         let document: Value = serde_json::from_str(document).unwrap();
@@ -144,7 +156,7 @@ fn one_look_tells_all_there_is() {
 #[test]
 fn a_copy_that_stands_still_is_stalled() {
     let copy = Copy::start();
-    copy.signal("-STOP");
+    copy.stop();
     let (document, _) = output(&mut status(copy.folder.path(), &["--json"]));
     copy.signal("-CONT");
     let shown = copy.among(&document);

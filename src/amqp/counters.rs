@@ -46,6 +46,8 @@ pub enum Reason {
     Leaving,
     /// Messages pile up on the topic queue.
     Backlog,
+    /// The broker takes its time to answer.
+    Slow,
     /// The topic queue vanished while it was handed over to.
     Vanished,
     /// The topic queue refused messages.
@@ -62,11 +64,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their definition.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Missing,
         Self::Unattended,
         Self::Leaving,
         Self::Backlog,
+        Self::Slow,
         Self::Vanished,
         Self::Refused,
         Self::Copies,
@@ -83,6 +86,7 @@ impl Reason {
             Self::Unattended => "unattended",
             Self::Leaving => "leaving",
             Self::Backlog => "backlog",
+            Self::Slow => "slow",
             Self::Vanished => "vanished",
             Self::Refused => "refused",
             Self::Copies => "copies",

@@ -16,7 +16,8 @@
 //! cinder-volume gets it all as if we had never been there. A message that is returned or refused
 //! all the same is published to Q again, confirmed, before anything else; and so that a refusal
 //! is never about more than one message, transactions start with one and grow only while T is
-//! seen empty after each.
+//! seen empty after each. Nor is it so if the broker takes its time to answer: what waits in our hands for it
+//! would be delayed.
 //!
 //! **Standing aside is the answer to everything.** A message that the broker will not take from
 //! us, a channel error, a cancelled consumer: we let go and come back later.
@@ -54,6 +55,29 @@ pub const BACKLOG: u32 = 16;
 /// Messages of one transaction at most; also the most that a limit on T's length could catch
 /// unawares.
 const WINDOW: usize = 16;
+
+/// What a look at T must find.
+#[derive(Clone, Copy)]
+struct Demand {
+    /// Messages on it at most.
+    backlog: u32,
+    /// How long the broker may take to answer. A message waits in our hands for two answers; with
+    /// a broker that is far away or overloaded it is better off on Q.
+    answer: Duration,
+}
+
+/// Before we consume Q. Lower than what is demanded afterwards, so that each spell of serving moves
+/// some messages and none goes to and fro: quorum queues count how often one comes back.
+const ENTER: Demand = Demand {
+    backlog: 0,
+    answer: Duration::from_millis(300),
+};
+
+/// Before each commit.
+const STAY: Demand = Demand {
+    backlog: BACKLOG,
+    answer: Duration::from_secs(1),
+};
 
 /// How long the backlog of T may take to shrink before we stand aside.
 const BACKLOG_PATIENCE: Duration = Duration::from_millis(200);
@@ -176,6 +200,8 @@ enum Aside {
     Leaving(String),
     #[error("messages pile up on {0}: cinder-volume does not keep up")]
     Backlog(String),
+    #[error("the broker takes more than {0:?} to answer")]
+    Slow(Duration),
     #[error("{0} vanished while messages were handed over to it")]
     Vanished(String),
     #[error("{0} refuses messages: it is full, or its broker node is failing")]
@@ -197,6 +223,7 @@ impl Aside {
             Self::Unattended(_) => Reason::Unattended,
             Self::Leaving(_) => Reason::Leaving,
             Self::Backlog(_) => Reason::Backlog,
+            Self::Slow(_) => Reason::Slow,
             Self::Vanished(_) => Reason::Vanished,
             Self::Refused(_) => Reason::Refused,
             Self::Copies(_) => Reason::Copies,
@@ -311,10 +338,8 @@ impl HandOver {
         T: Fn(Message<'_>) -> Fate + Sync,
     {
         find(&channels.probe, &self.names.server).await?;
-        // Lower than the bound for going on, so that each spell of serving moves some messages
-        // and none goes to and fro: quorum queues count how often one comes back.
         self.seats = 0;
-        self.ready(&channels.probe, 0).await?;
+        self.ready(&channels.probe, ENTER).await?;
         let work = &channels.work;
         work.basic_qos(self.manner.prefetch, BasicQosOptions::default())
             .await?;
@@ -408,7 +433,7 @@ impl HandOver {
                 let split = rest.split_at(reach(rest, 1));
                 let names = Arc::clone(&self.names);
                 let (ready, prepared) = join!(
-                    self.ready(&channels.probe, BACKLOG),
+                    self.ready(&channels.probe, STAY),
                     prepare(work, &names, split.0)
                 );
                 ready?;
@@ -416,7 +441,7 @@ impl HandOver {
                 *window = 2;
                 split
             } else {
-                if self.ready(&channels.probe, BACKLOG).await? > 0 {
+                if self.ready(&channels.probe, STAY).await? > 0 {
                     *window = 1;
                 }
                 let split = rest.split_at(reach(rest, *window));
@@ -490,13 +515,15 @@ impl HandOver {
         Aside::Refused(topic.clone())
     }
 
-    /// Whether T can be handed over to: it is there, attended as before, and no more than `backlog`
-    /// waits on it. Says how much does.
-    async fn ready(&mut self, probe: &Channel, backlog: u32) -> Result<u32, Aside> {
+    /// Whether T can be handed over to: it is there, attended as before, no more waits on it than is
+    /// demanded, and the broker says so in time. Says how much waits.
+    async fn ready(&mut self, probe: &Channel, demand: Demand) -> Result<u32, Aside> {
         let topic = &self.names.topic;
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
-            let standing = find(probe, topic).await?;
+            let standing = tokio::time::timeout(demand.answer, find(probe, topic))
+                .await
+                .map_err(|_| Aside::Slow(demand.answer))??;
             debug!(queue = %topic, ready = standing.ready, consumers = standing.consumers, "looked up");
             if standing.consumers == 0 {
                 return Err(Aside::Unattended(topic.clone()));
@@ -505,7 +532,7 @@ impl HandOver {
                 return Err(Aside::Leaving(topic.clone()));
             }
             self.seats = standing.consumers;
-            if standing.ready <= backlog {
+            if standing.ready <= demand.backlog {
                 return Ok(standing.ready);
             }
             if tokio::time::Instant::now() >= patience {

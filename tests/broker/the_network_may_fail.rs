@@ -17,8 +17,9 @@ const OPERATIONS: u64 = 50;
 
 const CUTS: usize = 5;
 
-/// A long way to the broker, each way.
-const FAR: Flow = Flow::Slow(Duration::from_millis(200));
+/// A long way to the broker, each way, and one that is too long.
+const FAR: Flow = Flow::Slow(Duration::from_millis(100));
+const TOO_FAR: Flow = Flow::Slow(Duration::from_millis(600));
 
 struct Bench {
     trial: Trial,
@@ -92,5 +93,24 @@ async fn cuts() {
 async fn a_broker_that_is_far_away() {
     let bench = start(FAR).await;
     bench.trial.load.wait_for_more(OPERATIONS * 10).await;
+    bench.trial.finish().await.assert_exact_and_in_order();
+}
+
+/// What is handed over waits for two answers; nothing need wait that long.
+#[tokio::test]
+async fn a_broker_that_is_too_far_away() {
+    let bench = start(Flow::Free).await;
+    bench.trial.load.wait_for_more(OPERATIONS).await;
+    bench.proxy.flow(TOO_FAR, TOO_FAR);
+    bench.daemon.wait_for_log("takes more than 1s").await;
+    // Come back, it does not even begin.
+    bench.daemon.wait_for_log("takes more than 300ms").await;
+    bench.trial.recorder.wait_for_one_via(Via::Server).await;
+    let handed_over = bench.trial.recorder.count(Via::Topic);
+    bench.trial.load.wait_for_more(OPERATIONS * 10).await;
+    assert_eq!(bench.trial.recorder.count(Via::Topic), handed_over);
+
+    bench.proxy.flow(Flow::Free, Flow::Free);
+    bench.trial.recorder.wait_for_one_via(Via::Topic).await;
     bench.trial.finish().await.assert_exact_and_in_order();
 }

@@ -14,13 +14,15 @@ use crate::support::load::{Load, Sent};
 use crate::support::service::Service;
 use crate::support::verdict::{Progress, Verdict};
 
-/// How cinder-volume ends, again and again.
+/// How cinder-volume ends.
 #[derive(Clone, Copy)]
 pub enum Fault {
-    /// At once.
-    Killed,
-    /// As its service ends it.
-    Stopped,
+    /// At once, so often, under a load that a Python process can just follow.
+    Killed(usize),
+    /// The same at any moment of a load as a node has it.
+    KilledAtANodesPace(usize),
+    /// So often, as its service ends it.
+    Stopped(usize),
     /// Killed once, and away for a minute.
     Away,
 }
@@ -28,13 +30,18 @@ pub enum Fault {
 /// All of them.
 pub const FAULTS: &[(&str, Fault, Release)] = &[
     (
-        "cinder-volume killed 5 times",
-        Fault::Killed,
+        "cinder-volume killed 50 times",
+        Fault::Killed(50),
+        Release::Latest,
+    ),
+    (
+        "cinder-volume killed 50 times, an operation a second",
+        Fault::KilledAtANodesPace(50),
         Release::Latest,
     ),
     (
         "cinder-volume stopped 5 times",
-        Fault::Stopped,
+        Fault::Stopped(5),
         Release::Latest,
     ),
     (
@@ -43,26 +50,48 @@ pub const FAULTS: &[(&str, Fault, Release)] = &[
         Release::Latest,
     ),
     (
-        "cinder-volume of Ocata killed 5 times",
-        Fault::Killed,
+        "cinder-volume of Ocata killed 50 times",
+        Fault::Killed(50),
+        Release::Ocata,
+    ),
+    (
+        "cinder-volume of Ocata killed 50 times, an operation a second",
+        Fault::KilledAtANodesPace(50),
         Release::Ocata,
     ),
     (
         "cinder-volume of Ocata stopped 5 times",
-        Fault::Stopped,
+        Fault::Stopped(5),
         Release::Ocata,
     ),
 ];
 
-const TIMES: usize = 5;
-
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Between two faults.
-const OPERATIONS: u64 = 150;
+impl Fault {
+    fn times(self) -> usize {
+        match self {
+            Self::Killed(times) | Self::KilledAtANodesPace(times) | Self::Stopped(times) => times,
+            Self::Away => 1,
+        }
+    }
 
-/// Between two operations: what a Python process can follow.
-const PAUSE: Duration = Duration::from_millis(5);
+    /// Between two operations.
+    fn pause(self) -> Duration {
+        match self {
+            Self::KilledAtANodesPace(_) => Duration::from_secs(1),
+            _ => Duration::from_millis(5),
+        }
+    }
+
+    /// Between two faults.
+    fn operations(self) -> u64 {
+        match self {
+            Self::KilledAtANodesPace(_) => 2,
+            _ => 150,
+        }
+    }
+}
 
 /// With nothing new for so long nothing more will come.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -76,17 +105,14 @@ pub async fn row(name: &str, fault: Fault, release: Release, beside: bool) -> Ro
     if let Some(daemon) = &daemon {
         daemon.wait_for_log("serving beside").await;
     }
-    let load = Load::start(&SharedBroker::amqp_uri(), &service, PAUSE);
+    let load = Load::start(&SharedBroker::amqp_uri(), &service, fault.pause());
     let mut executed = Vec::new();
-    let times = if matches!(fault, Fault::Away) {
-        1
-    } else {
-        TIMES
-    };
-    for _ in 0..times {
-        load.wait_for_more(OPERATIONS).await;
+    for _ in 0..fault.times() {
+        load.wait_for_more(fault.operations()).await;
+        // Not always the moment after an operation.
+        tokio::time::sleep(fault.pause().mul_f64(fastrand::f64())).await;
         match fault {
-            Fault::Killed | Fault::Away => {
+            Fault::Killed(_) | Fault::KilledAtANodesPace(_) | Fault::Away => {
                 server.process.kill().await;
                 server.process.stdout.wait_for_end().await;
                 executed.extend(server.executed());
@@ -94,11 +120,11 @@ pub async fn row(name: &str, fault: Fault, release: Release, beside: bool) -> Ro
                     tokio::time::sleep(MINUTE).await;
                 }
             }
-            Fault::Stopped => executed.extend(server.stop().await),
+            Fault::Stopped(_) => executed.extend(server.stop().await),
         }
         server = CinderVolume::start(release, &url, &service).await;
     }
-    load.wait_for_more(OPERATIONS).await;
+    load.wait_for_more(fault.operations()).await;
     let sent = load.finish().await;
     settle(&server).await;
     executed.extend(server.executed());

@@ -203,6 +203,12 @@ impl Connection {
         self.ended.cancelled().await;
     }
 
+    /// Is cancelled when the connection has ended.
+    #[must_use]
+    pub fn end(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
     /// Whether the connection has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {

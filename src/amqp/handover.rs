@@ -12,7 +12,8 @@
 //! message and the original is no more. And if T is full and set to reject, the commit fails
 //! *after* it has acknowledged, without saying which messages were refused. Therefore T is looked
 //! up before every commit and must have a consumer and hardly any backlog: then it is neither gone
-//! nor full. If it is not so, the channel is closed, which undoes the transaction and puts everything in hand back in its old place on Q, and we stand aside: while we do not consume Q,
+//! nor full. If it is not so, the channel is closed, which undoes the transaction and puts
+//! everything in hand back in its old place on Q, and we stand aside: while we do not consume Q,
 //! cinder-volume gets it all as if we had never been there. A message that is returned or refused
 //! all the same is published to Q again, confirmed, before anything else; and so that a refusal
 //! is never about more than one message, transactions start with one and grow only while T is
@@ -37,11 +38,13 @@ use lapin::{BasicProperties, Channel, Confirmation, Consumer};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::aside::Aside;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
-use super::counters::{Counters, Reason};
+use super::counters::Counters;
 use super::message::{Fate, Message};
-use super::topology::{Names, Standing, is_missing, is_partial, look_up};
+use super::probe::{self, Probe};
+use super::topology::{Names, Standing, is_missing, is_partial};
 use super::vitals::{Doing, Part, Role, Vitals};
 
 /// Messages that may wait on T while we still hand over to it.
@@ -66,8 +69,8 @@ struct Demand {
     answer: Duration,
 }
 
-/// Before we consume Q. Lower than what is demanded afterwards, so that each spell of serving moves
-/// some messages and none goes to and fro: quorum queues count how often one comes back.
+/// Before we consume Q. Lower than what is demanded afterwards, so that a spell of serving moves
+/// some messages and they do not go to and fro: quorum queues count how often one comes back.
 const ENTER: Demand = Demand {
     backlog: 0,
     answer: Duration::from_millis(300),
@@ -106,6 +109,9 @@ const ASIDE: [Duration; 3] = [
     Duration::from_millis(250),
     Duration::from_secs(2),
 ];
+
+/// The wait after the broker was slow: what is handed over soon after would be delayed again.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// A serving time after which trouble counts as new.
 const GOOD_SPELL: Duration = Duration::from_secs(10);
@@ -150,26 +156,21 @@ pub struct Shift<'a, T> {
 struct Channels {
     /// Consumes Q and publishes to T, in transactions.
     work: Channel,
-    /// Asks about queues. The broker closes a channel that asks for a missing one, and what it
-    /// still delivers on a channel that it has closed makes lapin give up the whole connection:
-    /// nothing is delivered on this one.
-    probe: Channel,
+    /// Asks about queues.
+    probe: Probe,
 }
 
 impl Channels {
     async fn open(connection: &Connection) -> Result<Self, ConnectionError> {
         Ok(Self {
             work: connection.channel().await?,
-            probe: connection.channel().await?,
+            probe: Probe::open(connection).await?,
         })
     }
 
     async fn close(self) {
-        for channel in [self.work, self.probe] {
-            if channel.status().connected() {
-                let _ = channel.close(200, "standing aside".into()).await;
-            }
-        }
+        probe::close(&self.work).await;
+        self.probe.close().await;
     }
 }
 
@@ -185,51 +186,6 @@ impl From<BasicReturnMessage> for Homeless {
         Self {
             properties: returned.delivery.properties,
             body: returned.delivery.data,
-        }
-    }
-}
-
-/// Why we stand aside.
-#[derive(Debug, thiserror::Error)]
-enum Aside {
-    #[error("queue {0} is missing: cinder-volume has not declared it yet, or its name differs")]
-    Missing(String),
-    #[error("nobody consumes {0}: cinder-volume is down or starting")]
-    Unattended(String),
-    #[error("a consumer of {0} has left: cinder-volume is going down")]
-    Leaving(String),
-    #[error("messages pile up on {0}: cinder-volume does not keep up")]
-    Backlog(String),
-    #[error("the broker takes more than {0:?} to answer")]
-    Slow(Duration),
-    #[error("{0} vanished while messages were handed over to it")]
-    Vanished(String),
-    #[error("{0} refuses messages: it is full, or its broker node is failing")]
-    Refused(String),
-    #[error("a message on {0} asks for copies (header CC), which handing over would double")]
-    Copies(String),
-    #[error("the broker has cancelled the consumer of {0}")]
-    Cancelled(String),
-    #[error("{0}")]
-    Channel(#[from] lapin::Error),
-    #[error("{0}")]
-    Connection(#[from] ConnectionError),
-}
-
-impl Aside {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Missing(_) => Reason::Missing,
-            Self::Unattended(_) => Reason::Unattended,
-            Self::Leaving(_) => Reason::Leaving,
-            Self::Backlog(_) => Reason::Backlog,
-            Self::Slow(_) => Reason::Slow,
-            Self::Vanished(_) => Reason::Vanished,
-            Self::Refused(_) => Reason::Refused,
-            Self::Copies(_) => Reason::Copies,
-            Self::Cancelled(_) => Reason::Cancelled,
-            Self::Channel(_) => Reason::Channel,
-            Self::Connection(_) => Reason::Connection,
         }
     }
 }
@@ -287,18 +243,22 @@ impl HandOver {
                 warn!(queue = %self.names.server, %cause, "standing aside");
                 said.clone_from(&cause);
             }
+            if since.elapsed() >= GOOD_SPELL {
+                backoff.reset();
+            }
+            let wait = match aside {
+                Aside::Slow(_) => SLOW,
+                _ => backoff.wait(),
+            };
             part.does(match aside {
                 Aside::Missing(_) => Doing::Waiting(cause),
                 _ => Doing::Aside(reason, cause),
             });
-            if since.elapsed() >= GOOD_SPELL {
-                backoff.reset();
-            }
             tokio::select! {
                 // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
                 () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
                 () = on.connection.ended() => return Err(ConnectionError::Ended),
-                () = tokio::time::sleep(backoff.wait()) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -337,7 +297,7 @@ impl HandOver {
     where
         T: Fn(Message<'_>) -> Fate + Sync,
     {
-        find(&channels.probe, &self.names.server).await?;
+        find(&channels.probe, &self.names.server, ENTER.answer).await?;
         self.seats = 0;
         self.ready(&channels.probe, ENTER).await?;
         let work = &channels.work;
@@ -449,7 +409,11 @@ impl HandOver {
                 prepare(work, &self.names, split.0).await?;
                 split
             };
+            let begun = Instant::now();
             self.commit(work, now, counters).await?;
+            if begun.elapsed() > STAY.answer {
+                return Err(Aside::Slow(STAY.answer));
+            }
             rest = later;
         }
         Ok(())
@@ -517,13 +481,11 @@ impl HandOver {
 
     /// Whether T can be handed over to: it is there, attended as before, no more waits on it than is
     /// demanded, and the broker says so in time. Says how much waits.
-    async fn ready(&mut self, probe: &Channel, demand: Demand) -> Result<u32, Aside> {
+    async fn ready(&mut self, probe: &Probe, demand: Demand) -> Result<u32, Aside> {
         let topic = &self.names.topic;
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
-            let standing = tokio::time::timeout(demand.answer, find(probe, topic))
-                .await
-                .map_err(|_| Aside::Slow(demand.answer))??;
+            let standing = find(probe, topic, demand.answer).await?;
             debug!(queue = %topic, ready = standing.ready, consumers = standing.consumers, "looked up");
             if standing.consumers == 0 {
                 return Err(Aside::Unattended(topic.clone()));
@@ -545,24 +507,34 @@ impl HandOver {
     /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
     /// complete again. The closing of the channel gives it back.
     async fn hold<T>(&self, channels: &Channels, on: &Shift<'_, T>) -> Result<(), Aside> {
-        // The limit is that of the next consumer; the first one keeps its own.
-        channels
-            .work
-            .basic_qos(HELD, BasicQosOptions::default())
-            .await?;
-        let _held = self.consume(&channels.work).await?;
-        let since = Instant::now();
-        while since.elapsed() < LEAVING {
-            let consumers = find(&channels.probe, &self.names.topic).await?.consumers;
+        let deadline = tokio::time::Instant::now() + LEAVING;
+        let consume = async {
+            // The limit is that of the next consumer; the first one keeps its own.
+            let work = &channels.work;
+            work.basic_qos(HELD, BasicQosOptions::default()).await?;
+            self.consume(work).await
+        };
+        let Ok(consumer) = tokio::time::timeout_at(deadline, consume).await else {
+            return Ok(());
+        };
+        let _held = consumer?;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let consumers = match find(&channels.probe, &self.names.topic, left).await {
+                Err(Aside::Slow(_)) => return Ok(()),
+                found => found?.consumers,
+            };
             if consumers == 0 || consumers >= self.seats {
-                break;
+                return Ok(());
             }
             tokio::select! {
-                () = on.stop.cancelled() => break,
+                () = on.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(LEAVING_PAUSE) => {}
             }
         }
-        Ok(())
     }
 
     /// Publishes every homeless message to Q, confirmed one by one.
@@ -610,14 +582,13 @@ impl Drop for HandOver {
     }
 }
 
-async fn find(probe: &Channel, queue: &str) -> Result<Standing, Aside> {
-    look_up(probe, queue).await.map_err(|error| {
-        if is_missing(&error) {
-            Aside::Missing(queue.to_owned())
-        } else {
-            error.into()
-        }
-    })
+async fn find(probe: &Probe, queue: &str, limit: Duration) -> Result<Standing, Aside> {
+    match probe.find(queue, limit).await {
+        Ok(Some(standing)) => Ok(standing),
+        Ok(None) => Err(Aside::Slow(limit)),
+        Err(error) if is_missing(&error) => Err(Aside::Missing(queue.to_owned())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> (Delivery, Fate) {

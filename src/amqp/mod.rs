@@ -21,6 +21,8 @@
 //! [`handover`]: crate::amqp::handover
 //! [`outbox`]: crate::amqp::outbox
 
+/// Why a backend's queue is not consumed for a while.
+mod aside;
 /// How long to wait before the next try.
 pub mod backoff;
 /// The caller's side.
@@ -43,6 +45,8 @@ pub mod look;
 pub mod message;
 /// Replies: confirmed, and patient with reply queues that are not there yet.
 pub mod outbox;
+/// Looking queues up while serving, within a time limit.
+pub mod probe;
 /// Standalone: consume a topic as its only RPC server.
 pub mod server;
 /// The one loop that keeps a connection.

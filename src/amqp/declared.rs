@@ -6,24 +6,25 @@
 
 use std::fmt::{self, Display};
 
-use lapin::options::QueueDeclareOptions;
+use lapin::Channel;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use uuid::Uuid;
 
 use super::connection::{Connection, ConnectionError};
-use super::topology::{is_precondition, is_refused};
+use super::topology::{is_precondition, is_soft};
 
 /// The argument that holds the type, since RabbitMQ 3.8.
 const TYPE: &str = "x-queue-type";
 
-/// No broker has queues of this type.
-const NO_TYPE: &str = "cinder-progress-asks";
+/// No broker has queues of this type. Short, because a refusal of more than 255 bytes is cut off.
+const NO_TYPE: &str = "asks";
 
 /// The only type there was before there were types.
 const CLASSIC: &str = "classic";
 
-/// Durable, auto-delete, type: each refusal tells one of them.
-const QUESTIONS: usize = 3;
+/// Each refusal tells one thing: durable, auto-delete, a limit or two, the type.
+const QUESTIONS: usize = 8;
 
 /// As what a queue was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,18 +57,25 @@ impl<'a> Inquiry<'a> {
     /// What ended the connection.
     pub async fn of(connection: &'a Connection) -> Result<Option<Self>, ConnectionError> {
         let queue = format!("cinder-progress.check.{}", Uuid::new_v4().simple());
-        let options = QueueDeclareOptions {
+        let mine = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,
             ..QueueDeclareOptions::default()
         };
-        let refused = ask(connection, &queue, options).await?;
-        let knows = refused.is_some_and(|said| said.contains(TYPE));
-        Ok(knows.then_some(Self(connection)))
+        match ask(connection, &queue, mine, FieldTable::default()).await? {
+            Answer::Refused(said) if said.contains(TYPE) => Ok(Some(Self(connection))),
+            Answer::Refused(_) | Answer::Nothing => Ok(None),
+            Answer::Declared(channel) => {
+                // Something in between may have made more of it than it was meant to be.
+                let gone = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+                gone.await?;
+                Ok(None)
+            }
+        }
     }
 
-    /// As what `queue` was declared; `None` if the broker does not tell: the queue is missing,
-    /// has other arguments than oslo.messaging gives one, or may not be declared by this user.
+    /// As what `queue` was declared; `None` if the broker does not tell: the queue is missing, or
+    /// may not be declared by this user.
     ///
     /// # Errors
     ///
@@ -77,8 +85,10 @@ impl<'a> Inquiry<'a> {
             durable: true,
             ..QueueDeclareOptions::default()
         };
+        let mut arguments = FieldTable::default();
         for _ in 0..QUESTIONS {
-            let Some(said) = ask(self.0, queue, options).await? else {
+            let answer = ask(self.0, queue, options, arguments.clone()).await?;
+            let Answer::Refused(said) = answer else {
                 return Ok(None);
             };
             match told(&said) {
@@ -90,6 +100,10 @@ impl<'a> Inquiry<'a> {
                         durable: options.durable,
                     }));
                 }
+                // What is otherwise too is agreed to, to be told of the rest.
+                Some((argument, Some(current))) => {
+                    arguments.insert(argument.into(), value(current));
+                }
                 _ => return Ok(None),
             }
         }
@@ -97,39 +111,60 @@ impl<'a> Inquiry<'a> {
     }
 }
 
-/// Why the broker refuses to declare `queue` of a type that does not exist; `None` if it does
-/// not, or does not say.
+/// What the broker says to a declare of a type that does not exist.
+enum Answer {
+    /// In these words (406).
+    Refused(String),
+    /// It does not mind, and the queue is there.
+    Declared(Channel),
+    /// Something else is in the way.
+    Nothing,
+}
+
 async fn ask(
     connection: &Connection,
     queue: &str,
     options: QueueDeclareOptions,
-) -> Result<Option<String>, ConnectionError> {
-    let mut arguments = FieldTable::default();
-    arguments.insert(
-        TYPE.into(),
-        AMQPValue::LongString(LongString::from(NO_TYPE)),
-    );
+    mut arguments: FieldTable,
+) -> Result<Answer, ConnectionError> {
+    arguments.insert(TYPE.into(), value(NO_TYPE));
     // A channel for each: the broker closes one on which it refuses something.
     let channel = connection.channel().await?;
     tokio::select! {
         answer = channel.queue_declare(queue.into(), options, arguments) => match answer {
-            Err(error) if is_precondition(&error) => Ok(Some(error.to_string())),
-            Err(error) if !is_refused(&error) => Err(error.into()),
-            _ => Ok(None),
+            Ok(_) => Ok(Answer::Declared(channel)),
+            Err(error) if is_precondition(&error) => Ok(Answer::Refused(error.to_string())),
+            Err(error) if is_soft(&error) => Ok(Answer::Nothing),
+            Err(error) => Err(error.into()),
         },
         () = connection.ended() => Err(ConnectionError::Ended),
     }
 }
 
-/// What a queue has otherwise, and what it has, if anything: `rabbit_misc` of RabbitMQ 3.10 words
-/// it as `inequivalent arg 'durable' for queue '…' in vhost '…': received 'true' but current is
-/// 'false'`, or `… but current is none`.
+/// A value that the broker takes for the same as the one it has told.
+fn value(told: &str) -> AMQPValue {
+    told.parse().map_or_else(
+        |_| AMQPValue::LongString(LongString::from(told)),
+        AMQPValue::LongLongInt,
+    )
+}
+
+/// What a queue has otherwise, and what it has, if anything. `rabbit_misc` of RabbitMQ 3.10 words
+/// it as
+///
+/// - `inequivalent arg 'durable' for queue '…' in vhost '…': received 'true' but current is 'false'`,
+/// - `… received the value 'asks' of type 'longstr' but current is none`, whose end may be cut off,
+/// - `… received none but current is the value '60' of type 'signedint'`.
 fn told(said: &str) -> Option<(&str, Option<&str>)> {
     let (_, said) = said.split_once("inequivalent arg '")?;
     let (argument, said) = said.split_once('\'')?;
+    if said.contains(": received the value '") {
+        return Some((argument, None));
+    }
     let (_, current) = said.rsplit_once(" but current is ")?;
-    let value = current.split('\'').nth(1);
-    Some((argument, value))
+    let current = current.strip_prefix("the value ").unwrap_or(current);
+    let (value, _) = current.strip_prefix('\'')?.split_once('\'')?;
+    Some((argument, Some(value)))
 }
 
 #[cfg(test)]
@@ -146,6 +181,19 @@ mod tests {
             (
                 "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'unknown' but current is 'quorum'",
                 Some(("x-queue-type", Some("quorum"))),
+            ),
+            (
+                "inequivalent arg 'x-expires' for queue 'q' in vhost '/': received none but current is the value '60' of \
+                 type 'signedint'",
+                Some(("x-expires", Some("60"))),
+            ),
+            (
+                "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'asks' but current is 'qu...",
+                None,
+            ),
+            (
+                "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received the value 'asks' of ty...",
+                Some(("x-queue-type", None)),
             ),
             (
                 "inequivalent arg 'x-queue-type' for queue 'a but current is 'b'' in vhost '/': received the \

@@ -94,6 +94,12 @@ pub fn is_not_allowed(error: &lapin::Error) -> bool {
     )
 }
 
+/// Whether the broker has closed the channel over this, and no more than the channel.
+#[must_use]
+pub fn is_soft(error: &lapin::Error) -> bool {
+    soft(error).is_some()
+}
+
 /// Whether this is the broker's "not so" (406).
 #[must_use]
 pub fn is_precondition(error: &lapin::Error) -> bool {

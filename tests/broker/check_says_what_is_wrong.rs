@@ -125,10 +125,18 @@ async fn the_type_of_a_queue_is_told_and_nothing_is_declared() {
         ),
         (Queues::quorum(), "(quorum, durable)"),
         (Queues::auto_delete(), "(classic, transient)"),
-        // Not what oslo.messaging gives a server's queue.
         (
-            Queues::durable().with("x-expires", AMQPValue::LongInt(600_000)),
-            "(type not told)",
+            Queues::quorum()
+                .with("x-max-in-memory-length", AMQPValue::LongInt(10))
+                .with("x-max-in-memory-bytes", AMQPValue::LongInt(1 << 20))
+                .with("x-delivery-limit", AMQPValue::LongInt(5)),
+            "(quorum, durable)",
+        ),
+        (
+            Queues::durable()
+                .with("x-expires", AMQPValue::LongInt(600_000))
+                .with("x-overflow", text("drop-head")),
+            "(classic, durable)",
         ),
     ] {
         let service = Service::unique();

@@ -25,6 +25,7 @@ mod operations_arrive_once_and_in_order;
 mod own_broker;
 mod peers_talk;
 mod progress_calls_hold_up_nobody;
+mod questions_leave_no_trace;
 mod settings_are_read_again;
 mod support;
 mod systemd_is_told_how_it_stands;

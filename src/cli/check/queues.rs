@@ -10,7 +10,7 @@ use crate::amqp::look::{Seen, look};
 use crate::amqp::topology::{Names, Standing};
 use crate::config::{Mode, Settings};
 
-/// How long looking at the queues of one backend may take.
+/// How long one look at the queues of a backend may take.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// How a queue stands, and as what it was declared if the broker tells.
@@ -25,17 +25,22 @@ struct Found {
 
 impl Found {
     async fn at(connection: &Connection, names: &Names) -> Result<Self, ConnectionError> {
-        let seen = look(connection, names).await?;
-        let (mut topic, mut server) = (None, None);
-        if let Some(inquiry) = Inquiry::of(connection).await? {
-            topic = inquiry.declared(&names.topic).await?;
-            server = inquiry.declared(&names.server).await?;
-        }
         Ok(Self {
-            seen,
-            topic,
-            server,
+            seen: look(connection, names).await?,
+            topic: None,
+            server: None,
         })
+    }
+
+    /// Asks for the types of what is there.
+    async fn types(&mut self, inquiry: &Inquiry<'_>, names: &Names) -> Result<(), ConnectionError> {
+        if self.seen.topic.is_some() {
+            self.topic = inquiry.declared(&names.topic).await?;
+        }
+        if self.seen.server.is_some() {
+            self.server = inquiry.declared(&names.server).await?;
+        }
+        Ok(())
     }
 
     fn topic(&self) -> Option<AQueue<'_>> {
@@ -49,23 +54,34 @@ impl Found {
 
 /// Lines for the queues of each backend.
 pub(super) async fn report(report: &mut Report, settings: &Settings, connection: &Connection) {
+    let inquiry = in_time(Inquiry::of(connection)).await;
+    let inquiry = inquiry.and_then(Result::ok).flatten();
     for backend in &settings.backends {
         let names = Names::of(&settings.control_exchange, &backend.address);
-        let looked = tokio::time::timeout(LOOK, Found::at(connection, &names)).await;
-        match looked {
-            Ok(Ok(found)) => lines(report, settings.progress.mode, &names, &found),
-            Ok(Err(error)) => report.fail(
+        match in_time(Found::at(connection, &names)).await {
+            Some(Ok(mut found)) => {
+                if let Some(inquiry) = &inquiry {
+                    // Without an answer the line says that it is not told.
+                    let _ = in_time(found.types(inquiry, &names)).await;
+                }
+                lines(report, settings.progress.mode, &names, &found);
+            }
+            Some(Err(error)) => report.fail(
                 "queues",
                 format!("{}: {error}", names.topic),
                 "give the user of transport_url the permissions that cinder-volume has",
             ),
-            Err(_) => report.fail(
+            None => report.fail(
                 "queues",
                 format!("{}: the broker does not tell within {LOOK:?}", names.topic),
                 "look at the broker: rabbitmqctl list_queues, rabbitmq-diagnostics check_alarms",
             ),
         }
     }
+}
+
+async fn in_time<T>(look: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(LOOK, look).await.ok()
 }
 
 fn lines(report: &mut Report, mode: Mode, names: &Names, found: &Found) {

@@ -52,8 +52,8 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("daemon stopped by a signal 4 times", Fault::Stopped(4)),
     ("network silent 4 times", Fault::Silent(4)),
     (
-        "broker 0.4 s away",
-        Fault::FarAway(Duration::from_millis(200)),
+        "broker 0.2 s away",
+        Fault::FarAway(Duration::from_millis(100)),
     ),
     ("broker 2 s away", Fault::FarAway(Duration::from_secs(1))),
     (
@@ -160,6 +160,7 @@ impl Bench {
                 let far = Flow::Slow(each_way);
                 self.proxy.flow(far, far);
                 self.trial.load.wait_for_more(MANY).await;
+                self.proxy.flow(Flow::Free, Flow::Free);
             }
             Fault::TopicFull(times) => {
                 for _ in 0..times {

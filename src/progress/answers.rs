@@ -230,6 +230,26 @@ async fn a_second_migration_is_at_0_until_its_dd_starts_though_nobody_asked_in_b
 }
 
 #[tokio::test]
+async fn a_third_migration_from_where_the_first_began_is_not_the_first() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    let answer = async |host: &str| {
+        let question = Question {
+            host: Some(host.to_owned()),
+            ..question()
+        };
+        tracker.answer(question).await.unwrap()
+    };
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    assert_eq!(answer("one").await, Answer::Percent(100));
+    fake.end(7);
+    fake.dd(8, DESTINATION, SOURCE, SIZE);
+    assert_eq!(answer("two").await, Answer::Percent(100));
+    fake.end(8);
+    assert_eq!(answer("one").await, Answer::Percent(0));
+}
+
+#[tokio::test]
 async fn an_earlier_migration_is_known_by_its_wipe_though_nobody_asked_during_that() {
     let fake = Fake::new();
     let tracker = tracker(&fake);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fake::Fake;
-use super::questions::{SIZE, about, tracker};
+use super::questions::{SIZE, about, let_time_pass, tracker};
 use super::{Answer, Mode, ProgressError, Question, Tracker};
 
 const READ: &str = "0100000";
@@ -173,6 +173,14 @@ async fn a_second_migration_is_at_0_until_its_file_is_opened() {
     fake.remove("proc/7/fd/3");
     assert_eq!(answer("two").await, Answer::Percent(100));
     assert_eq!(answer("one").await, Answer::Percent(0));
+    fake.process(7, "cinder-volume")
+        .fd(5, "/mnt/volume-1", SIZE, READ);
+    listing_grows_old().await;
+    assert_eq!(answer("one").await, Answer::Percent(100));
+    fake.remove("proc/7/fdinfo/5");
+    fake.remove("proc/7/fd/5");
+    assert_eq!(answer("one").await, Answer::Percent(100));
+    assert_eq!(answer("two").await, Answer::Percent(0), "not the first one");
 }
 
 #[tokio::test]
@@ -188,6 +196,27 @@ async fn auto_looks_for_a_dd_first_and_for_open_files_then() {
     assert_eq!(tracker.answer(auto.clone()).await, Ok(Answer::Percent(10)));
     fake.dd(8, "/mnt/volume-1", "/dev/sda", SIZE / 5);
     assert_eq!(tracker.answer(auto).await, Ok(Answer::Percent(20)));
+}
+
+#[tokio::test]
+async fn a_dd_that_cannot_be_looked_at_does_not_hide_open_files() {
+    let fake = Fake::new();
+    let tracker = tracker(&fake);
+    fake.process(6, "dd").fdinfo(1, "torn");
+    fake.hang("proc/6/cmdline");
+    let auto = Question {
+        mode: Mode::Auto,
+        ..question()
+    };
+    let answer = tracker.answer(auto.clone()).await;
+    assert!(
+        matches!(answer, Err(ProgressError::TimedOut { .. })),
+        "{answer:?}"
+    );
+    fake.process(7, "cinder-volume")
+        .fd(3, "/mnt/volume-1", SIZE / 10, READ);
+    listing_grows_old().await;
+    assert_eq!(tracker.answer(auto).await, Ok(Answer::Percent(10)));
 }
 
 #[tokio::test]
@@ -223,4 +252,12 @@ async fn a_finished_copy_survives_the_daemon() {
         assert_eq!(ask(&tracker).await, Answer::Percent(100));
         tracker.watch(async {}).await;
     }
+    let_time_pass(&state, 700);
+    let interval = Duration::from_millis(50);
+    let tracker = Tracker::remembering(fake.roots(), interval, state).await;
+    assert_eq!(
+        ask(&tracker).await,
+        Answer::Unknown,
+        "it may be of another migration by now"
+    );
 }

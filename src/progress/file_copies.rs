@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::device::Identity;
 use super::file_copy::{End, Ends, FileCopy};
 use super::file_pairs::Pair;
 use super::host_based::{Verdict, percent};
-use super::memory::MEMORY_LIMIT;
+use super::memory::{MEMORY_LIMIT, is_recent};
 use super::open_files::{Fate, OpenFile, Place};
 use super::{Answer, Question};
 
@@ -215,6 +215,7 @@ impl FileCopies {
             };
             if copy.end.is_some() {
                 copy.ended = Some(now);
+                copy.lately = Some(SystemTime::now());
                 tracing::info!(
                     volume_id = copy.volume,
                     pid = copy.id.pid,
@@ -231,39 +232,57 @@ impl FileCopies {
     /// What is to be said of the volume as things stand, and a note of what its object said.
     pub(super) fn decide(&mut self, question: &Question) -> Verdict {
         let verdict = self.verdict(question);
-        for copy in self.copies.iter_mut().filter(|copy| copy.is_of(question)) {
-            if copy.end.is_none() {
+        let key = |copy: &FileCopy| (copy.id, copy.fd, copy.mark);
+        let current = self.current(question).map(key);
+        let mine = self.copies.iter_mut().filter(|copy| copy.is_of(question));
+        for copy in mine {
+            let runs = copy.end.is_none();
+            if runs {
                 copy.attached |= question.attached;
             } else if !question.migrating {
                 copy.settled = true;
             }
-            if question.migrating && copy.host.is_none() {
-                copy.host.clone_from(&question.host);
+            let goes_on = runs || (current == Some(key(copy)) && copy.lately.is_none_or(is_recent));
+            if question.migrating && goes_on {
+                copy.lately = Some(SystemTime::now());
+                copy.host = copy.host.take().or_else(|| question.host.clone());
             }
         }
         verdict
     }
 
     fn verdict(&self, question: &Question) -> Verdict {
-        let copy = self
-            .latest(question, |copy| copy.end.is_none())
-            .or_else(|| {
-                let past = |copy: &FileCopy| {
-                    // A server that has it now and had not then: nova copies it, and this is old.
-                    question.migrating
-                        && (copy.settled
-                            || question.has_moved_from(copy.host.as_deref())
-                            || question.attached && !copy.attached)
-                };
-                self.latest(question, |copy| copy.end.is_some() && !past(copy))
-            });
-        match copy {
+        match self.current(question) {
+            // It may be of this migration, whose end takes its time, or of one before it.
+            Some(copy)
+                if question.migrating
+                    && copy.end.is_some()
+                    && !copy.lately.is_none_or(is_recent) =>
+            {
+                Verdict::Unseen(Answer::Unknown)
+            }
             Some(copy) if copy.end == Some(End::Closed) => Verdict::Seen(Answer::Percent(100)),
             Some(copy) if !copy.moves => Verdict::Seen(Answer::Unknown),
             Some(copy) => Verdict::Seen(percent(copy.position, question.size)),
             None if question.attached => Verdict::Unseen(Answer::Unknown),
             None => Verdict::Unseen(Answer::Percent(0)),
         }
+    }
+
+    /// The copy that goes on, or the last that is over, unless that one belongs to a migration before.
+    fn current(&self, question: &Question) -> Option<&FileCopy> {
+        let is_past = |copy: &&FileCopy| {
+            // A server that has it now and had not then: nova copies it, and this is old.
+            question.migrating
+                && (copy.settled
+                    || question.has_moved_from(copy.host.as_deref())
+                    || question.attached && !copy.attached)
+        };
+        self.latest(question, |copy| copy.end.is_none())
+            .or_else(|| {
+                self.latest(question, |_| true)
+                    .filter(|copy| !is_past(copy))
+            })
     }
 
     fn latest(&self, question: &Question, wanted: impl Fn(&FileCopy) -> bool) -> Option<&FileCopy> {

@@ -1,6 +1,6 @@
 //! One copy through open files: what is remembered of it. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,10 @@ pub(super) struct FileCopy {
     /// When it was seen to have ended, by this daemon.
     #[serde(skip)]
     pub ended: Option<Instant>,
+    /// When it was last sure to concern the migration that goes on: at its end, and when it was asked
+    /// for soon after.
+    #[serde(default)]
+    pub lately: Option<SystemTime>,
     /// Where the volume was, by its object, when it was found.
     #[serde(default)]
     pub host: Option<String>,
@@ -129,6 +133,7 @@ impl FileCopy {
             moves: file.moves,
             end: None,
             ended: None,
+            lately: None,
             host: None,
             attached: false,
             settled: false,

@@ -6,16 +6,12 @@
 
 use std::cmp::Reverse;
 use std::path::Path;
-use std::time::Duration;
 
 use super::dd::Purpose;
 use super::device::Identity;
 use super::memory::{Memory, Record};
 use super::process::ProcessId;
 use super::{Answer, Question};
-
-/// How long after its copy a volume may still count as migrating: cinder detaches both ends first.
-const COMPLETING: Duration = Duration::from_secs(600);
 
 /// How much smaller an encrypted volume is than its size: LUKS2's header takes 16 MiB.
 const ENCRYPTION_TAKES: u64 = 32 << 20;
@@ -51,20 +47,28 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
             .and_then(Record::position);
         return Verdict::Seen(percent(position.unwrap_or(0), question.size));
     }
+    let past_to = past_to(memory, question);
+    let is_past = |record: &Record| past_to.is_some_and(|past_to| record.id <= past_to);
     let (past, copies): (Vec<&Record>, Vec<&Record>) = memory
         .records()
         .iter()
         .filter(|record| was_copy_of(record, question))
-        .partition(|record| is_past(record, question));
+        .partition(|record| is_past(record));
     let copy = copies
         .into_iter()
         .max_by_key(|record| rank(record, question));
     let wipes: Vec<&Record> = memory
         .records()
         .iter()
-        .filter(|record| wipes(record, question) && !is_past(record, question))
+        .filter(|record| wipes(record, question) && !is_past(record))
         .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
+    // What is long over may be of this migration, whose end takes its time, or of one before it.
+    let is_recent =
+        copy.is_some_and(Record::is_recent) || wipes.iter().any(|wipe| wipe.is_recent());
+    if question.migrating && !is_recent && (copy.is_some() || !wipes.is_empty()) {
+        return Verdict::Unseen(Answer::Unknown);
+    }
     match copy {
         // A server has it now, and had not when this copy was made: nova copies it, and dd's result is old.
         Some(copy) if question.attached && question.migrating && !copy.attached => {
@@ -97,14 +101,16 @@ pub(super) fn note(memory: &mut Memory, question: &Question) {
         }
         return;
     }
+    let past_to = past_to(memory, question);
     for record in memory.records_mut() {
-        if !was_copy_of(record, question) && !wipes(record, question) {
+        if !concerns(record, question) {
             continue;
         }
         if !question.migrating {
             record.settled = true;
-        } else if record.host.is_none() {
-            record.host.clone_from(&question.host);
+        } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
+            record.goes_on();
+            record.host = record.host.take().or_else(|| question.host.clone());
         }
     }
 }
@@ -133,13 +139,18 @@ fn wipes(record: &Record, question: &Question) -> bool {
     record.purpose == Purpose::Wipe && is_named(&record.destination, question)
 }
 
+/// Whether it is the volume's and over, or wipes what the volume left behind.
+fn concerns(record: &Record, question: &Question) -> bool {
+    was_copy_of(record, question) || wipes(record, question)
+}
+
 /// Whether there is a copy that may be the volume's, for all that can be told: of a disk that nothing
 /// names, and of the volume's size. Neither 0 nor that copy's progress would be true.
 fn may_run_unnamed(memory: &Memory, question: &Question) -> bool {
     let template = question.template();
     memory.records().iter().any(|record| {
         record.purpose == Purpose::Copy
-            && record.ended_within(COMPLETING)
+            && record.is_recent()
             && record.volume.is_none()
             && record.source.may_be_any(&template)
             && record.bytes.is_none_or(|bytes| {
@@ -154,10 +165,18 @@ fn follows(wipe: &Record, copy: &Record) -> bool {
     wipe.id.start >= copy.id.start && !wipe.destination.same_as(&copy.destination)
 }
 
-/// Whether it belongs to a migration before the one that goes on: cinder changes a volume's host when a
-/// migration is through, and cinder-api does not ask about one that is.
-fn is_past(record: &Record, question: &Question) -> bool {
-    question.migrating && (record.settled || question.has_moved_from(record.host.as_deref()))
+/// The last of what belongs to migrations before the one that goes on, and all before it with it:
+/// cinder changes a volume's host when a migration is through, and cinder-api does not ask about one
+/// that is.
+fn past_to(memory: &Memory, question: &Question) -> Option<ProcessId> {
+    let is_past = |record: &&Record| {
+        concerns(record, question)
+            && (record.settled || question.has_moved_from(record.host.as_deref()))
+    };
+    let past = memory.records().iter().filter(is_past);
+    past.map(|record| record.id)
+        .max()
+        .filter(|_| question.migrating)
 }
 
 fn is_named(identity: &Identity, question: &Question) -> bool {
@@ -172,14 +191,14 @@ fn is_at(identity: &Identity, path: Option<&Path>) -> bool {
         .is_some_and(|path| identity.is(path))
 }
 
-/// Orders several copies of one volume: those on the paths asked for, then those to a device or volume
-/// (rather than to a file, as a backup goes), then the newest.
+/// Orders several copies of one volume: those on the paths asked for, then those to a device or what
+/// has a volume's name (rather than to another file, as a backup goes), then the newest.
 fn rank(record: &Record, question: &Question) -> (bool, bool, bool, ProcessId) {
     let destination = &record.destination;
     (
         is_at(destination, question.dest_path.as_deref()),
         is_at(&record.source, question.src_path.as_deref()),
-        destination.is_device() || is_named(destination, question),
+        destination.looks_like_a_volume() || is_named(destination, question),
         record.id,
     )
 }

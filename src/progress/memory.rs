@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::dd::Purpose;
 use super::device::Identity;
@@ -31,6 +31,16 @@ pub(super) const BRIDGE: Duration = Duration::from_millis(250);
 
 /// How much faster than ever before a copy may have been in its last moments.
 const BRIDGE_MARGIN: f64 = 2.0;
+
+/// How long after its copy a volume may still count as migrating without anybody saying so: cinder
+/// detaches both ends first, and deletes the old volume.
+const COMPLETING: Duration = Duration::from_secs(600);
+
+/// Whether it is no longer ago than a migration takes to complete. A clock that was set back counts
+/// as no time.
+pub(super) fn is_recent(at: SystemTime) -> bool {
+    at.elapsed().is_ok_and(|passed| passed <= COMPLETING) || at > SystemTime::now()
+}
 
 /// The last look at a process and its outcome, for all who waited for it.
 pub(super) type Gate = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
@@ -62,6 +72,9 @@ pub(super) struct Record {
     closed: Option<Instant>,
     /// When it was seen to be gone.
     gone: Option<Instant>,
+    /// When it was last sure to concern the migration that goes on: at its end, and when it was asked
+    /// for soon after. By the clock on the wall, because it outlives the daemon.
+    lately: Option<SystemTime>,
     /// The size of the volume that was last asked for.
     pub size: Option<u64>,
     /// The volume that was given this copy as its own, by name or by `src_path`.
@@ -107,6 +120,7 @@ impl Record {
             folder: None,
             closed: None,
             gone: None,
+            lately: None,
             size: None,
             volume: None,
             attached: false,
@@ -142,6 +156,7 @@ impl Record {
     fn ends(&mut self, at: Instant) {
         if self.gone.is_none() {
             self.gone = Some(at);
+            self.lately = Some(SystemTime::now());
             self.folder = None;
             tracing::info!(
                 pid = self.id.pid,
@@ -158,9 +173,14 @@ impl Record {
         self.gone.is_none()
     }
 
-    /// Whether it runs, or has ended no longer than `time` ago.
-    pub(super) fn ended_within(&self, time: Duration) -> bool {
-        self.gone.is_none_or(|gone| gone.elapsed() <= time)
+    /// Whether it runs, or is sure to concern the migration that goes on.
+    pub(super) fn is_recent(&self) -> bool {
+        self.runs() || self.lately.is_none_or(is_recent)
+    }
+
+    /// Takes in that the migration it concerns goes on still.
+    pub(super) fn goes_on(&mut self) {
+        self.lately = Some(SystemTime::now());
     }
 
     /// The last position seen, in its source.
@@ -191,6 +211,7 @@ impl Record {
             position: self.position(),
             reach: self.reach(),
             over: !self.runs(),
+            lately: self.lately,
             size: self.size,
             volume: self.volume.clone(),
             attached: self.attached,
@@ -220,6 +241,7 @@ impl Record {
         }
         record.proved = saved.reach;
         record.gone = saved.over.then_some(at);
+        record.lately = saved.lately;
         record.size = saved.size;
         record.volume = saved.volume;
         record.attached = saved.attached;

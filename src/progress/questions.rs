@@ -1,5 +1,7 @@
 //! What the tests of this room ask, and of whom.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::fake::Fake;
@@ -44,4 +46,17 @@ pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Makes what a state file holds so much older.
+pub(super) fn let_time_pass(state_file: &Path, seconds: u64) {
+    let saved = fs::read(state_file).unwrap();
+    let mut saved: serde_json::Value = serde_json::from_slice(&saved).unwrap();
+    for of in ["records", "files"] {
+        for one in saved[of].as_array_mut().unwrap() {
+            let at = &mut one["lately"]["secs_since_epoch"];
+            *at = (at.as_u64().unwrap() - seconds).into();
+        }
+    }
+    fs::write(state_file, saved.to_string()).unwrap();
 }

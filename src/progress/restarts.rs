@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fake::Fake;
-use super::questions::{DESTINATION, SIZE, SOURCE, eventually, question};
+use super::questions::{DESTINATION, SIZE, SOURCE, eventually, let_time_pass, question};
 use super::{Answer, Question, Tracker};
 
 /// A daemon's life: started with what the file holds, asked, and stopped in good order.
@@ -107,6 +107,33 @@ async fn a_copy_that_ended_while_the_daemon_was_down_is_the_last_answer_and_100_
     Life::says(&fake, 100, "its source is wiped").await;
     fake.end(8);
     Life::says(&fake, 100, "the wipe is remembered too").await;
+}
+
+#[tokio::test]
+async fn a_copy_that_is_long_over_may_be_of_another_migration() {
+    let fake = Fake::new();
+    fake.dd(7, SOURCE, DESTINATION, SIZE);
+    let life = Life::begin(&fake).await;
+    let scanned = async || !life.tracker.seen().running.is_empty();
+    eventually("the copy is seen", scanned).await;
+    fake.end(7);
+    eventually("its end is seen", async || !scanned().await).await;
+    life.end().await;
+    let_time_pass(&state_file(&fake), 500);
+    Life::says(&fake, 100, "cinder may still be deleting the old volume").await;
+    let_time_pass(&state_file(&fake), 500);
+    Life::says(&fake, 100, "asked all the while").await;
+    let_time_pass(&state_file(&fake), 700);
+    let life = Life::begin(&fake).await;
+    assert_eq!(life.tracker.answer(question()).await, Ok(Answer::Unknown));
+    let at_rest = Question {
+        migrating: false,
+        ..question()
+    };
+    assert_eq!(life.tracker.answer(at_rest).await, Ok(Answer::Percent(100)));
+    fake.dd(8, DESTINATION, SOURCE, SIZE / 10);
+    assert_eq!(life.ask().await, 10);
+    life.end().await;
 }
 
 #[tokio::test]

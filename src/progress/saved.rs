@@ -1,5 +1,7 @@
 //! What of the memory survives the daemon, as it is written down.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use super::dd::Purpose;
@@ -60,6 +62,9 @@ pub(super) struct SavedRecord {
     pub reach: u64,
     /// Whether it was seen to be gone.
     pub over: bool,
+    /// When it was last sure to concern the migration that goes on.
+    #[serde(default)]
+    pub lately: Option<SystemTime>,
     /// The size of the volume that was last asked for.
     pub size: Option<u64>,
     /// The volume that was given this copy as its own.

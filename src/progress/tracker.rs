@@ -209,21 +209,29 @@ impl Tracker {
     }
 
     /// A dd that was seen speaks first. Where there is none, who cannot see open files can still say so
-    /// much: an error of theirs is for those who asked for open files.
+    /// much: an error of theirs is for those who asked for open files. And a dd that could not be looked
+    /// at may be the volume's only where nothing else is.
     async fn by_any_means(
         &self,
         question: &Question,
         asked: Instant,
     ) -> Result<Sight, ProgressError> {
-        let by_dd = self.host_based(question, asked).await?;
-        if matches!(by_dd, Verdict::Seen(_)) {
-            return Ok(Sight::Something(by_dd.into()));
+        let by_dd = self.host_based(question, asked).await;
+        match by_dd {
+            Ok(verdict @ Verdict::Seen(_)) => return Ok(Sight::Something(verdict.into())),
+            Err(error) if !host_based::running(&self.memory(), question).is_empty() => {
+                return Err(error);
+            }
+            _ => {}
         }
-        Ok(match self.file_based(question, asked).await {
-            Ok(Verdict::Seen(Answer::Unknown)) => Sight::Nothing(Answer::Unknown),
-            Ok(Verdict::Seen(answer)) => Sight::Something(answer),
-            Ok(Verdict::Unseen(_)) | Err(_) => Sight::Nothing(by_dd.into()),
-        })
+        match self.file_based(question, asked).await {
+            Ok(Verdict::Seen(Answer::Unknown)) => Ok(Sight::Nothing(Answer::Unknown)),
+            Ok(Verdict::Seen(answer)) => Ok(Sight::Something(answer)),
+            Ok(Verdict::Unseen(_)) | Err(_) => match by_dd {
+                Err(_) if question.driver.is_some() => Ok(Sight::Nothing(Answer::Unknown)),
+                by_dd => Ok(Sight::Nothing(by_dd?.into())),
+            },
+        }
     }
 
     async fn file_based(

@@ -27,7 +27,7 @@ use crate::policy::{LivePolicy, Policy};
 use crate::progress::{Roots, Tracker};
 use crate::reload::Reload;
 use crate::sessions::{Alone, Beside, Replies};
-use crate::worker::Worker;
+use crate::worker::{self, Means, Worker};
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
 /// process takes.
@@ -111,18 +111,20 @@ pub async fn run(
         .iter()
         .map(|backend| LivePolicy::new(Policy::of(&settings, backend)))
         .collect();
+    let means = Means {
+        tracker: tracker.clone(),
+        replies: slot.clone(),
+        calls: Arc::clone(&calls),
+        counters: Arc::clone(&counters),
+        tasks: answering.clone(),
+        room: worker::room(),
+    };
     let workers: Vec<Worker> = policies
         .iter()
-        .map(|policy| {
-            Worker::new(
-                policy.clone(),
-                tracker.clone(),
-                slot.clone(),
-                Arc::clone(&calls),
-                answering.clone(),
-            )
-        })
+        .map(|policy| Worker::new(policy.clone(), means.clone()))
         .collect();
+    // The outbox ends with the last slot: none is kept here but the one that is dropped below.
+    drop(means);
 
     let line = |what: &str, role: Role| Line {
         brokers: settings.brokers.clone(),
@@ -185,6 +187,7 @@ pub async fn run(
         () = stop => Ok(()),
         ended = &mut intake => Err(unexpected("the intake", ended)),
         ended = &mut replies => Err(unexpected("the sending of replies", ended)),
+        ended = &mut watcher => Err(unexpected("the following of copies", ended.map(Ok))),
         () = reloads => Ok(()),
     };
     info!("stopping");

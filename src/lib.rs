@@ -1,8 +1,8 @@
 //! Answers `get_migrate_volume_progress` beside an unmodified cinder-volume.
 //!
 //! cinder-volume migrates a volume by running `dd`, for hours, and tells nobody how far it is.
-//! This daemon joins the node's `cinder-volume.<host>` topic as one more oslo.messaging RPC worker,
-//! answers that one call from the position of the running dd, and sees to it that every other
+//! This daemon consumes the queue on which cinder-api addresses the node's cinder-volume, ahead of
+//! it, answers that one call from the position of the running dd, and sees to it that every other
 //! message reaches cinder-volume as if the daemon were not there.
 //!
 //! # The way of a message
@@ -28,6 +28,8 @@
 pub mod amqp;
 /// What became of the calls that were ours, in numbers.
 pub mod calls;
+/// An error with its causes in one line.
+mod chain;
 /// The command line, one file per verb.
 pub mod cli;
 /// oslo.config files, transport_url and the typed settings made from them.

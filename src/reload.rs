@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{error, info};
 
-use crate::config::{self, ConfigError, Settings, Sources};
+use crate::chain::chain;
+use crate::config::{self, Settings, Sources};
 use crate::notify;
 use crate::policy::{LivePolicy, Policy};
 
@@ -118,15 +119,4 @@ fn after_restart(running: &Settings, fresh: &Settings) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
     .collect()
-}
-
-/// An error and its causes in one line.
-fn chain(error: &ConfigError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }

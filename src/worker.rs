@@ -2,7 +2,7 @@
 //!
 //! A message comes in through [`Worker::take`], which decides at once and never waits: beside a
 //! cinder-volume, operations stand in line behind it. What takes time, the look at `/proc` and
-//! the reply, happens on a task of its own, of which there are never more than a thousand.
+//! the reply, happens on a task of its own, of which all backends have a thousand together.
 //!
 //! [`Worker::take`]: crate::worker::Worker::take
 
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::amqp::counters::Counters;
 use crate::amqp::message::{Fate, Message};
 use crate::amqp::outbox::{Letter, Slot};
 use crate::calls::{Calls, Outcome};
@@ -45,33 +46,41 @@ pub struct Worker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     policy: LivePolicy,
-    calls: Arc<Calls>,
-    tracker: Tracker,
-    replies: Slot,
+    means: Means,
     answered: Mutex<Duplicates>,
-    room: Arc<Semaphore>,
-    tasks: TaskTracker,
+}
+
+/// What the workers of all backends work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Looks at the node.
+    pub tracker: Tracker,
+    /// Takes the replies.
+    pub replies: Slot,
+    /// Counts calls by outcome.
+    pub calls: Arc<Calls>,
+    /// Counts what becomes of replies.
+    pub counters: Arc<Counters>,
+    /// Runs the calls, so that whoever stops the daemon can wait for them.
+    pub tasks: TaskTracker,
+    /// Room for calls: [`room`].
+    pub room: Arc<Semaphore>,
+}
+
+/// Room for as many calls as are answered at once.
+#[must_use]
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CALLS))
 }
 
 impl Worker {
-    /// A worker that looks with `tracker`, answers through `replies`, counts in `calls` and runs its
-    /// calls in `tasks`, so that whoever stops the daemon can wait for them.
+    /// A worker that answers by `policy`.
     #[must_use]
-    pub fn new(
-        policy: LivePolicy,
-        tracker: Tracker,
-        replies: Slot,
-        calls: Arc<Calls>,
-        tasks: TaskTracker,
-    ) -> Self {
+    pub fn new(policy: LivePolicy, means: Means) -> Self {
         Self(Arc::new(Inner {
             policy,
-            calls,
-            tracker,
-            replies,
+            means,
             answered: Mutex::default(),
-            room: Arc::new(Semaphore::new(CALLS)),
-            tasks,
         }))
     }
 
@@ -113,7 +122,7 @@ impl Worker {
             Ok(content) => content,
             Err(error) => {
                 // Without a readable body there is nobody to answer.
-                self.0.calls.note(Outcome::Malformed);
+                self.0.means.calls.note(Outcome::Malformed);
                 warn!(%error, "dropped a message that is no oslo.messaging message");
                 return;
             }
@@ -121,7 +130,7 @@ impl Worker {
         match Request::from_message(content) {
             Ok(request) => self.serve(request),
             Err(error) => {
-                self.0.calls.note(Outcome::Malformed);
+                self.0.means.calls.note(Outcome::Malformed);
                 warn!(%error, "refused a malformed request");
                 if let Some(to) = &error.reply_to {
                     self.post(to, reply::failure(to, &error.failure()));
@@ -132,29 +141,27 @@ impl Worker {
 
     fn serve(&self, request: Request) {
         {
-            let unique_id = request.unique_id.as_deref();
             let mut answered = self
                 .0
                 .answered
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if answered.contains(unique_id) {
-                self.0.calls.note(Outcome::Duplicate);
+            if !answered.is_new(request.unique_id.as_deref()) {
+                self.0.means.calls.note(Outcome::Duplicate);
                 info!("dropped a call that was delivered twice");
                 return;
             }
-            answered.remember(unique_id);
         }
         match dispatch(&request, &self.0.policy.now().api) {
             Dispatch::Progress(call) => {
                 self.start(call, request.reply_to, request.monitor_interval)
             }
             Dispatch::Ping => {
-                self.0.calls.note(Outcome::Ping);
+                self.0.means.calls.note(Outcome::Ping);
                 self.reply(request.reply_to.as_ref(), Ok(PONG));
             }
             Dispatch::Refuse(failure) => {
-                self.0.calls.note(Outcome::refused(failure.class));
+                self.0.means.calls.note(Outcome::refused(failure.class));
                 info!(class = failure.class, reason = %failure.message, "refused a call");
                 self.reply(request.reply_to.as_ref(), Err(&failure));
             }
@@ -164,16 +171,19 @@ impl Worker {
     fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
         // A cast asks for nothing.
         let Some(to) = reply_to else {
-            self.0.calls.note(Outcome::Cast);
+            self.0.means.calls.note(Outcome::Cast);
             return;
         };
-        match Arc::clone(&self.0.room).try_acquire_owned() {
+        match Arc::clone(&self.0.means.room).try_acquire_owned() {
             Ok(permit) => {
                 let worker = self.clone();
-                self.0.tasks.spawn(worker.answer(call, to, monitor, permit));
+                self.0
+                    .means
+                    .tasks
+                    .spawn(worker.answer(call, to, monitor, permit));
             }
             Err(_) => {
-                self.0.calls.note(Outcome::Overloaded);
+                self.0.means.calls.note(Outcome::Overloaded);
                 let failure = Failure::internal("too many progress calls at once; ask again later");
                 self.reply(Some(&to), Err(&failure));
             }
@@ -190,13 +200,13 @@ impl Worker {
         let since = Instant::now();
         let volume = call.volume.id.clone();
         let policy = self.0.policy.now();
-        let looking = self.0.tracker.answer(question(&policy, call));
+        let looking = self.0.means.tracker.answer(question(&policy, call));
         let answer = match monitor {
             Some(interval) => self.with_heartbeats(looking, &to, interval).await,
             None => looking.await,
         };
         let elapsed = since.elapsed();
-        let calls = &self.0.calls;
+        let calls = &self.0.means.calls;
         calls.durations.add(elapsed);
         match answer {
             Ok(answer) => {
@@ -246,7 +256,8 @@ impl Worker {
             queue: to.queue.clone(),
             body,
         };
-        if let Err(letter) = self.0.replies.post(letter) {
+        if let Err(letter) = self.0.means.replies.post(letter) {
+            self.0.means.counters.replies_dropped.add(1);
             warn!(queue = %letter.queue, "too many replies wait for the broker: dropped one");
         }
     }

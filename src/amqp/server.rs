@@ -20,8 +20,8 @@ const ACKS: usize = 128;
 
 /// Declares exchange, T, Q and F and serves all three until `stop`.
 ///
-/// Each message is acknowledged before `take` sees it, as oslo.messaging does: a call that kills
-/// its server must not come back to kill the next.
+/// Each message's acknowledgement is on its way before `take` sees it, as with oslo.messaging: a call
+/// that kills its server must not come back to kill the next.
 ///
 /// # Errors
 ///

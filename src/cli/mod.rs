@@ -63,21 +63,11 @@ impl SettingsArguments {
         if self.debug {
             overrides.push(("DEFAULT".to_owned(), "debug".to_owned(), "true".to_owned()));
         }
-        let defaults = Sources::from_environment();
-        let named = !self.config_file.is_empty() || !self.config_dir.is_empty();
         Sources {
-            config_files: if named {
-                self.config_file.clone()
-            } else {
-                defaults.config_files
-            },
-            config_dirs: if named {
-                self.config_dir.clone()
-            } else {
-                defaults.config_dirs
-            },
-            environment: defaults.environment,
+            config_files: self.config_file.clone(),
+            config_dirs: self.config_dir.clone(),
             overrides,
+            ..Sources::from_environment()
         }
     }
 }

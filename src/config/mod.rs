@@ -72,9 +72,8 @@ pub use sources::Sources;
 /// The first mistake found. Its text names the place, the option and what would be right, and no
 /// secret.
 pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
-    let (fragments, files) = sources.read()?;
-    let machine = gethostname::gethostname().to_string_lossy().into_owned();
-    settings::settle(inputs::Inputs::new(fragments, machine), files)
+    let (settings, _) = load_with_origins(sources)?;
+    Ok(settings)
 }
 
 /// The same, and where the options that matter most were set.
@@ -83,9 +82,11 @@ pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
 ///
 /// As [`load`].
 pub fn load_with_origins(sources: &Sources) -> Result<(Settings, Origins), ConfigError> {
-    let (fragments, _) = sources.read()?;
-    let origins = origins::read(&inputs::Inputs::new(fragments, String::new()));
-    Ok((load(sources)?, origins))
+    let (fragments, files) = sources.read()?;
+    let machine = gethostname::gethostname().to_string_lossy().into_owned();
+    let inputs = inputs::Inputs::new(fragments, machine);
+    let origins = origins::read(&inputs);
+    Ok((settings::settle(inputs, files)?, origins))
 }
 
 /// Reads of `sources` what it takes to look around on this node: no broker has to be known for that.

@@ -229,8 +229,10 @@ fn listen(text: &str) -> Result<Option<Listen>, String> {
 }
 
 fn version(text: &str) -> Result<(u32, u32), String> {
+    // The parser of numbers takes a sign, too.
+    let number = |text: &str| text.parse().ok().filter(|_| !text.starts_with('+'));
     text.split_once('.')
-        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+        .and_then(|(major, minor)| Some((number(major)?, number(minor)?)))
         .ok_or_else(|| "major.minor, such as 3.11".to_owned())
 }
 
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn versions_are_two_numbers() {
         assert_eq!(version("3.11"), Ok((3, 11)));
-        for text in ["3", "3.", "3.11.1", "v3.11", ""] {
+        for text in ["3", "3.", "3.11.1", "v3.11", "+3.11", "3.+11", ""] {
             assert!(version(text).is_err(), "{text:?}");
         }
     }

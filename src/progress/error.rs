@@ -12,7 +12,7 @@ pub(super) const FDINFO_NEEDS: &str =
     "CAP_SYS_PTRACE (on kernels before 5.14 also CAP_DAC_READ_SEARCH)";
 
 /// The links in `fd` tell what is open; following them takes more than reading `fdinfo`.
-pub(super) const FD_NEEDS: &str = "CAP_SYS_PTRACE or CAP_DAC_READ_SEARCH (both are needed)";
+pub(super) const FD_NEEDS: &str = "one of CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
 /// `comm`, `stat` and `cmdline` are open to everyone unless /proc is mounted with `hidepid`.
 pub(super) const PROC_NEEDS: &str = "CAP_SYS_PTRACE (/proc seems to be mounted with hidepid)";

@@ -5,34 +5,30 @@ use std::collections::VecDeque;
 /// How many calls are remembered (`DUP_MSG_CHECK_SIZE` in `oslo_messaging/_drivers/amqp.py`).
 const REMEMBERED: usize = 16;
 
-/// The unique ids of the last calls that were answered here.
+/// The unique ids of the last calls that were taken here.
 ///
 /// The broker delivers a message again whose acknowledgement it did not get, so oslo.messaging
-/// drops what bears the `_unique_id` of one of the last sixteen messages. Looking and remembering
-/// are two steps, as in oslo's `_MsgIdCache`: a call that was put back unanswered must not be
-/// taken for a duplicate when it returns. Only for what is answered here, never for what is
-/// handed over: cinder-volume has a filter of its own.
+/// drops what bears the `_unique_id` of one of the last sixteen messages. A call that was taken is
+/// answered, even if the broker never learns that it was taken and delivers it again. Only for what
+/// is answered here, never for what is handed over: cinder-volume has a filter of its own.
 #[derive(Debug, Default)]
 pub struct Duplicates {
     last: VecDeque<String>,
 }
 
 impl Duplicates {
-    /// Whether a call with this id was remembered. A call without an id never was.
-    pub fn contains(&self, unique_id: Option<&str>) -> bool {
-        unique_id.is_some_and(|id| self.last.iter().any(|seen| seen == id))
-    }
-
-    /// Remembers an answered call, and forgets the oldest when there are too many.
-    pub fn remember(&mut self, unique_id: Option<&str>) {
-        let Some(id) = unique_id else { return };
-        if self.contains(unique_id) {
-            return;
+    /// Whether no call with this id was taken lately; remembers it, and forgets the oldest when
+    /// there are too many. A call without an id is always new.
+    pub fn is_new(&mut self, unique_id: Option<&str>) -> bool {
+        let Some(id) = unique_id else { return true };
+        if self.last.iter().any(|seen| seen == id) {
+            return false;
         }
         if self.last.len() == REMEMBERED {
             self.last.pop_front();
         }
         self.last.push_back(id.to_owned());
+        true
     }
 }
 
@@ -41,20 +37,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_known_only_once_remembered() {
+    fn a_call_is_new_once() {
         let mut duplicates = Duplicates::default();
-        assert!(!duplicates.contains(Some("a")));
-        assert!(!duplicates.contains(Some("a")));
-        duplicates.remember(Some("a"));
-        assert!(duplicates.contains(Some("a")));
-        assert!(!duplicates.contains(Some("b")));
+        assert!(duplicates.is_new(Some("a")));
+        assert!(!duplicates.is_new(Some("a")));
+        assert!(duplicates.is_new(Some("b")));
+        assert!(!duplicates.is_new(Some("a")));
     }
 
     #[test]
-    fn calls_without_an_id_are_never_duplicates() {
+    fn calls_without_an_id_are_always_new() {
         let mut duplicates = Duplicates::default();
-        duplicates.remember(None);
-        assert!(!duplicates.contains(None));
+        assert!(duplicates.is_new(None));
+        assert!(duplicates.is_new(None));
         assert!(duplicates.last.is_empty());
     }
 
@@ -62,15 +57,12 @@ mod tests {
     fn the_seventeenth_pushes_the_first_out() {
         let mut duplicates = Duplicates::default();
         for id in 0..16 {
-            duplicates.remember(Some(&id.to_string()));
+            assert!(duplicates.is_new(Some(&id.to_string())));
         }
-        assert!(duplicates.contains(Some("0")));
-        // Remembering one again neither moves it nor costs a place.
-        duplicates.remember(Some("0"));
-        assert!(duplicates.contains(Some("1")));
-        duplicates.remember(Some("16"));
-        assert!(!duplicates.contains(Some("0")));
-        assert!(duplicates.contains(Some("1")));
-        assert!(duplicates.contains(Some("16")));
+        // One that comes again neither moves nor costs a place.
+        assert!(!duplicates.is_new(Some("0")));
+        assert!(duplicates.is_new(Some("16")));
+        assert!(duplicates.is_new(Some("0")), "forgotten");
+        assert!(!duplicates.is_new(Some("2")));
     }
 }

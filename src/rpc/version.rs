@@ -62,7 +62,7 @@ impl Version {
 impl FromStr for Version {
     type Err = VersionError;
 
-    /// Strict, unlike [`Version::accepts`]: this reads what an operator configured.
+    /// Strict, unlike [`Version::accepts`]: this reads what an envelope says of itself.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split('.');
         let version = Self {

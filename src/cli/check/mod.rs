@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, log, run_to_end};
+use crate::chain::chain;
 use crate::config::{Sources, load_with_origins};
 
 /// Each broker, and what it has.
@@ -28,12 +29,9 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
     let (settings, origins) = match load_with_origins(sources) {
         Ok(loaded) => loaded,
         Err(error) => {
-            let cause = std::error::Error::source(&error);
-            let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-            let found = format!("{error}{cause}");
             report.fail(
                 "settings",
-                found,
+                chain(&error),
                 "mend it: the daemon would not start with it",
             );
             return ExitCode::from(EX_CONFIG);

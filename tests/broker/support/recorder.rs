@@ -266,11 +266,12 @@ impl Shared {
         let Ok(opened) = timeout(SILENCE, self.open()).await else {
             return Ok(());
         };
-        let (connection, topic, server) = opened?;
-        let replies = connection.create_channel().await?;
-        replies
-            .confirm_select(ConfirmSelectOptions::default())
-            .await?;
+        let Opened {
+            connection,
+            topic,
+            server,
+            replies,
+        } = opened?;
         self.consuming.send_replace(true);
         let mut both = select(
             topic
@@ -283,21 +284,28 @@ impl Shared {
         let mut stuck = self.stuck.subscribe();
         loop {
             let _ = stuck.wait_for(|stuck| !*stuck).await;
-            let Some(Some((via, delivery))) = both.next().await else {
+            let next = tokio::select! {
+                next = both.next() => next,
+                () = end_of(&connection) => return Ok(()),
+            };
+            let Some(Some((via, delivery))) = next else {
                 return Ok(());
             };
             let delivery = delivery?;
             let _ = stuck.wait_for(|stuck| !*stuck).await;
             if let Some((reply_queue, reply)) = reply(&delivery.data) {
-                // Confirmed, so that what is recorded has been answered. lapin does not always say
-                // that a connection has ended.
+                // Confirmed, so that what is recorded has been answered.
                 let sent = publish(&replies, &reply_queue, &reply, properties());
                 if !matches!(timeout(SILENCE, sent).await, Ok(Some(_))) {
                     return Ok(());
                 }
             }
             self.record(via, &delivery);
-            delivery.acker.ack(BasicAckOptions::default()).await?;
+            let written = delivery.acker.ack(BasicAckOptions::default());
+            let Ok(written) = timeout(SILENCE, written).await else {
+                return Ok(());
+            };
+            written?;
         }
     }
 
@@ -317,7 +325,7 @@ impl Shared {
         self.count.send_modify(|count| *count += 1);
     }
 
-    async fn open(&self) -> lapin::Result<(Connection, Consumer, Consumer)> {
+    async fn open(&self) -> lapin::Result<Opened> {
         let queues = self.queues.lock().unwrap().clone();
         let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await?;
         // A channel each, as oslo.messaging's two listeners have.
@@ -326,8 +334,32 @@ impl Shared {
         let topic = consume(&channel, &topic, &queues, &queues.topic_arguments).await?;
         let channel = connection.create_channel().await?;
         let server = consume(&channel, &server, &queues, &queues.arguments).await?;
-        Ok((connection, topic, server))
+        let replies = connection.create_channel().await?;
+        replies
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(Opened {
+            connection,
+            topic,
+            server,
+            replies,
+        })
     }
+}
+
+/// lapin does not always end what waits on a connection that has ended.
+async fn end_of(connection: &Connection) {
+    while connection.status().connected() {
+        sleep(RETRY).await;
+    }
+}
+
+/// What the bare cinder-volume works with.
+struct Opened {
+    connection: Connection,
+    topic: Consumer,
+    server: Consumer,
+    replies: Channel,
 }
 
 /// Makes the end of one stream visible though the other goes on.

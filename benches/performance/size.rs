@@ -14,11 +14,9 @@ use crate::usage::{self, Memory};
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Calls after which memory must not have grown.
-const CALLS: usize = 100_000;
-
-/// Calls after which everything has been used once.
-const FIRST_CALLS: usize = 10_000;
+/// Calls after which everything has been used once, those of the goal, and those after which memory must
+/// not have grown.
+const CALLS: [usize; 3] = [10_000, 100_000, 200_000];
 
 /// Calls of the rival, which is slow.
 const RIVAL_CALLS: usize = 1_000;
@@ -64,8 +62,8 @@ pub async fn measure() -> String {
     let server = Server::sidecar(&topic).await;
     let argument = volume.argument();
     let callers = Callers::connect(&uri, argument["id"].as_str().unwrap()).await;
-    let beside = Memories::of(&server, &callers, FIRST_CALLS, CALLS).await;
-    let python = Memories::of(&python, &callers, RIVAL_CALLS, RIVAL_CALLS).await;
+    let beside = Memories::of(&server, &callers, &CALLS).await;
+    let python = Memories::of(&python, &callers, &[RIVAL_CALLS]).await;
     let cells = |memory: Memory, goal| {
         let resident = memory.resident as f64 / MIB;
         [
@@ -78,15 +76,24 @@ pub async fn measure() -> String {
             at_most(resident, goal).to_owned(),
         ]
     };
-    let rival_later = format!("{} after 1,000", mebibytes(python.first.resident));
+    let rival_later = format!("{} after 1,000", mebibytes(python.last().resident));
     for (what, memory, rival) in [
         (
             "resident, idle",
             beside.idle,
             mebibytes(python.idle.resident),
         ),
-        ("resident after 10,000 calls", beside.first, rival_later),
-        ("resident after 100,000 calls", beside.last, String::new()),
+        ("resident after 10,000 calls", beside.after[0], rival_later),
+        (
+            "resident after 100,000 calls",
+            beside.after[1],
+            String::new(),
+        ),
+        (
+            "resident after 200,000 calls",
+            beside.after[2],
+            String::new(),
+        ),
     ] {
         let [figure, goal, verdict] = cells(memory, 12.0);
         table.row(&[what.to_owned(), figure, goal, verdict, rival]);
@@ -104,11 +111,13 @@ pub async fn measure() -> String {
         "threads: idle, after calls, with 64 backends".to_owned(),
         format!(
             "{}, {}, {}",
-            beside.idle.threads, beside.last.threads, large.memory.threads
+            beside.idle.threads,
+            beside.last().threads,
+            large.memory.threads
         ),
         String::new(),
         String::new(),
-        format!("{}, {}", python.idle.threads, python.first.threads),
+        format!("{}, {}", python.idle.threads, python.last().threads),
     ]);
     let (connections, channels) = connections(server.pid()).await;
     table.row(&[
@@ -153,26 +162,28 @@ async fn starts(topic: &Topic) -> Vec<f64> {
     times
 }
 
-/// Of one process at three moments.
+/// Of one process, idle and after so many calls.
 struct Memories {
     idle: Memory,
-    first: Memory,
-    last: Memory,
+    after: Vec<Memory>,
 }
 
 impl Memories {
-    async fn of(server: &Server, callers: &Callers, first_calls: usize, calls: usize) -> Self {
+    async fn of(server: &Server, callers: &Callers, calls: &[usize]) -> Self {
         tokio::time::sleep(SETTLED).await;
         let idle = usage::memory(server.pid());
-        callers.ask_times(&server.queue, CALLERS, first_calls).await;
-        let first = usage::memory(server.pid());
-        let rest = calls - first_calls;
-        callers.ask_times(&server.queue, CALLERS, rest).await;
-        Self {
-            idle,
-            first,
-            last: usage::memory(server.pid()),
+        let (mut after, mut done) = (Vec::new(), 0);
+        for &calls in calls {
+            let more = calls - done;
+            callers.ask_times(&server.queue, CALLERS, more).await;
+            after.push(usage::memory(server.pid()));
+            done = calls;
         }
+        Self { idle, after }
+    }
+
+    fn last(&self) -> Memory {
+        *self.after.last().unwrap_or(&self.idle)
     }
 }
 

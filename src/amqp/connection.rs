@@ -40,7 +40,7 @@ const PULSE: Duration = Duration::from_secs(1);
 
 /// The frame size asked for, in bytes; RabbitMQ offers 128 KiB. lapin keeps 32 frames' worth of
 /// buffer in each direction, and cinder's messages are a few KiB.
-const FRAME_MAX: u32 = 32 * 1024;
+const FRAME_MAX: u32 = 16 * 1024;
 
 /// AMQP's reply code for "nothing is wrong".
 const REPLY_SUCCESS: ReplyCode = 200;

@@ -4,7 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::fake::Fake;
-use super::questions::{DESTINATION, SIZE, SOURCE, about, ask, at, eventually, question, tracker};
+use super::questions::{
+    DESTINATION, SIZE, SOURCE, about, ask, at, at_host, eventually, question, tracker,
+};
 use super::{Answer, DriverCall, Mode, ProgressError, Question, Tracker};
 
 async fn ask_whatever(tracker: &Tracker) -> Result<Answer, ProgressError> {
@@ -208,11 +210,7 @@ async fn a_migration_begun_after_the_volume_was_seen_at_rest_starts_at_0() {
 async fn a_second_migration_is_at_0_until_its_dd_starts_though_nobody_asked_in_between() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
-    let at_host = |host: &str| Question {
-        host: Some(format!("storage1@{host}#pool")),
-        ..question()
-    };
-    let answer = async |host| tracker.answer(at_host(host)).await.unwrap();
+    let answer = async |host| tracker.answer(at_host(host, question())).await.unwrap();
     fake.dd(7, SOURCE, DESTINATION, SIZE);
     assert_eq!(answer("two").await, Answer::Percent(100));
     fake.end(7);
@@ -233,13 +231,7 @@ async fn a_second_migration_is_at_0_until_its_dd_starts_though_nobody_asked_in_b
 async fn a_third_migration_from_where_the_first_began_is_not_the_first() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
-    let answer = async |host: &str| {
-        let question = Question {
-            host: Some(host.to_owned()),
-            ..question()
-        };
-        tracker.answer(question).await.unwrap()
-    };
+    let answer = async |host| tracker.answer(at_host(host, question())).await.unwrap();
     fake.dd(7, SOURCE, DESTINATION, SIZE);
     assert_eq!(answer("one").await, Answer::Percent(100));
     fake.end(7);
@@ -253,18 +245,12 @@ async fn a_third_migration_from_where_the_first_began_is_not_the_first() {
 async fn an_earlier_migration_is_known_by_its_wipe_though_nobody_asked_during_that() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
-    let at_host = |host: &str| Question {
-        host: Some(host.to_owned()),
-        ..question()
-    };
+    let answer = async |host| tracker.answer(at_host(host, question())).await.unwrap();
     fake.dd(7, SOURCE, DESTINATION, SIZE);
-    assert_eq!(
-        tracker.answer(at_host("two")).await,
-        Ok(Answer::Percent(100))
-    );
+    assert_eq!(answer("two").await, Answer::Percent(100));
     fake.end(7);
     fake.dd(8, "/dev/zero", SOURCE, at(10));
-    assert_eq!(tracker.answer(at_host("one")).await, Ok(Answer::Percent(0)));
+    assert_eq!(answer("one").await, Answer::Percent(0));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fake::Fake;
-use super::questions::{SIZE, about, let_time_pass, tracker};
+use super::questions::{SIZE, about, at_host, let_time_pass, tracker};
 use super::{Answer, Mode, ProgressError, Question, Tracker};
 
 const READ: &str = "0100000";
@@ -159,13 +159,7 @@ async fn a_second_migration_is_the_new_file() {
 async fn a_second_migration_is_at_0_until_its_file_is_opened() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
-    let answer = async |host: &str| {
-        let asked = Question {
-            host: Some(host.to_owned()),
-            ..question()
-        };
-        tracker.answer(asked).await.unwrap()
-    };
+    let answer = async |host| tracker.answer(at_host(host, question())).await.unwrap();
     fake.process(7, "cinder-volume")
         .fd(3, "/mnt/volume-1", SIZE, READ);
     assert_eq!(answer("two").await, Answer::Percent(100));

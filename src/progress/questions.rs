@@ -19,6 +19,14 @@ pub(super) fn question() -> Question {
     about("1")
 }
 
+/// The same question while the volume is at `host`.
+pub(super) fn at_host(host: &str, question: Question) -> Question {
+    Question {
+        host: Some(host.to_owned()),
+        ..question
+    }
+}
+
 pub(super) fn about(id: &str) -> Question {
     Question {
         mode: Mode::HostBased,

@@ -55,7 +55,7 @@ impl Found {
 /// Lines for the queues of each backend.
 pub(super) async fn report(report: &mut Report, settings: &Settings, connection: &Connection) {
     let inquiry = in_time(Inquiry::of(connection)).await;
-    let inquiry = inquiry.and_then(Result::ok).flatten();
+    let inquiry = inquiry.and_then(Result::ok);
     for backend in &settings.backends {
         let names = Names::of(&settings.control_exchange, &backend.address);
         match in_time(Found::at(connection, &names)).await {

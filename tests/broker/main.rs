@@ -21,6 +21,7 @@ mod cinder_volume_may_come_and_go;
 mod every_way_to_ask_is_answered;
 mod it_is_seen_from_outside;
 mod killed_at_any_step_of_a_hand_over;
+mod nothing_goes_to_and_fro;
 mod operations_arrive_once_and_in_order;
 mod own_broker;
 mod peers_talk;

@@ -27,6 +27,21 @@ need_debian_packages() {
     install_without_starting "${missing[@]}" >&2
 }
 
+# need_programs: what every script starts and what a build needs, on a machine that has a Rust toolchain and
+# nothing else. The linker and the C compiler are gcc's (rustls' crypto provider is partly written in C);
+# `kill` is of procps, the certificates are those that cargo and pip check their registries with.
+need_programs() {
+    need_debian_packages bash ca-certificates coreutils diffutils findutils gcc git grep libc6-dev procps sed \
+        util-linux "$@"
+    command -v cargo >/dev/null ||
+        die "no cargo on the PATH: install a Rust toolchain first (1.88 or newer), for instance with rustup"
+}
+
+# need_python: a Python 3 that can make environments of its own.
+need_python() {
+    python3 -c 'import ensurepip' 2>/dev/null || need_debian_packages python3 python3-venv
+}
+
 # The broker's packages come with services (5672 and 4369, at once and at every boot).
 # We only want the programs; services that were there before are left as they are.
 install_without_starting() (

@@ -13,14 +13,14 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::amqp::connection::ConnectionError;
-use crate::amqp::counters::Counters;
+use crate::amqp::connection::supervisor::{Line, supervise};
 use crate::amqp::handover::{HandOver, Manner};
-use crate::amqp::outbox::Outbox;
-use crate::amqp::supervisor::{Line, supervise};
+use crate::amqp::metrics::Counters;
+use crate::amqp::replies::Outbox;
 use crate::amqp::topology::{Names, consumer_arguments};
-use crate::amqp::vitals::{Role, Vitals};
 use crate::calls::Calls;
 use crate::config::{Backend, Listen, Mode, Settings};
+use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
 use crate::notify;
 use crate::policy::{LivePolicy, Policy};

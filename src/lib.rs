@@ -11,9 +11,9 @@
 //!  RabbitMQ ─▶ amqp::handover ─▶ worker ─▶ rpc (envelope ▸ request ▸ dispatcher)
 //!     ▲   ▲        │ not ours      │ ours
 //!     │   └────────┘ T, in one     ▼
-//!     │     transaction         progress (tracker ▸ table ▸ fdinfo)
+//!     │     transaction         progress (tracker ▸ scan ▸ fdinfo)
 //!     │                            │
-//!     └── amqp::outbox ◀── rpc::reply
+//!     └── amqp::replies ◀── rpc::reply
 //! ```
 //!
 //! # The rooms
@@ -40,6 +40,8 @@ pub mod counters;
 pub mod daemon;
 /// Waiting in step.
 pub mod in_step;
+/// Signs of life: what each part is doing, and that none is stuck.
+pub mod liveness;
 /// What is seen from outside: metrics and health, over HTTP.
 pub mod metrics;
 /// What the service manager is told.

@@ -3,7 +3,7 @@
 //! All of it is nothing where no service manager listens (`NOTIFY_SOCKET` is not set).
 //!
 //! The watchdog is fed only while no part of the daemon is stuck; see
-//! [`vitals`](crate::amqp::vitals). It is fed by a task of the same runtime that does the work, so
+//! [`liveness`](crate::liveness). It is fed by a task of the same runtime that does the work, so
 //! it also goes hungry when that runtime stands still.
 
 use std::io;
@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::amqp::vitals::{Changes, Vitals};
+use crate::liveness::{Changes, Vitals};
 
 /// A service manager that has not taken a message by then will not: nothing waits for it longer.
 const SEND: Duration = Duration::from_secs(1);
@@ -128,7 +128,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::amqp::vitals::Role;
+    use crate::liveness::Role;
 
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_at_its_pace_until_a_part_is_stuck_and_again_when_it_moves() {

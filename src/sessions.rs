@@ -3,17 +3,17 @@
 use futures_util::future::{join_all, try_join_all};
 use tokio_util::sync::CancellationToken;
 
+use crate::amqp::claim::{self, Company};
+use crate::amqp::connection::supervisor::Session;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::counters::Counters;
-use crate::amqp::guard::{self, Company};
 use crate::amqp::handover::{HandOver, Shift};
 use crate::amqp::message::Message;
-use crate::amqp::outbox::Outbox;
-use crate::amqp::server;
-use crate::amqp::supervisor::Session;
+use crate::amqp::metrics::Counters;
+use crate::amqp::replies::Outbox;
+use crate::amqp::standalone;
 use crate::amqp::topology::Names;
-use crate::amqp::vitals::{Role, Vitals};
 use crate::config::Rabbit;
+use crate::liveness::{Role, Vitals};
 use crate::worker::Worker;
 
 /// Sends the replies of all backends.
@@ -62,7 +62,7 @@ impl Session for Beside<'_> {
             .map(|(hand_over, _)| hand_over.names().clone())
             .collect();
         let entry = vitals.part(Role::Entry, Some(connection.alarm()));
-        guard::enter(connection, &names, Company::CinderVolume, !self.served).await?;
+        claim::enter(connection, &names, Company::CinderVolume, !self.served).await?;
         drop(entry);
         self.served = true;
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
@@ -106,7 +106,7 @@ impl Session for Alone<'_> {
             .map(|(names, _)| names.clone())
             .collect();
         let entry = vitals.part(Role::Entry, Some(connection.alarm()));
-        guard::enter(connection, &names, Company::Nobody, !self.served).await?;
+        claim::enter(connection, &names, Company::Nobody, !self.served).await?;
         drop(entry);
         self.served = true;
         let serving = self.backends.iter().map(|(names, worker)| {
@@ -114,7 +114,7 @@ impl Session for Alone<'_> {
                 worker.take(message);
             };
             let part = vitals.part(Role::Queue(names.server.clone()), Some(connection.alarm()));
-            async move { server::serve(connection, names, rabbit, &take, &part, stop).await }
+            async move { standalone::serve(connection, names, rabbit, &take, &part, stop).await }
         });
         // One that fails takes the others along: they share the connection.
         try_join_all(serving).await.map(drop)

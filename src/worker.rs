@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::amqp::counters::Counters;
 use crate::amqp::message::{Fate, Message};
-use crate::amqp::outbox::{Letter, Slot};
+use crate::amqp::metrics::Counters;
+use crate::amqp::replies::{Letter, Slot};
 use crate::calls::{Calls, Outcome};
 use crate::config::{Driver, MigrationMode, Mode};
 use crate::policy::{LivePolicy, Policy};

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use crate::amqp::counters::Counters;
-use crate::amqp::vitals::Vitals;
+use crate::amqp::metrics::Counters;
 use crate::calls::Calls;
+use crate::liveness::Vitals;
 use crate::policy::LivePolicy;
 use crate::progress::Tracker;
 

@@ -13,10 +13,10 @@ use prometheus::proto::{
 };
 
 use super::Watched;
-use crate::amqp::counters::Reason;
-use crate::amqp::vitals::{Doing, Role};
+use crate::amqp::metrics::Reason;
 use crate::calls::Outcome;
 use crate::counters::TimingsNow;
+use crate::liveness::{Doing, Role};
 use crate::policy::LivePolicy;
 use crate::progress::{RunningCopy, Seen, Trouble};
 

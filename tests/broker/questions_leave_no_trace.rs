@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use cinder_progress::amqp::connection::Connection;
-use cinder_progress::amqp::declared::Inquiry;
-use cinder_progress::amqp::probe::Probe;
+use cinder_progress::amqp::handover::probe::Probe;
+use cinder_progress::amqp::inspect::queue_type::Inquiry;
 use cinder_progress::config::{Sources, load};
 
 use super::support::broker::SharedBroker;

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, ConnectionError};
-use super::counters::Counters;
-use super::vitals::Part;
+use super::metrics::Counters;
+use crate::liveness::Part;
 
 /// Between two tries on a missing reply queue, as in oslo.messaging (`_drivers/amqpdriver.py`).
 const RETRY: Duration = Duration::from_millis(250);

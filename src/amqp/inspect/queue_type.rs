@@ -11,8 +11,8 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use uuid::Uuid;
 
-use super::connection::{Connection, ConnectionError};
-use super::topology::{is_precondition, is_soft};
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::topology::{is_precondition, is_soft};
 
 /// The argument that holds the type, since RabbitMQ 3.8.
 const TYPE: &str = "x-queue-type";

@@ -11,8 +11,8 @@ use std::time::Duration;
 use lapin::Channel;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, ConnectionError};
-use super::topology::{Standing, look_up};
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::topology::{Standing, look_up};
 
 /// A channel of its own to ask on: nothing is delivered on it. What the broker still delivers on
 /// one that it has closed makes lapin give up the whole connection.

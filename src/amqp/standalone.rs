@@ -12,8 +12,8 @@ use tracing::info;
 use super::connection::{Connection, ConnectionError};
 use super::message::Message;
 use super::topology::{Names, consumer_arguments, declare};
-use super::vitals::{Doing, Part};
 use crate::config::Rabbit;
+use crate::liveness::{Doing, Part};
 
 /// Acknowledgements on their way to the broker at most; while it takes none we take nothing.
 const ACKS: usize = 128;

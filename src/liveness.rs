@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::counters::Reason;
+use crate::amqp::metrics::Reason;
 use crate::config::Rabbit;
 use crate::in_step;
 

@@ -21,8 +21,17 @@ use tracing::{debug, info, warn};
 use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
 use crate::in_step;
 
-use super::certificate::Peer;
-use super::tls::{self, TlsError};
+/// How long to wait before the next try.
+pub mod backoff;
+/// The broker's certificate.
+pub mod certificate;
+/// The one loop that keeps a connection.
+pub mod supervisor;
+/// TLS to the broker.
+pub mod tls;
+
+use certificate::Peer;
+use tls::TlsError;
 
 /// A broker that has not finished the handshake by then is as good as dead: lapin waits for
 /// ever for a server that accepts and then says nothing.

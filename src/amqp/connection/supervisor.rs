@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::{Backoff, jittered};
-use super::connection::{Connection, ConnectionError};
-use super::counters::Counters;
-use super::vitals::{Doing, Part};
+use super::{Connection, ConnectionError};
+use crate::amqp::metrics::Counters;
 use crate::config::{BrokerHost, Brokers, FailoverStrategy, Rabbit};
+use crate::liveness::{Doing, Part};
 
 /// A session that lived this long was a good one: the next trouble starts with short waits.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
@@ -189,9 +189,9 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
 
-    use super::super::vitals::{Role, Vitals};
     use super::*;
     use crate::config::{Secret, Sources, load};
+    use crate::liveness::{Role, Vitals};
 
     /// A loaded machine comes late, never early.
     const LATE: Duration = Duration::from_secs(5);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::connection::ConnectionError;
-use super::counters::Reason;
+use crate::amqp::connection::ConnectionError;
+use crate::amqp::metrics::Reason;
 
 /// Why we stand aside.
 #[derive(Debug, thiserror::Error)]

@@ -38,14 +38,20 @@ use lapin::{BasicProperties, Channel, Confirmation, Consumer};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::aside::Aside;
-use super::backoff::Backoff;
+use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
-use super::counters::Counters;
 use super::message::{Fate, Message};
-use super::probe::{self, Probe};
+use super::metrics::Counters;
 use super::topology::{Names, Standing, is_missing, is_partial};
-use super::vitals::{Doing, Part, Role, Vitals};
+use crate::liveness::{Doing, Part, Role, Vitals};
+
+/// Looking queues up while serving, within a time limit.
+pub mod probe;
+/// Why a backend's queue is not consumed for a while.
+mod stand_aside;
+
+use probe::Probe;
+use stand_aside::Aside;
 
 /// Messages that may wait on T while we still hand over to it.
 ///

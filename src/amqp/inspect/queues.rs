@@ -1,8 +1,8 @@
 //! What the broker has under a service's names, seen by passive look-ups alone.
 
-use super::connection::{Connection, ConnectionError};
-use super::guard::claim_of;
-use super::topology::{Names, Standing, is_locked, is_missing, look_up};
+use crate::amqp::claim::claim_of;
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::topology::{Names, Standing, is_locked, is_missing, look_up};
 
 /// A service's queues.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub struct Seen {
 
 /// Looks at the queues of `names`. Declares nothing and consumes nothing.
 ///
-/// What cannot be told this way: the queues' type ([`declared`] tells), and who their consumers are.
+/// What cannot be told this way: the queues' type ([`queue_type`] tells), and who their consumers are.
 ///
-/// [`declared`]: super::declared
+/// [`queue_type`]: super::queue_type
 ///
 /// # Errors
 ///

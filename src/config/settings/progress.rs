@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::brokers::host_and_port;
-use super::error::nearest;
 use super::inputs::Inputs;
-use super::{ConfigError, options, values};
+use super::options;
+use crate::config::ConfigError;
+use crate::config::oslo::error::nearest;
+use crate::config::oslo::values;
 
 /// Shortest and longest pause between scans, in seconds: below, the scan itself would be the load;
 /// above, a migration could come and go unseen.
@@ -115,7 +117,7 @@ impl fmt::Display for Listen {
 }
 
 /// Reads the section.
-pub(super) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
+pub(in crate::config) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
     use options as o;
     let modes = &[("sidecar", Mode::Sidecar), ("standalone", Mode::Standalone)];
     Ok(Progress {
@@ -142,7 +144,7 @@ pub(super) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
 }
 
 /// Reads a `migration_mode`, which only must not be empty.
-pub(super) fn migration_mode(text: &str) -> Result<MigrationMode, String> {
+pub(in crate::config) fn migration_mode(text: &str) -> Result<MigrationMode, String> {
     values::filled(text).map(|name| MigrationMode::named(&name))
 }
 
@@ -174,11 +176,16 @@ fn driver_timeout(text: &str) -> Result<Duration, String> {
 /// Refuses what the daemon's own sections hold besides its options, and sections of no backend.
 pub(super) fn refuse_unknown(
     inputs: &Inputs,
-    backends: &[super::Backend],
+    backends: &[crate::config::Backend],
 ) -> Result<(), ConfigError> {
     let sections: Vec<String> = backends
         .iter()
-        .filter_map(|backend| backend.name.as_deref().map(super::fragments::normal_group))
+        .filter_map(|backend| {
+            backend
+                .name
+                .as_deref()
+                .map(crate::config::oslo::fragments::normal_group)
+        })
         .collect();
 
     for assignment in inputs.assignments() {

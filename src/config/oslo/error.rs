@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::Origin;
+use crate::config::Origin;
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,10 @@ fn suggested(name: Option<&str>) -> String {
 }
 
 /// The name among `known` that `written` was probably meant to be: at most a third of it is wrong.
-pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(in crate::config) fn nearest<'a>(
+    written: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<String> {
     known
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
         .filter(|(distance, name)| *distance <= name.len().max(3) / 3)

@@ -5,15 +5,15 @@
 //! spellings are all that any release between them understood.
 
 /// Group of the daemon's own options.
-pub(super) const PROGRESS: &str = "progress";
+pub(in crate::config) const PROGRESS: &str = "progress";
 /// Prefix of the groups that hold what differs by backend.
 pub(super) const PROGRESS_OF_BACKEND: &str = "progress:";
 /// Group of the options that the rabbit driver reads.
-pub(super) const RABBIT: &str = "oslo_messaging_rabbit";
+pub(in crate::config) const RABBIT: &str = "oslo_messaging_rabbit";
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opt {
+pub(in crate::config) struct Opt {
     pub group: &'static str,
     pub name: &'static str,
     /// Older (group, name) pairs that mean the same; the present name wins within one source.
@@ -34,7 +34,7 @@ impl Opt {
 macro_rules! options {
     ($($id:ident = [$group:expr] $name:literal $default:expr
         $(, older $older:expr)? $(, secret $secret:literal)?;)*) => {
-        $(pub(super) const $id: Opt = Opt {
+        $(pub(in crate::config) const $id: Opt = Opt {
             group: $group,
             name: $name,
             older: options!(@or &[] $(, $older)?),
@@ -43,7 +43,7 @@ macro_rules! options {
         };)*
 
         /// All of them.
-        pub(super) const ALL: &[Opt] = &[$($id),*];
+        pub(in crate::config) const ALL: &[Opt] = &[$($id),*];
     };
     (@or $otherwise:expr) => { $otherwise };
     (@or $otherwise:expr, $given:expr) => { $given };
@@ -132,10 +132,10 @@ options! {
 pub(super) const BACKEND_HOST: &str = "backend_host";
 
 /// What `[progress:<backend>]` may set; what is absent there is taken from `[progress]`.
-pub(super) const PER_BACKEND: &[Opt] = &[MIGRATION_MODE, DRIVER_COMMAND, DRIVER_TIMEOUT];
+pub(in crate::config) const PER_BACKEND: &[Opt] = &[MIGRATION_MODE, DRIVER_COMMAND, DRIVER_TIMEOUT];
 
 /// The option that `[group] name` sets, by its present or an older spelling.
-pub(super) fn known(group: &str, name: &str) -> Option<&'static Opt> {
+pub(in crate::config) fn known(group: &str, name: &str) -> Option<&'static Opt> {
     ALL.iter()
         .find(|option| option.names().any(|spelling| spelling == (group, name)))
 }

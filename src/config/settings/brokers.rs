@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use super::fragments::{Assignment, Fragment};
 use super::inputs::Inputs;
+use super::options;
 use super::transport_url::{self, TransportUrl};
-use super::{ConfigError, Origin, Secret, options, values};
+use crate::config::oslo::fragments::{Assignment, Fragment};
+use crate::config::oslo::values;
+use crate::config::{ConfigError, Origin, Secret};
 
 /// AMQP's port, also with TLS: oslo.messaging knows no other default.
 const DEFAULT_PORT: u16 = 5672;
@@ -69,7 +71,7 @@ pub enum TlsVersion {
 
 /// Host and port as an address names them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(in crate::config) struct Endpoint {
     pub host: Option<String>,
     pub port: Option<u16>,
 }
@@ -105,7 +107,7 @@ pub(super) fn host_and_port(text: &str) -> Result<Endpoint, String> {
 }
 
 /// Reads `transport_url`, lays its query over `inputs` and says where that leads.
-pub(super) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigError> {
+pub(in crate::config) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigError> {
     let TransportUrl {
         virtual_host,
         hosts,

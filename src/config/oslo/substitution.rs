@@ -4,7 +4,7 @@
 //! asks for option `example` of group `host`. A `$` that starts no name stands for itself.
 
 /// Fills in every `$name` of `text` by `look_up`; the first error ends it.
-pub(super) fn substitute<E>(
+pub(in crate::config) fn substitute<E>(
     text: &str,
     mut look_up: impl FnMut(&str) -> Result<String, E>,
 ) -> Result<String, E> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::inputs::Inputs;
-use super::{ConfigError, options, values};
+use super::options;
+use crate::config::ConfigError;
+use crate::config::oslo::values;
 
 /// Longest time an option in seconds may name: a year, far beyond any sense and far from overflow.
 const LONGEST: u64 = 365 * 24 * 3600;
@@ -38,7 +40,7 @@ pub struct Rabbit {
     /// 1800 s; zero: not set.
     pub rabbit_transient_queues_ttl: Duration,
     /// Messages in flight to a consumer of oslo.messaging. Default 0: no limit. The daemon's own
-    /// consumer of the server queue goes by [`Progress::prefetch`](super::Progress::prefetch).
+    /// consumer of the server queue goes by [`Progress::prefetch`](crate::config::Progress::prefetch).
     pub rabbit_qos_prefetch_count: u16,
     /// Consume with `x-cancel-on-ha-failover`. Default false.
     pub enable_cancel_on_failover: bool,
@@ -99,7 +101,7 @@ const FAILOVER_STRATEGIES: &[(&str, FailoverStrategy)] = &[
 ];
 
 /// Reads the group, and refuses the combinations that oslo.messaging refuses.
-pub(super) fn read(inputs: &Inputs) -> Result<Rabbit, ConfigError> {
+pub(in crate::config) fn read(inputs: &Inputs) -> Result<Rabbit, ConfigError> {
     use options as o;
     let switch = |option| inputs.read(option, values::boolean);
     let time = |option, shortest| inputs.read(option, values::seconds(shortest..=LONGEST));

@@ -9,12 +9,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ConfigError;
-use super::Origin;
 use super::fragments::{Assignment, Fragment, normal_group};
+use crate::config::ConfigError;
+use crate::config::Origin;
 
 /// What `bytes`, the content of the file at `path`, assigns.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Fragment, ConfigError> {
+pub(in crate::config) fn parse(path: &Path, bytes: &[u8]) -> Result<Fragment, ConfigError> {
     let origin: Arc<Path> = Arc::from(path);
     let wrong = |line, expected| ConfigError::Syntax {
         path: path.to_owned(),

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::inputs::Inputs;
-use super::{ConfigError, options, settings, values};
+use super::options;
+use crate::config::ConfigError;
+use crate::config::oslo::values;
 
 /// What it takes to look around.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +21,10 @@ pub struct Local {
 }
 
 /// Checks of `inputs` what is needed and nothing else.
-pub(super) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
+pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
     use options as o;
     Ok(Local {
-        volume_name_template: inputs.read(&o::VOLUME_NAME_TEMPLATE, settings::name_template)?,
+        volume_name_template: inputs.read(&o::VOLUME_NAME_TEMPLATE, super::name_template)?,
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,

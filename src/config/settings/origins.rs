@@ -1,7 +1,8 @@
 //! Where the options that an operator looks for first were set.
 
 use super::inputs::Inputs;
-use super::{Origin, options};
+use super::options;
+use crate::config::Origin;
 
 /// Where each of these was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Origins {
     pub mode: Origin,
 }
 
-pub(super) fn read(inputs: &Inputs) -> Origins {
+pub(in crate::config) fn read(inputs: &Inputs) -> Origins {
     use options as o;
     let brokers = [&o::TRANSPORT_URL, &o::RABBIT_HOSTS, &o::RABBIT_HOST];
     let brokers = brokers.map(|option| inputs.origin(option));
@@ -36,7 +37,7 @@ pub(super) fn read(inputs: &Inputs) -> Origins {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Sources, load_with_origins};
+    use crate::config::{Sources, load_with_origins};
 
     #[test]
     fn each_is_the_line_or_the_variable_that_counts() {

@@ -1,12 +1,12 @@
 //! First stage: what each source said, word for word, in the order it was said.
 
-use super::{Origin, Place};
+use crate::config::{Origin, Place};
 
 /// One assignment as some source made it.
 ///
 /// No `Debug`: the text may be a password.
 #[derive(Clone)]
-pub(super) struct Assignment {
+pub(in crate::config) struct Assignment {
     /// Section, normalised as [`normal_group`] says.
     pub group: String,
     /// Option, as written.
@@ -29,7 +29,7 @@ impl Assignment {
 
 /// Everything one source said; of a repeated option the last assignment counts.
 #[derive(Clone, Default)]
-pub(super) struct Fragment {
+pub(in crate::config) struct Fragment {
     pub assignments: Vec<Assignment>,
 }
 
@@ -84,7 +84,7 @@ impl Fragment {
 }
 
 /// oslo.config compares section names in lower case, all but `DEFAULT`, which must be in capitals.
-pub(super) fn normal_group(group: &str) -> String {
+pub(in crate::config) fn normal_group(group: &str) -> String {
     if group == "DEFAULT" {
         group.to_owned()
     } else {

@@ -1,15 +1,15 @@
 //! Second stage: the sources laid over one another, one text for each option.
 
-use super::fragments::{Assignment, Fragment};
 use super::options::{self, Opt};
-use super::substitution::substitute;
-use super::{ConfigError, Origin};
+use crate::config::oslo::fragments::{Assignment, Fragment};
+use crate::config::oslo::substitution::substitute;
+use crate::config::{ConfigError, Origin};
 
 /// How deep `$name` may lead from option to option; deeper is taken for a circle.
 const MAX_REFERENCES: usize = 32;
 
 /// All sources together.
-pub(super) struct Inputs {
+pub(in crate::config) struct Inputs {
     /// Lowest first.
     layers: Vec<Fragment>,
     /// The machine's name, the default of `host`.

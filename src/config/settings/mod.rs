@@ -3,11 +3,35 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::inputs::Inputs;
-use super::{
-    Backend, Brokers, ConfigError, Progress, Rabbit, backends, brokers, options, progress, rabbit,
-    values,
-};
+use super::ConfigError;
+use super::oslo::values;
+
+/// The services of cinder-volume on this node and the names of their queues.
+pub(super) mod backends;
+/// Which brokers to connect to, and how.
+pub(super) mod brokers;
+/// Second stage: the sources laid over one another.
+pub(super) mod inputs;
+/// The settings of those who only look around on this node.
+pub(super) mod node;
+/// Every option: name, older spellings, default.
+pub(super) mod options;
+/// Where options were set.
+pub(super) mod origins;
+/// The section `[progress]`.
+pub(super) mod progress;
+/// The section `[oslo_messaging_rabbit]`.
+pub(super) mod rabbit;
+/// Passwords.
+pub(super) mod secret;
+/// `transport_url`.
+pub(super) mod transport_url;
+
+use backends::Backend;
+use brokers::Brokers;
+use inputs::Inputs;
+use progress::Progress;
+use rabbit::Rabbit;
 
 /// Longest time to wait for an answer, in seconds: a day, beyond what any caller of cinder's waits.
 const LONGEST_WAIT: u64 = 24 * 3600;

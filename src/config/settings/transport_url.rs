@@ -6,12 +6,12 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::Secret;
 use super::brokers::{Endpoint, host_and_port};
+use crate::config::Secret;
 
 /// A `transport_url` in its parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TransportUrl {
+pub(in crate::config) struct TransportUrl {
     /// What follows the host list after a slash; `None` without a slash.
     pub virtual_host: Option<String>,
     /// In the order written; empty for `rabbit://`.
@@ -22,14 +22,14 @@ pub(super) struct TransportUrl {
 
 /// One host of a `transport_url`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UrlHost {
+pub(in crate::config) struct UrlHost {
     pub endpoint: Endpoint,
     pub username: Option<String>,
     pub password: Option<Secret>,
 }
 
 /// Takes `text` apart, or says what would be right, without quoting any of it.
-pub(super) fn parse(text: &str) -> Result<TransportUrl, String> {
+pub(in crate::config) fn parse(text: &str) -> Result<TransportUrl, String> {
     // Python's URL reader drops these, which is what makes a URL on continued lines work.
     let text: String = text
         .trim_start_matches(|c: char| c <= ' ')

@@ -1,8 +1,10 @@
 //! The services of cinder-volume on this node and the names of their queues.
 
 use super::inputs::Inputs;
+use super::options;
 use super::progress::{Driver, MigrationMode, Progress, driver_of, migration_mode};
-use super::{ConfigError, options, values};
+use crate::config::ConfigError;
+use crate::config::oslo::values;
 
 /// The topic that all of cinder-volume is reached under.
 const TOPIC: &str = "cinder-volume";
@@ -56,7 +58,7 @@ impl Address {
 }
 
 /// Reads `enabled_backends` and what each backend says of itself; never empty.
-pub(super) fn read(
+pub(in crate::config) fn read(
     inputs: &Inputs,
     node: &str,
     defaults: &Progress,
@@ -74,7 +76,7 @@ pub(super) fn read(
     names
         .into_iter()
         .map(|name| {
-            let section = super::fragments::normal_group(&name);
+            let section = crate::config::oslo::fragments::normal_group(&name);
             let host = inputs
                 .read_in(&section, options::BACKEND_HOST, values::text)?
                 .filter(|host| !host.is_empty());

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::file;
 use super::fragments::Fragment;
-use super::{ConfigError, oslo_file};
+use crate::config::ConfigError;
 
 /// What is read when the command line names nothing; later wins, and what is absent is skipped.
 const CINDER: &str = "/etc/cinder/cinder.conf";
@@ -55,7 +56,7 @@ impl Sources {
     }
 
     /// What the files and the other sources say, the weakest first, and the files that were read.
-    pub(super) fn read(&self) -> Result<(Vec<Fragment>, Vec<PathBuf>), ConfigError> {
+    pub(in crate::config) fn read(&self) -> Result<(Vec<Fragment>, Vec<PathBuf>), ConfigError> {
         let must_exist = !self.config_files.is_empty() || !self.config_dirs.is_empty();
         let mut fragments = Vec::new();
         let mut read = Vec::new();
@@ -70,7 +71,7 @@ impl Sources {
                 absent_is_none(bytes)?
             };
             if let Some(bytes) = bytes {
-                fragments.push(oslo_file::parse(&path, &bytes)?);
+                fragments.push(file::parse(&path, &bytes)?);
                 read.push(path);
             }
         }

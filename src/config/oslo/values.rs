@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Anything but nothing.
-pub(super) fn filled(text: &str) -> Result<String, String> {
+pub(in crate::config) fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() {
         Err("a value that is not empty".to_owned())
     } else {
@@ -16,12 +16,12 @@ pub(super) fn filled(text: &str) -> Result<String, String> {
 }
 
 /// Any text, also none.
-pub(super) fn text(text: &str) -> Result<String, String> {
+pub(in crate::config) fn text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
 /// A switch.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+pub(in crate::config) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_lowercase().as_str() {
         "true" | "1" | "on" | "yes" => Ok(true),
         "false" | "0" | "off" | "no" => Ok(false),
@@ -30,7 +30,9 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// A whole number of `range`.
-pub(super) fn integer<T>(range: RangeInclusive<T>) -> impl FnOnce(&str) -> Result<T, String>
+pub(in crate::config) fn integer<T>(
+    range: RangeInclusive<T>,
+) -> impl FnOnce(&str) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
 {
@@ -44,7 +46,9 @@ where
 }
 
 /// A whole number of seconds of `range`.
-pub(super) fn seconds(range: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<Duration, String> {
+pub(in crate::config) fn seconds(
+    range: RangeInclusive<u64>,
+) -> impl FnOnce(&str) -> Result<Duration, String> {
     move |text| {
         integer(range)(text)
             .map(Duration::from_secs)
@@ -53,7 +57,7 @@ pub(super) fn seconds(range: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result
 }
 
 /// A number of seconds of `range`, fractions allowed.
-pub(super) fn fractional_seconds(
+pub(in crate::config) fn fractional_seconds(
     range: RangeInclusive<f64>,
 ) -> impl FnOnce(&str) -> Result<Duration, String> {
     move |text| {
@@ -74,7 +78,7 @@ pub(super) fn fractional_seconds(
 
 /// Items between commas, without the white space around them; empty items are left out, as cinder
 /// does with its backends.
-pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+pub(in crate::config) fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(text
         .split(',')
         .map(str::trim)
@@ -84,12 +88,12 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// A path, or none where the text is empty.
-pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+pub(in crate::config) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 /// A path that does not depend on where the daemon was started.
-pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
+pub(in crate::config) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
         Ok(path)
@@ -99,7 +103,7 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// The same, or none where the text is empty.
-pub(super) fn optional_absolute_path(text: &str) -> Result<Option<PathBuf>, String> {
+pub(in crate::config) fn optional_absolute_path(text: &str) -> Result<Option<PathBuf>, String> {
     match text {
         "" => Ok(None),
         path => absolute_path(path)
@@ -110,7 +114,7 @@ pub(super) fn optional_absolute_path(text: &str) -> Result<Option<PathBuf>, Stri
 
 /// A program and its arguments, divided and quoted as a shell has it, though no shell is called; empty
 /// where there is none.
-pub(super) fn command(text: &str) -> Result<Vec<String>, String> {
+pub(in crate::config) fn command(text: &str) -> Result<Vec<String>, String> {
     let words = shell_words::split(text)
         .map_err(|_| "a program and its arguments, each quote closed".to_owned())?;
     match words.first() {
@@ -124,7 +128,7 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// One of `choices`, in exactly this spelling.
-pub(super) fn choice<T: Copy>(
+pub(in crate::config) fn choice<T: Copy>(
     choices: &'static [(&'static str, T)],
 ) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| {

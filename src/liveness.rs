@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::amqp::metrics::Reason;
 use crate::config::Rabbit;
-use crate::in_step;
+use crate::ticker;
 
 /// How often an idle loop beats.
 const BEAT: Duration = Duration::from_secs(2);
@@ -308,7 +308,7 @@ impl Part {
     /// comes round. Cancel-safe.
     pub async fn idle(&self) {
         self.beat();
-        in_step::tick(BEAT).await;
+        ticker::tick(BEAT).await;
     }
 
     /// Works on `work` and beats meanwhile, for as long as the task that does so is run and

@@ -16,10 +16,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use crate::amqp::metrics::Counters;
-use crate::calls::Calls;
 use crate::liveness::Vitals;
-use crate::policy::LivePolicy;
 use crate::progress::Tracker;
+use crate::worker::outcomes::Calls;
+use crate::worker::policy::LivePolicy;
 
 pub use http::{bind, serve};
 

@@ -14,11 +14,11 @@ use prometheus::proto::{
 
 use super::Watched;
 use crate::amqp::metrics::Reason;
-use crate::calls::Outcome;
 use crate::counters::TimingsNow;
 use crate::liveness::{Doing, Role};
-use crate::policy::LivePolicy;
 use crate::progress::{RunningCopy, Seen, Trouble};
+use crate::worker::outcomes::Outcome;
+use crate::worker::policy::LivePolicy;
 
 /// Copies shown at most, the oldest.
 const COPIES: usize = 128;

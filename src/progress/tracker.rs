@@ -32,7 +32,7 @@ use super::state::format::Saved;
 use super::state::writer::Keeper;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
-use crate::in_step;
+use crate::ticker;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
@@ -574,7 +574,7 @@ impl Tracker {
         if close {
             tokio::time::sleep(CLOSE_WATCH.min(interval)).await;
         } else {
-            in_step::tick(interval).await;
+            ticker::tick(interval).await;
         }
     }
 

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use crate::config::{BrokerHost, Brokers, LoginMethod, Rabbit, Tls};
-use crate::in_step;
+use crate::ticker;
 
 /// How long to wait before the next try.
 pub mod backoff;
@@ -317,7 +317,7 @@ async fn watch(
     // and drained for as long as the connection lives.
     while status.connected() {
         let event = tokio::select! {
-            () = in_step::tick(PULSE) => continue,
+            () = ticker::tick(PULSE) => continue,
             event = events.next() => event,
         };
         match event {

@@ -18,16 +18,23 @@ use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::Outbox;
 use crate::amqp::topology::{Names, consumer_arguments};
-use crate::calls::Calls;
 use crate::config::{Backend, Listen, Mode, Settings};
 use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
-use crate::notify;
-use crate::policy::{LivePolicy, Policy};
 use crate::progress::{Roots, Tracker};
-use crate::reload::Reload;
-use crate::sessions::{Alone, Beside, Replies};
+use crate::worker::outcomes::Calls;
+use crate::worker::policy::{LivePolicy, Policy};
 use crate::worker::{self, Means, Worker};
+
+/// Settings read again while the daemon runs.
+pub mod reload;
+/// What is done on each connection.
+pub mod sessions;
+/// What the service manager is told.
+pub mod systemd;
+
+use reload::Reload;
+use sessions::{Alone, Beside, Replies};
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
 /// process takes.
@@ -174,8 +181,8 @@ pub async fn run(
         topics = ?settings.backends.iter().map(|b| &b.address.topic).collect::<Vec<_>>(),
         "started"
     );
-    notify::ready().await;
-    let watched = AbortOnDropHandle::new(tokio::spawn(notify::keep_told(vitals.clone())));
+    systemd::ready().await;
+    let watched = AbortOnDropHandle::new(tokio::spawn(systemd::keep_told(vitals.clone())));
     let mut running = settings.clone();
     let reloads = async {
         while asked.recv().await.is_some() {
@@ -193,7 +200,7 @@ pub async fn run(
     info!("stopping");
     let deadline = Instant::now() + FINISH;
     drop(watched);
-    let told = tokio::spawn(notify::stopping());
+    let told = tokio::spawn(systemd::stopping());
     // Held until here, so that the outbox cannot end before the intake has said why it does.
     drop(slot);
     intake_stop.cancel();

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{error, info};
 
-use crate::chain::chain;
+use super::systemd;
 use crate::config::{self, Settings, Sources};
-use crate::notify;
-use crate::policy::{LivePolicy, Policy};
+use crate::error_chain::chain;
+use crate::worker::policy::{LivePolicy, Policy};
 
 /// What it takes to read the settings again.
 pub struct Reload {
@@ -30,7 +30,7 @@ impl Reload {
     ///
     /// Settings that are no good are said in the log, and change nothing.
     pub async fn again(&self, running: &mut Settings, policies: &[LivePolicy]) {
-        notify::reloading().await;
+        systemd::reloading().await;
         let sources = self.sources.clone();
         let read = tokio::task::spawn_blocking(move || config::load(&sources)).await;
         let good = match read {
@@ -48,7 +48,7 @@ impl Reload {
             }
         };
         self.good.store(good, Ordering::Relaxed);
-        notify::ready().await;
+        systemd::ready().await;
     }
 
     fn apply(&self, running: &mut Settings, fresh: Settings, policies: &[LivePolicy]) {

@@ -18,9 +18,7 @@ use tracing::{debug, info, warn};
 use crate::amqp::message::{Fate, Message};
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::{Letter, Slot};
-use crate::calls::{Calls, Outcome};
 use crate::config::{Driver, MigrationMode, Mode};
-use crate::policy::{LivePolicy, Policy};
 use crate::progress::{self, Answer, DriverCall, Question, Tracker};
 use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
 use crate::rpc::duplicates::Duplicates;
@@ -28,6 +26,14 @@ use crate::rpc::failure::Failure;
 use crate::rpc::request::{ReplyTo, Request};
 use crate::rpc::volume::Volume;
 use crate::rpc::{envelope, may_be_progress_call, reply};
+
+/// What became of the calls that were ours, in numbers.
+pub mod outcomes;
+/// By what rules calls are answered.
+pub mod policy;
+
+use outcomes::{Calls, Outcome};
+use policy::{LivePolicy, Policy};
 
 /// Calls that are being answered at most; the next one is told so at once.
 const CALLS: usize = 1024;

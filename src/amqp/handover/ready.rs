@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::join;
 use tracing::debug;
 
-use crate::amqp::aside::Aside;
+use super::probe::Probe;
+use super::stand_aside::Aside;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::probe::Probe;
 use crate::amqp::topology::{Names, Standing, is_missing};
 
 /// Messages that may wait on T while we still hand over to it.

@@ -7,11 +7,11 @@ use lapin::options::ConfirmSelectOptions;
 use lapin::{BasicProperties, Confirmation};
 use tracing::{error, warn};
 
+use super::stand_aside::Aside;
 use super::transaction::publish_one;
-use crate::amqp::aside::Aside;
 use crate::amqp::connection::Connection;
-use crate::amqp::counters::Counters;
-use crate::amqp::vitals::Part;
+use crate::amqp::metrics::Counters;
+use crate::liveness::Part;
 
 /// Messages that are in nobody else's hands. Outlives connections.
 #[derive(Debug)]

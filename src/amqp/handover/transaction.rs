@@ -8,7 +8,7 @@ use lapin::options::{BasicAckOptions, BasicPublishOptions};
 use lapin::{BasicProperties, Channel};
 
 use super::redeliveries::{OFTEN, redeliveries};
-use crate::amqp::aside::Aside;
+use super::stand_aside::Aside;
 use crate::amqp::message::Fate;
 use crate::amqp::topology::Names;
 
@@ -138,10 +138,13 @@ mod tests {
             .map(|fate| {
                 let mut delivery = Delivery::mock(1, "".into(), "q".into(), false, vec![]);
                 let mut headers = FieldTable::default();
-                match fate {
-                    'r' => headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(2)),
-                    'c' => headers.insert("CC".into(), AMQPValue::Boolean(true)),
-                    _ => {}
+                for (letter, header, value) in [
+                    ('r', "x-delivery-count", AMQPValue::LongLongInt(2)),
+                    ('c', "CC", AMQPValue::Boolean(true)),
+                ] {
+                    if fate == letter {
+                        headers.insert(header.into(), value);
+                    }
                 }
                 delivery.properties = BasicProperties::default().with_headers(headers);
                 let fate = if fate == 'o' {

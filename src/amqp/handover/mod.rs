@@ -1,0 +1,664 @@
+//! Sidecar: keep what is ours, hand everything else over to cinder-volume, unchanged and in order.
+//!
+//! **Goal.** Q is the queue on which cinder-api addresses this node's cinder-volume; T is the
+//! topic queue that the same cinder-volume serves with the same endpoints. While we consume Q,
+//! every operation that arrives there must reach T exactly once, in order, and promptly; when we
+//! die, at whatever instant, it must be on Q or on T, never on both, never on neither.
+//!
+//! **The rule.** What is in hand becomes one AMQP transaction: publish each message to T, acknowledge
+//! all, commit. Nothing happens on the broker before the commit, and all of it happens then.
+//!
+//! **What a transaction does not do.** It acknowledges even if T is gone: the broker returns the
+//! message and the original is no more. And if T is full and set to reject, the commit fails
+//! *after* it has acknowledged, without saying which messages were refused. Therefore T is looked
+//! up before every commit and must have a consumer and hardly any backlog: then it is neither gone
+//! nor full. Q is looked up as well and must have a consumer besides us: what we give back is
+//! cinder-volume's to take. If it is not so, everything in hand goes back to its old place on Q, and we
+//! stand aside: while we do not consume Q, cinder-volume gets it all as if we had never been there. A message that is returned or refused
+//! all the same is published to Q again, confirmed, before anything else; and so that a refusal
+//! is never about more than one message, transactions start with one and grow only while T is
+//! seen empty after each. A quorum queue that refuses does not fail the commit: the broker says ok
+//! and the message is gone. It refuses only while more waits on it than it may hold, so a T that
+//! is not known to be a classic queue must be seen *empty* before each commit, and each transaction
+//! onto it has one message. Nor do we go on if the broker takes its time to answer: what waits in our
+//! hands for it would be delayed.
+//!
+//! **Standing aside is the answer to everything.** A message that the broker will not take from
+//! us, a channel error, a cancelled consumer: we let go and come back later.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, StreamExt, join};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use self::ready::{Lookout, STAY};
+use self::redeliveries::Redeliveries;
+use self::returned::Homeless;
+use self::stand_aside::Aside;
+use self::transaction::{Judged, is_theirs, prepare, reach, theirs};
+use super::connection::backoff::Backoff;
+use super::connection::{Connection, ConnectionError};
+use super::inspect::queue_type::Inquiry;
+use super::message::{Fate, Message};
+use super::metrics::Counters;
+use super::topology::{Names, is_partial};
+use crate::liveness::{Doing, Part, Role, Vitals};
+
+/// Looking queues up while serving, within a time limit.
+pub mod probe;
+/// Whether there is a cinder-volume to hand over to.
+mod ready;
+/// How often messages come back to Q from our hands.
+mod redeliveries;
+/// Messages that T did not take.
+mod returned;
+/// Why a backend's queue is not consumed for a while.
+mod stand_aside;
+/// One transaction.
+mod transaction;
+
+pub use self::ready::BACKLOG;
+
+/// Messages of one transaction at most; also the most that a limit on T's length could catch
+/// unawares.
+const WINDOW: usize = 16;
+
+/// How long everything is held here when a consumer of T has left.
+///
+/// cinder-volume reads T with two connections. When it stops it closes them one after the other,
+/// up to a second apart, and oslo.messaging 18.3 acknowledges and drops what still arrives on the
+/// later one, from T as from Q.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether the rest has left as well.
+const LEAVING_PAUSE: Duration = Duration::from_millis(20);
+
+/// Messages held at most meanwhile, besides those in hand.
+const HELD: u16 = 512;
+
+/// First, further and longest wait of standing aside. Long enough for cinder-volume to take a
+/// message that we cannot handle, short enough that progress calls are answered soon after a
+/// restart of cinder-volume.
+const ASIDE: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(250),
+    Duration::from_secs(2),
+];
+
+/// The same where messages have come back too often. Each such time they come back once more at
+/// most, and cinder-volume has had all that time to take them.
+const LEFT: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(60),
+];
+
+/// The wait after the broker was slow: what is handed over soon after would be delayed again.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// A serving time after which trouble counts as new.
+const GOOD_SPELL: Duration = Duration::from_secs(10);
+
+/// How long it may take to give back what is in hand in the way that leaves no trace; after that
+/// the channel is closed over it.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
+/// How Q is consumed.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// `x-priority` of our consumer; cinder-volume's is 0.
+    pub priority: i32,
+    /// Messages in hand at most. A daemon that hangs can hold up no more than these.
+    pub prefetch: u16,
+    /// Further arguments of our consumer.
+    pub arguments: FieldTable,
+}
+
+/// The hand-over of one backend. Outlives connections, because a message that was returned by
+/// the broker and could not be put back yet is in nobody else's hands.
+#[derive(Debug)]
+pub struct HandOver {
+    names: Arc<Names>,
+    manner: Manner,
+    homeless: Homeless,
+    redeliveries: Redeliveries,
+}
+
+/// What a hand-over works with on one connection.
+pub struct Shift<'a, T> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// Decides about each message; must not block: operations wait behind it.
+    pub take: &'a T,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
+}
+
+/// How a spell of serving ended where nothing was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    /// We were told to stop.
+    Stopped,
+    /// All is well again: the next spell need not be careful.
+    Again,
+}
+
+/// One spell of serving.
+struct Spell {
+    /// Consumes Q and publishes to T, in transactions.
+    work: Channel,
+    lookout: Lookout,
+    consumers: Vec<Consumer>,
+    /// Off Q and not settled yet, in order.
+    in_hand: Vec<Judged>,
+    /// How many messages the next transaction may hand over.
+    window: usize,
+    /// Each transaction hands one message over.
+    one_by_one: bool,
+}
+
+impl Spell {
+    async fn open(connection: &Connection, names: &Arc<Names>) -> Result<Self, ConnectionError> {
+        Ok(Self {
+            work: connection.channel().await?,
+            lookout: Lookout::open(connection, Arc::clone(names)).await?,
+            consumers: Vec::new(),
+            in_hand: Vec::new(),
+            window: 1,
+            one_by_one: false,
+        })
+    }
+
+    /// Consumes Q with no more than `prefetch` messages in hand, those of earlier consumers aside.
+    async fn consume(
+        &mut self,
+        names: &Names,
+        manner: &Manner,
+        prefetch: u16,
+    ) -> Result<(), lapin::Error> {
+        self.work
+            .basic_qos(prefetch, BasicQosOptions::default())
+            .await?;
+        let mut arguments = manner.arguments.clone();
+        arguments.insert("x-priority".into(), manner.priority.into());
+        let consumer = self.work.basic_consume(
+            names.server.as_str().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            arguments,
+        );
+        self.consumers.push(consumer.await?);
+        self.lookout.consumes();
+        Ok(())
+    }
+
+    /// Ends the delivery of messages; those that are here already can still be settled.
+    async fn cancel(&self) -> Result<(), lapin::Error> {
+        for consumer in &self.consumers {
+            self.work
+                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes into the hands what has arrived.
+    fn gather(&mut self) {
+        for consumer in &mut self.consumers {
+            while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
+                self.in_hand.push((delivery, Fate::HandOver));
+            }
+        }
+    }
+
+    /// Puts what is in hand back in its old place on Q, such that a quorum queue of RabbitMQ 4.3 does
+    /// not count it and does not hold it back.
+    ///
+    /// The order matters: nothing comes after the cancelled consumer, the roll-back takes up what was
+    /// acknowledged and not committed, and nothing may be said while the commit is under way.
+    async fn give_back(&self, connection: &Connection) -> Result<(), lapin::Error> {
+        let all = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        let prepare = async {
+            self.cancel().await?;
+            self.work.tx_rollback().await?;
+            self.work.basic_nack(0, all).await
+        };
+        let Ok(prepared) = tokio::time::timeout(GIVE_BACK, prepare).await else {
+            return Ok(());
+        };
+        prepared?;
+        tokio::select! {
+            committed = self.work.tx_commit() => committed,
+            () = connection.ended() => Ok(()),
+        }
+    }
+
+    /// Closes the channels, which gives back what is still in hand.
+    async fn close(self) {
+        probe::close(&self.work).await;
+        self.lookout.close().await;
+    }
+}
+
+impl HandOver {
+    /// For the backend with these names.
+    #[must_use]
+    pub fn new(names: Names, manner: Manner) -> Self {
+        Self {
+            homeless: Homeless::of(&names.server),
+            names: Arc::new(names),
+            manner,
+            redeliveries: Redeliveries::default(),
+        }
+    }
+
+    /// The names it was made with.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Serves Q until told to stop or until the connection ends.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended. Everything else is waited out here.
+    ///
+    /// Not cancel-safe while the connection lives: dropped while it puts a message back, the message
+    /// may be on Q twice.
+    pub async fn run<T>(&mut self, on: &Shift<'_, T>) -> Result<(), ConnectionError>
+    where
+        T: Fn(Message<'_>) -> Fate + Sync,
+    {
+        let [mut backoff, mut left] =
+            [ASIDE, LEFT].map(|[first, step, longest]| Backoff::new(first, step, longest));
+        let mut said = String::new();
+        let part = on.vitals.part(
+            Role::Queue(self.names.server.clone()),
+            Some(on.connection.alarm()),
+        );
+        loop {
+            part.beat();
+            let since = Instant::now();
+            let aside = match self.serve(on, &part, &mut said).await {
+                Ok(Served::Stopped) => return Ok(()),
+                Ok(Served::Again) => continue,
+                Err(aside) => aside,
+            };
+            if on.connection.has_ended() {
+                return Err(ConnectionError::Ended);
+            }
+            let reason = aside.reason();
+            on.counters.stood_aside.of(reason).add(1);
+            let cause = aside.to_string();
+            if said != cause {
+                warn!(queue = %self.names.server, %cause, "standing aside");
+                said.clone_from(&cause);
+            }
+            if since.elapsed() >= GOOD_SPELL {
+                backoff.reset();
+                left.reset();
+            }
+            let wait = match aside {
+                _ if self.redeliveries.is_left() => left.wait(),
+                Aside::Slow(_) => SLOW,
+                _ => backoff.wait(),
+            };
+            part.does(match aside {
+                Aside::Missing(_) => Doing::Waiting(cause),
+                _ => Doing::Aside(reason, cause),
+            });
+            tokio::select! {
+                // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
+                () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
+                () = on.connection.ended() => return Err(ConnectionError::Ended),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Serves Q until `stop`, or says why we must stand aside. The channel is closed either way.
+    async fn serve<T>(
+        &mut self,
+        on: &Shift<'_, T>,
+        part: &Part,
+        said: &mut String,
+    ) -> Result<Served, Aside>
+    where
+        T: Fn(Message<'_>) -> Fate + Sync,
+    {
+        let connection = on.connection;
+        self.homeless
+            .put_back(connection, on.counters, part)
+            .await?;
+        let mut spell = Spell::open(connection, &self.names).await?;
+        let mut served = self.serve_on(&mut spell, on, part, said).await;
+        if let Err(Aside::Leaving(_)) = served {
+            served = self.hold(&mut spell, on).await.and(served);
+        }
+        if !spell.consumers.is_empty() {
+            self.end(&mut spell, on, &served).await;
+        }
+        // Whatever is still in hand goes back to its old place on Q now, not when the broker
+        // notices that we are gone.
+        spell.close().await;
+        // Even on stop: nobody else has these.
+        self.homeless
+            .put_back(connection, on.counters, part)
+            .await?;
+        served
+    }
+
+    /// Gives back what is in hand, and keeps in mind how often it came back.
+    async fn end<T>(
+        &mut self,
+        spell: &mut Spell,
+        on: &Shift<'_, T>,
+        served: &Result<Served, Aside>,
+    ) {
+        let broken = matches!(served, Err(Aside::Channel(_) | Aside::Connection(_)));
+        // A broker that is slow to answer is not asked for three answers more.
+        if !broken
+            && !matches!(served, Err(Aside::Slow(_)))
+            && let Err(error) = spell.give_back(on.connection).await
+        {
+            debug!(queue = %self.names.server, %error, "giving back by closing the channel");
+        }
+        spell.gather();
+        let in_hand = spell.in_hand.iter().map(|(delivery, _)| delivery);
+        self.redeliveries.hold(in_hand);
+        if let Err(Aside::Copies(_)) = served {
+            self.redeliveries.leave();
+        }
+        let given_back = self.redeliveries.end(broken);
+        if served.is_err() && given_back.is_often() {
+            on.counters.left.add(given_back.messages);
+            error!(
+                queue = %self.names.server,
+                messages = given_back.messages,
+                times = given_back.most + 1,
+                "a message cannot be handed over and came back again and again: the queue is left to \
+                 cinder-volume until it has taken all of it"
+            );
+        }
+    }
+
+    async fn serve_on<T>(
+        &mut self,
+        spell: &mut Spell,
+        on: &Shift<'_, T>,
+        part: &Part,
+        said: &mut String,
+    ) -> Result<Served, Aside>
+    where
+        T: Fn(Message<'_>) -> Fate + Sync,
+    {
+        self.enter(spell, on.connection).await?;
+        info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
+        said.clear();
+        part.does(Doing::Serving);
+        let careful = self.redeliveries.is_careful();
+        let mut leaves = false;
+        loop {
+            part.beat();
+            let waiting = spell.consumers[0].next().now_or_never();
+            let first = match waiting {
+                Some(first) => first,
+                None => {
+                    // Nothing waits: what comes next starts small again.
+                    spell.window = 1;
+                    tokio::select! {
+                        biased;
+                        () = on.stop.cancelled() => return Ok(Served::Stopped),
+                        () = on.connection.ended() => return Err(ConnectionError::Ended.into()),
+                        first = spell.consumers[0].next() => first,
+                        () = part.idle() => {
+                            self.look_idly(spell, on.connection).await?;
+                            if careful && !leaves {
+                                leaves = true;
+                                spell.cancel().await?;
+                            }
+                            continue;
+                        }
+                    }
+                }
+            };
+            if leaves && first.is_none() {
+                return Ok(Served::Again);
+            }
+            spell.in_hand.push(judged(self.delivered(first)?, on.take));
+            // The end of a stream is told once: it must not be lost among what came before it.
+            let mut end = None;
+            while spell.in_hand.len() < usize::from(self.manner.prefetch) {
+                match spell.consumers[0].next().now_or_never() {
+                    Some(Some(Ok(delivery))) => spell.in_hand.push(judged(delivery, on.take)),
+                    Some(ended) => {
+                        end = Some(ended);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            self.settle(spell, on, part).await?;
+            match end {
+                Some(None) if leaves => return Ok(Served::Again),
+                Some(end) => drop(self.delivered(end)?),
+                None => {}
+            }
+            if on.stop.is_cancelled() {
+                return Ok(Served::Stopped);
+            }
+            if careful && !leaves && self.redeliveries.has_moved() {
+                leaves = true;
+                spell.cancel().await?;
+            }
+        }
+    }
+
+    /// Consumes Q, if everything is as it must be.
+    async fn enter(&mut self, spell: &mut Spell, connection: &Connection) -> Result<(), Aside> {
+        let waiting = spell.lookout.enter().await?;
+        if self.redeliveries.is_left() {
+            if waiting > 0 {
+                return Err(Aside::Repeated(self.names.server.clone()));
+            }
+            self.redeliveries.taken();
+        }
+        let inquiry = Inquiry::of(connection).await?;
+        if !inquiry.is_classic(&self.names.topic).await? {
+            spell.one_by_one = true;
+            spell.lookout.demand_empty();
+        }
+        spell.work.tx_select().await?;
+        let prefetch = if self.redeliveries.is_careful() {
+            1
+        } else {
+            self.manner.prefetch
+        };
+        spell.consume(&self.names, &self.manner, prefetch).await?;
+        self.redeliveries.begin();
+        Ok(())
+    }
+
+    /// Looks whether cinder-volume is still there while nothing is in hand.
+    async fn look_idly(&mut self, spell: &mut Spell, connection: &Connection) -> Result<(), Aside> {
+        match spell.lookout.idly().await {
+            Ok(()) => self.redeliveries.calm(),
+            // Nothing waits for the answer.
+            Err(Aside::Slow(_)) => spell.lookout.ask_anew(connection).await?,
+            Err(aside) => return Err(aside),
+        }
+        Ok(())
+    }
+
+    fn delivered(&self, next: Option<lapin::Result<Delivery>>) -> Result<Delivery, Aside> {
+        match next {
+            Some(delivery) => Ok(delivery?),
+            None => Err(Aside::Cancelled(self.names.server.clone())),
+        }
+    }
+
+    /// Settles all that is in hand, in order, in as few transactions as is safe.
+    async fn settle<T>(
+        &mut self,
+        spell: &mut Spell,
+        on: &Shift<'_, T>,
+        part: &Part,
+    ) -> Result<(), Aside> {
+        while !spell.in_hand.is_empty() {
+            part.beat();
+            self.redeliveries
+                .hold(spell.in_hand.iter().map(|(delivery, _)| delivery));
+            let count = self.fill(spell).await?;
+            let begun = Instant::now();
+            self.commit(&spell.work, &spell.in_hand[..count], on)
+                .await?;
+            let mut settled = spell.in_hand.drain(..count);
+            if settled.any(|message| is_theirs(&message)) {
+                self.redeliveries.moved();
+            }
+            drop(settled);
+            if begun.elapsed() > STAY.answer {
+                return Err(Aside::Slow(STAY.answer));
+            }
+        }
+        self.redeliveries.hold([].iter());
+        Ok(())
+    }
+
+    /// Fills the next transaction, onto a T that was seen ready for it, and says how many of the
+    /// messages in hand are in it.
+    async fn fill(&mut self, spell: &mut Spell) -> Result<usize, Aside> {
+        let count = reach(&spell.in_hand, spell.window);
+        let now = &spell.in_hand[..count];
+        if now.is_empty() {
+            return Err(Aside::Copies(self.names.server.clone()));
+        }
+        if !now.iter().any(is_theirs) {
+            prepare(&spell.work, &self.names, now).await?;
+        } else if spell.window == 1 {
+            // Whatever the look-up says, this transaction is the same: it is filled while the
+            // answer is on its way, and stays without effect until the commit, which waits for it.
+            let (ready, prepared) =
+                join!(spell.lookout.stay(), prepare(&spell.work, &self.names, now));
+            ready?;
+            prepared?;
+            if !spell.one_by_one {
+                spell.window = 2;
+            }
+        } else {
+            if spell.lookout.stay().await? > 0 {
+                spell.window = 1;
+            }
+            let count = reach(&spell.in_hand, spell.window);
+            spell.window = (spell.window * 2).min(WINDOW);
+            prepare(&spell.work, &self.names, &spell.in_hand[..count]).await?;
+            return Ok(count);
+        }
+        Ok(count)
+    }
+
+    /// Commits a transaction that has been filled with these messages.
+    async fn commit<T>(
+        &mut self,
+        channel: &Channel,
+        messages: &[Judged],
+        on: &Shift<'_, T>,
+    ) -> Result<(), Aside> {
+        let theirs = theirs(messages);
+        // lapin sends publishes behind everything else: each of them was awaited, so that none
+        // can fall behind the commit. And nothing may be sent before the commit is answered.
+        let committed = tokio::select! {
+            committed = channel.tx_commit() => committed.map_err(Aside::from),
+            () = on.connection.ended() => Err(ConnectionError::Ended.into()),
+        };
+        // On a channel without confirms this gathers what the broker returned, and waits for
+        // nothing; returns arrive before the answer to the commit, and may have arrived though
+        // the answer has not.
+        let returned = channel.wait_for_confirms().await?;
+        on.counters.returned.add(returned.len());
+        let vanished = !returned.is_empty();
+        let kept = theirs.len().saturating_sub(returned.len());
+        for message in returned {
+            self.homeless.add_returned(message);
+        }
+        if let Err(aside) = committed {
+            return Err(self.refused(&theirs, aside, on.counters));
+        }
+        on.counters.handed_over.add(kept);
+        debug!(queue = %self.names.topic, messages = kept, "handed over");
+        if vanished {
+            return Err(Aside::Vanished(self.names.topic.clone()));
+        }
+        Ok(())
+    }
+
+    /// The commit has failed.
+    ///
+    /// Nearly always the channel or connection has ended, and the broker has done all of the
+    /// transaction or nothing: what it did not do is on Q still. But a queue that refuses a
+    /// message (full, with `x-overflow` reject-publish, or its process just died) fails the
+    /// transaction *after* the acknowledgements were carried out (RabbitMQ answers 406, "partial
+    /// tx completion"). If there was one message it is that one, and it is ours to put back.
+    fn refused(&mut self, theirs: &[&Delivery], aside: Aside, counters: &Counters) -> Aside {
+        let Aside::Channel(error) = &aside else {
+            return aside;
+        };
+        if !is_partial(error) {
+            return aside;
+        }
+        let topic = &self.names.topic;
+        if let [only] = theirs {
+            counters.returned.add(1);
+            self.homeless.add_refused(only);
+        } else {
+            counters.in_doubt.add(theirs.len());
+            error!(
+                queue = %topic, messages = theirs.len(),
+                "the broker refused some of these messages and does not say which: look for \
+                 operations that never started"
+            );
+        }
+        Aside::Refused(topic.clone())
+    }
+
+    /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
+    /// complete again. It is given back afterwards.
+    async fn hold<T>(&self, spell: &mut Spell, on: &Shift<'_, T>) -> Result<(), Aside> {
+        let deadline = tokio::time::Instant::now() + LEAVING;
+        // The limit is that of the next consumer; the first one keeps its own.
+        let consume = spell.consume(&self.names, &self.manner, HELD);
+        match tokio::time::timeout_at(deadline, consume).await {
+            Ok(consumed) => consumed?,
+            Err(_) => return Ok(()),
+        }
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() || spell.lookout.is_decided(left).await? != Some(false) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = on.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(LEAVING_PAUSE) => {}
+            }
+        }
+    }
+}
+
+fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> Judged {
+    let fate = take(Message::of(&delivery));
+    (delivery, fate)
+}

@@ -14,8 +14,8 @@
 //! up before every commit and must have a consumer and hardly any backlog: then it is neither gone
 //! nor full. Q is looked up as well and must have a consumer besides us: what we give back is
 //! cinder-volume's to take. If it is not so, everything in hand goes back to its old place on Q, and we
-//! stand aside: while we do not consume Q, cinder-volume gets it all as if we had never been there. A message that is returned or refused
-//! all the same is published to Q again, confirmed, before anything else; and so that a refusal
+//! stand aside: while we do not consume Q, cinder-volume gets it all as if we had never been there.
+//! A message that is returned or refused all the same is published to Q again, confirmed, before anything else; and so that a refusal
 //! is never about more than one message, transactions start with one and grow only while T is
 //! seen empty after each. A quorum queue that refuses does not fail the commit: the broker says ok
 //! and the message is gone. It refuses only while more waits on it than it may hold, so a T that
@@ -30,16 +30,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, join};
+use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use self::ready::{Lookout, STAY};
+use self::ready::STAY;
 use self::redeliveries::Redeliveries;
 use self::returned::Homeless;
+use self::spell::Spell;
 use self::stand_aside::Aside;
 use self::transaction::{Judged, is_theirs, prepare, reach, theirs};
 use super::connection::backoff::Backoff;
@@ -58,6 +58,8 @@ mod ready;
 mod redeliveries;
 /// Messages that T did not take.
 mod returned;
+/// One spell of serving.
+mod spell;
 /// Why a backend's queue is not consumed for a while.
 mod stand_aside;
 /// One transaction.
@@ -105,10 +107,6 @@ const SLOW: Duration = Duration::from_secs(3);
 /// A serving time after which trouble counts as new.
 const GOOD_SPELL: Duration = Duration::from_secs(10);
 
-/// How long it may take to give back what is in hand in the way that leaves no trace; after that
-/// the channel is closed over it.
-const GIVE_BACK: Duration = Duration::from_secs(1);
-
 /// How Q is consumed.
 #[derive(Debug, Clone)]
 pub struct Manner {
@@ -151,106 +149,6 @@ enum Served {
     Stopped,
     /// All is well again: the next spell need not be careful.
     Again,
-}
-
-/// One spell of serving.
-struct Spell {
-    /// Consumes Q and publishes to T, in transactions.
-    work: Channel,
-    lookout: Lookout,
-    consumers: Vec<Consumer>,
-    /// Off Q and not settled yet, in order.
-    in_hand: Vec<Judged>,
-    /// How many messages the next transaction may hand over.
-    window: usize,
-    /// Each transaction hands one message over.
-    one_by_one: bool,
-}
-
-impl Spell {
-    async fn open(connection: &Connection, names: &Arc<Names>) -> Result<Self, ConnectionError> {
-        Ok(Self {
-            work: connection.channel().await?,
-            lookout: Lookout::open(connection, Arc::clone(names)).await?,
-            consumers: Vec::new(),
-            in_hand: Vec::new(),
-            window: 1,
-            one_by_one: false,
-        })
-    }
-
-    /// Consumes Q with no more than `prefetch` messages in hand, those of earlier consumers aside.
-    async fn consume(
-        &mut self,
-        names: &Names,
-        manner: &Manner,
-        prefetch: u16,
-    ) -> Result<(), lapin::Error> {
-        self.work
-            .basic_qos(prefetch, BasicQosOptions::default())
-            .await?;
-        let mut arguments = manner.arguments.clone();
-        arguments.insert("x-priority".into(), manner.priority.into());
-        let consumer = self.work.basic_consume(
-            names.server.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            arguments,
-        );
-        self.consumers.push(consumer.await?);
-        self.lookout.consumes();
-        Ok(())
-    }
-
-    /// Ends the delivery of messages; those that are here already can still be settled.
-    async fn cancel(&self) -> Result<(), lapin::Error> {
-        for consumer in &self.consumers {
-            self.work
-                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Takes into the hands what has arrived.
-    fn gather(&mut self) {
-        for consumer in &mut self.consumers {
-            while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
-                self.in_hand.push((delivery, Fate::HandOver));
-            }
-        }
-    }
-
-    /// Puts what is in hand back in its old place on Q, such that a quorum queue of RabbitMQ 4.3 does
-    /// not count it and does not hold it back.
-    ///
-    /// The order matters: nothing comes after the cancelled consumer, the roll-back takes up what was
-    /// acknowledged and not committed, and nothing may be said while the commit is under way.
-    async fn give_back(&self, connection: &Connection) -> Result<(), lapin::Error> {
-        let all = BasicNackOptions {
-            multiple: true,
-            requeue: true,
-        };
-        let prepare = async {
-            self.cancel().await?;
-            self.work.tx_rollback().await?;
-            self.work.basic_nack(0, all).await
-        };
-        let Ok(prepared) = tokio::time::timeout(GIVE_BACK, prepare).await else {
-            return Ok(());
-        };
-        prepared?;
-        tokio::select! {
-            committed = self.work.tx_commit() => committed,
-            () = connection.ended() => Ok(()),
-        }
-    }
-
-    /// Closes the channels, which gives back what is still in hand.
-    async fn close(self) {
-        probe::close(&self.work).await;
-        self.lookout.close().await;
-    }
 }
 
 impl HandOver {

@@ -48,6 +48,8 @@ pub enum Reason {
     Alone,
     /// Messages have come back to the server queue too often.
     Repeated,
+    /// The user may not publish.
+    Forbidden,
     /// A consumer of the topic queue has left.
     Leaving,
     /// Messages pile up on the topic queue.
@@ -70,11 +72,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their definition.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Missing,
         Self::Unattended,
         Self::Alone,
         Self::Repeated,
+        Self::Forbidden,
         Self::Leaving,
         Self::Backlog,
         Self::Slow,
@@ -94,6 +97,7 @@ impl Reason {
             Self::Unattended => "unattended",
             Self::Alone => "alone",
             Self::Repeated => "repeated",
+            Self::Forbidden => "forbidden",
             Self::Leaving => "leaving",
             Self::Backlog => "backlog",
             Self::Slow => "slow",

@@ -45,6 +45,7 @@ use self::transaction::{Judged, is_theirs, prepare, reach, theirs};
 use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::queue_type::Inquiry;
+use super::inspect::rights::may_publish;
 use super::message::{Fate, Message};
 use super::metrics::Counters;
 use super::topology::{Names, is_partial};
@@ -104,6 +105,9 @@ const LEFT: [Duration; 3] = [
 /// The wait after the broker was slow: what is handed over soon after would be delayed again.
 const SLOW: Duration = Duration::from_secs(3);
 
+/// The wait while the user may not publish: the broker logs each try.
+const FORBIDDEN: Duration = Duration::from_secs(10);
+
 /// A serving time after which trouble counts as new.
 const GOOD_SPELL: Duration = Duration::from_secs(10);
 
@@ -126,6 +130,8 @@ pub struct HandOver {
     manner: Manner,
     homeless: Homeless,
     redeliveries: Redeliveries,
+    /// Tried since the connection was opened, and since the last trouble with a channel.
+    may_publish: bool,
 }
 
 /// What a hand-over works with on one connection.
@@ -160,6 +166,7 @@ impl HandOver {
             names: Arc::new(names),
             manner,
             redeliveries: Redeliveries::default(),
+            may_publish: false,
         }
     }
 
@@ -184,6 +191,7 @@ impl HandOver {
         let [mut backoff, mut left] =
             [ASIDE, LEFT].map(|[first, step, longest]| Backoff::new(first, step, longest));
         let mut said = String::new();
+        self.may_publish = false;
         let part = on.vitals.part(
             Role::Queue(self.names.server.clone()),
             Some(on.connection.alarm()),
@@ -199,6 +207,9 @@ impl HandOver {
             if on.connection.has_ended() {
                 return Err(ConnectionError::Ended);
             }
+            if let Aside::Channel(_) = aside {
+                self.may_publish = false;
+            }
             let reason = aside.reason();
             on.counters.stood_aside.of(reason).add(1);
             let cause = aside.to_string();
@@ -213,6 +224,7 @@ impl HandOver {
             let wait = match aside {
                 _ if self.redeliveries.is_left() => left.wait(),
                 Aside::Slow(_) => SLOW,
+                Aside::Forbidden => FORBIDDEN,
                 _ => backoff.wait(),
             };
             part.does(match aside {
@@ -239,6 +251,15 @@ impl HandOver {
         T: Fn(Message<'_>) -> Fate + Sync,
     {
         let connection = on.connection;
+        if !self.may_publish {
+            self.may_publish = tokio::select! {
+                () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(Served::Stopped),
+                may_publish = may_publish(connection) => may_publish?,
+            };
+        }
+        if !self.may_publish {
+            return Err(Aside::Forbidden);
+        }
         self.homeless
             .put_back(connection, on.counters, part)
             .await?;

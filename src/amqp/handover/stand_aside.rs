@@ -22,6 +22,12 @@ pub(super) enum Aside {
         "messages on {0} came back again and again: it is left to cinder-volume until it has taken them"
     )]
     Repeated(String),
+    /// This user may not publish.
+    #[error(
+        "the user of transport_url may not write to the default exchange (amq.default): neither \
+         answers nor operations could be sent; give it the permissions that cinder-volume has"
+    )]
+    Forbidden,
     /// A consumer of T has left.
     #[error("a consumer of {0} has left: cinder-volume is going down")]
     Leaving(String),
@@ -59,6 +65,7 @@ impl Aside {
             Self::Unattended(_) => Reason::Unattended,
             Self::Alone(_) => Reason::Alone,
             Self::Repeated(_) => Reason::Repeated,
+            Self::Forbidden => Reason::Forbidden,
             Self::Leaving(_) => Reason::Leaving,
             Self::Backlog(_) => Reason::Backlog,
             Self::Slow(_) => Reason::Slow,

@@ -7,7 +7,7 @@
 //! was killed, until that node is back.
 //!
 //! **The rule.** A claim is a hint. It holds while its daemon is seen to live, which is while Q has
-//! more consumers than the one of cinder-volume. Whoever finds it waits here and says so, and nothing
+//! more consumers than cinder-volume's. Whoever finds it waits here and says so, and nothing
 //! ends for it.
 
 use std::time::Duration;
@@ -32,9 +32,6 @@ const UNSEEN_AGAIN: Duration = Duration::from_secs(3);
 /// Between two looks: a refused claim is a line in the broker's log.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Consumers that Q has by its cinder-volume.
-const OF_CINDER_VOLUME: u32 = 1;
-
 /// Whom we expect to meet on our queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
@@ -42,6 +39,16 @@ pub enum Company {
     CinderVolume,
     /// Nobody.
     Nobody,
+}
+
+impl Company {
+    /// Consumers of Q besides a daemon's.
+    fn consumers(self) -> u32 {
+        match self {
+            Self::CinderVolume => 1,
+            Self::Nobody => 0,
+        }
+    }
 }
 
 /// Somebody is there.
@@ -77,7 +84,7 @@ pub async fn enter(
             return Ok(());
         };
         match &occupied.claimed {
-            Some(queue) if !is_attended(connection, queue).await? => {
+            Some(queue) if !is_attended(connection, queue, company).await? => {
                 if last_seen.elapsed() >= patience {
                     warn!(%queue, "claimed by a daemon that is not seen to live: serving all the same");
                     return Ok(());
@@ -116,10 +123,14 @@ async fn look_around(
     Ok(None)
 }
 
-/// Whether more than a cinder-volume consumes Q.
-async fn is_attended(connection: &Connection, queue: &str) -> Result<bool, ConnectionError> {
+/// Whether more than the expected company consumes Q.
+async fn is_attended(
+    connection: &Connection,
+    queue: &str,
+    company: Company,
+) -> Result<bool, ConnectionError> {
     match look_up(&connection.channel().await?, queue).await {
-        Ok(standing) => Ok(standing.consumers > OF_CINDER_VOLUME),
+        Ok(standing) => Ok(standing.consumers > company.consumers()),
         Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(error.into()),
     }

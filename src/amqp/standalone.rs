@@ -19,6 +19,18 @@ use crate::liveness::{Doing, Part};
 /// Acknowledgements on their way to the broker at most; while it takes none we take nothing.
 const ACKS: usize = 128;
 
+/// What RabbitMQ calls the queues that it denies from 4.3 on, and ends the connection over (541).
+const DENIED: &str = "transient_nonexcl_queues";
+
+/// The error of a declaration, in the words of the options where the broker denies what they ask for.
+fn in_words(error: lapin::Error) -> ConnectionError {
+    if error.to_string().contains(DENIED) {
+        ConnectionError::TransientDenied
+    } else {
+        error.into()
+    }
+}
+
 /// Declares exchange, T, Q and F and serves all three until `stop`.
 ///
 /// Each message's acknowledgement is on its way before `take` sees it, as with oslo.messaging: a call
@@ -40,7 +52,7 @@ pub async fn serve(
         return Err(ConnectionError::Forbidden);
     }
     let channel = connection.channel().await?;
-    let fanout = declare(&channel, names, rabbit).await?;
+    let fanout = declare(&channel, names, rabbit).await.map_err(in_words)?;
     // Streams cannot be consumed without a limit.
     let prefetch = if rabbit.rabbit_stream_fanout {
         rabbit.rabbit_qos_prefetch_count.max(1)

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
+use crate::amqp::connection::backoff::Backoff;
 use crate::amqp::connection::supervisor::{Line, supervise};
 use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
@@ -272,6 +273,7 @@ async fn intake(
             let session = Beside {
                 backends,
                 served: false,
+                patience: (settings.brokers.hosts.len() > 1).then(missing_patience),
                 counters,
                 vitals,
                 stop,
@@ -289,6 +291,16 @@ async fn intake(
             supervise(line, counters, stop, session).await
         }
     }
+}
+
+/// How long the queues may be missing on one host before the next is tried: each time longer, because
+/// most likely cinder-volume is not there yet.
+fn missing_patience() -> Backoff {
+    Backoff::new(
+        Duration::from_secs(15),
+        Duration::from_secs(30),
+        Duration::from_secs(300),
+    )
 }
 
 fn manner(settings: &Settings) -> Manner {

@@ -4,8 +4,10 @@ use futures_util::future::{join_all, try_join_all};
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp::claim::{self, Company};
+use crate::amqp::connection::backoff::Backoff;
 use crate::amqp::connection::supervisor::Session;
 use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::handover::elsewhere::Elsewhere;
 use crate::amqp::handover::{HandOver, Shift};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
@@ -45,6 +47,8 @@ pub struct Beside<'a> {
     pub backends: Vec<(HandOver, Worker)>,
     /// Whether we have served before: then somebody in our place is our own lost connection.
     pub served: bool,
+    /// How long the queues may be missing on the next host; `None` where there is one host only.
+    pub patience: Option<Backoff>,
     /// Where it is counted.
     pub counters: &'a Counters,
     /// Where it shows that it is at work.
@@ -69,6 +73,8 @@ impl Session for Beside<'_> {
             return Ok(());
         }
         self.served = true;
+        let patience = self.patience.as_mut().map(Backoff::wait);
+        let elsewhere = &Elsewhere::new(patience, self.backends.len());
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
             async move {
@@ -77,13 +83,18 @@ impl Session for Beside<'_> {
                     take: &take,
                     counters,
                     vitals,
+                    elsewhere,
                     stop,
                 };
                 hand_over.run(&shift).await
             }
         });
         // To the end of each, so that none is dropped in the middle of a hand-over.
-        join_all(serving).await.into_iter().collect()
+        let served: Result<(), ConnectionError> = join_all(serving).await.into_iter().collect();
+        if let (Err(ConnectionError::Ended), Some(patience)) = (&served, &mut self.patience) {
+            patience.reset();
+        }
+        served
     }
 }
 

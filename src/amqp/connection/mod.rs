@@ -75,6 +75,16 @@ pub enum ConnectionError {
     /// The broker has cancelled a consumer: its queue was deleted.
     #[error("the broker has cancelled a consumer: its queue was deleted")]
     Cancelled,
+    /// The broker denies queues that do not survive it.
+    #[error(
+        "this broker denies transient queues, as RabbitMQ does from 4.3 on: set amqp_durable_queues or \
+         rabbit_quorum_queue, and rabbit_transient_quorum_queue, in [oslo_messaging_rabbit], here and \
+         in all other services"
+    )]
+    TransientDenied,
+    /// The queues are missing here and other hosts are named.
+    #[error("the queues are missing on this host for too long: trying another one")]
+    Elsewhere,
     /// This user may not publish.
     #[error(
         "the user of transport_url may not write to the default exchange (amq.default): no answer \

@@ -36,6 +36,7 @@ use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::elsewhere::{Elsewhere, Missing};
 use self::ready::STAY;
 use self::redeliveries::Redeliveries;
 use self::returned::Homeless;
@@ -51,6 +52,8 @@ use super::metrics::Counters;
 use super::topology::{Names, is_partial};
 use crate::liveness::{Doing, Part, Role, Vitals};
 
+/// When to try the next broker host.
+pub mod elsewhere;
 /// Looking queues up while serving, within a time limit.
 pub mod probe;
 /// Whether there is a cinder-volume to hand over to.
@@ -144,6 +147,8 @@ pub struct Shift<'a, T> {
     pub counters: &'a Counters,
     /// Where it shows that it is at work.
     pub vitals: &'a Vitals,
+    /// Whether another host may know more.
+    pub elsewhere: &'a Elsewhere,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
@@ -191,6 +196,7 @@ impl HandOver {
         let [mut backoff, mut left] =
             [ASIDE, LEFT].map(|[first, step, longest]| Backoff::new(first, step, longest));
         let mut said = String::new();
+        let mut missing = on.elsewhere.backend();
         self.may_publish = false;
         let part = on.vitals.part(
             Role::Queue(self.names.server.clone()),
@@ -199,7 +205,7 @@ impl HandOver {
         loop {
             part.beat();
             let since = Instant::now();
-            let aside = match self.serve(on, &part, &mut said).await {
+            let aside = match self.serve(on, &part, &mut said, &mut missing).await {
                 Ok(Served::Stopped) => return Ok(()),
                 Ok(Served::Again) => continue,
                 Err(aside) => aside,
@@ -210,6 +216,7 @@ impl HandOver {
             if let Aside::Channel(_) = aside {
                 self.may_publish = false;
             }
+            missing.looked(matches!(aside, Aside::Missing(_)));
             let reason = aside.reason();
             on.counters.stood_aside.of(reason).add(1);
             let cause = aside.to_string();
@@ -235,6 +242,9 @@ impl HandOver {
                 // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
                 () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
                 () = on.connection.ended() => return Err(ConnectionError::Ended),
+                () = on.elsewhere.is_better(), if self.homeless.is_empty() => {
+                    return Err(ConnectionError::Elsewhere);
+                }
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -246,6 +256,7 @@ impl HandOver {
         on: &Shift<'_, T>,
         part: &Part,
         said: &mut String,
+        missing: &mut Missing<'_>,
     ) -> Result<Served, Aside>
     where
         T: Fn(Message<'_>) -> Fate + Sync,
@@ -264,7 +275,7 @@ impl HandOver {
             .put_back(connection, on.counters, part)
             .await?;
         let mut spell = Spell::open(connection, &self.names).await?;
-        let mut served = self.serve_on(&mut spell, on, part, said).await;
+        let mut served = self.serve_on(&mut spell, on, part, said, missing).await;
         if let Err(Aside::Leaving(_)) = served {
             served = self.hold(&mut spell, on).await.and(served);
         }
@@ -321,6 +332,7 @@ impl HandOver {
         on: &Shift<'_, T>,
         part: &Part,
         said: &mut String,
+        missing: &mut Missing<'_>,
     ) -> Result<Served, Aside>
     where
         T: Fn(Message<'_>) -> Fate + Sync,
@@ -328,6 +340,7 @@ impl HandOver {
         self.enter(spell, on.connection).await?;
         info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
         said.clear();
+        missing.looked(false);
         part.does(Doing::Serving);
         let careful = self.redeliveries.is_careful();
         let mut leaves = false;

@@ -357,6 +357,9 @@ impl HandOver {
                         () = on.stop.cancelled() => return Ok(Served::Stopped),
                         () = on.connection.ended() => return Err(ConnectionError::Ended.into()),
                         first = spell.consumers[0].next() => first,
+                        () = on.elsewhere.is_better() => {
+                            return Err(ConnectionError::Elsewhere.into());
+                        }
                         () = part.idle() => {
                             self.look_idly(spell, on.connection).await?;
                             if careful && !leaves {

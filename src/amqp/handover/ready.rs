@@ -97,6 +97,11 @@ impl Lookout {
         self.ours += 1;
     }
 
+    /// From now on no consumer of Q is ours.
+    pub(super) fn consumes_no_more(&mut self) {
+        self.ours = 0;
+    }
+
     /// From now on T must be seen empty before each commit.
     pub(super) fn demand_empty(&mut self) {
         self.stay.backlog = 0;

@@ -77,12 +77,13 @@ impl Spell {
     }
 
     /// Ends the delivery of messages; those that are here already can still be settled.
-    pub(super) async fn cancel(&self) -> Result<(), lapin::Error> {
+    pub(super) async fn cancel(&mut self) -> Result<(), lapin::Error> {
         for consumer in &self.consumers {
             self.work
                 .basic_cancel(consumer.tag(), BasicCancelOptions::default())
                 .await?;
         }
+        self.lookout.consumes_no_more();
         Ok(())
     }
 
@@ -100,7 +101,7 @@ impl Spell {
     ///
     /// The order matters: nothing comes after the cancelled consumer, the roll-back takes up what was
     /// acknowledged and not committed, and nothing may be said while the commit is under way.
-    pub(super) async fn give_back(&self, connection: &Connection) -> Result<(), lapin::Error> {
+    pub(super) async fn give_back(&mut self, connection: &Connection) -> Result<(), lapin::Error> {
         let all = BasicNackOptions {
             multiple: true,
             requeue: true,

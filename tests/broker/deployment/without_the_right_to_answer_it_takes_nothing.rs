@@ -50,8 +50,8 @@ async fn until_it_may() {
         said.out.contains("may write to the default exchange"),
         "{said:?}"
     );
-    SharedBroker::ctl(&["delete_user", &user]).await;
     let verdict = trial.finish().await;
+    SharedBroker::ctl(&["delete_user", &user]).await;
     verdict.assert_exact();
     // Those of before were cinder-volume's to refuse.
     assert_eq!(verdict.progress.unanswered, 0, "{verdict:?}");

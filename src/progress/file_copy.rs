@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::Question;
 use super::device::Identity;
 use super::fdinfo::Fd;
+use super::memory::is_long_ago;
 use super::open_files::{Mark, OpenFile};
 use super::process::ProcessId;
+use super::volume_index::Keys;
 
 /// The shortest time a pace is measured over.
 const PACE_LEAST: Duration = Duration::from_millis(100);
@@ -23,6 +25,9 @@ const PIECES: u64 = 16 << 20;
 /// A file of a volume's that was seen open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct FileCopy {
+    /// Its place among those that are remembered.
+    #[serde(skip)]
+    pub number: u64,
     /// Who had it open.
     pub id: ProcessId,
     /// As what.
@@ -123,6 +128,7 @@ impl FileCopy {
 
     fn new(file: &OpenFile, listed: Instant) -> Self {
         Self {
+            number: 0,
             id: file.id,
             fd: file.fd,
             mark: file.mark,
@@ -155,6 +161,18 @@ impl FileCopy {
                 .any(|name| ends.source.names_volume(name)),
             (None, None) => false,
         }
+    }
+
+    /// What it is found by.
+    pub(super) fn keys(&self) -> Keys {
+        let source = self.ends.as_ref().map(|ends| &ends.source);
+        Keys::of(source, None, self.volume.as_deref())
+    }
+
+    /// Whether nobody will miss it: it has been over for long and was never asked about.
+    pub(super) fn is_to_be_forgotten(&self) -> bool {
+        let was_asked_about = self.volume.is_some() || self.host.is_some() || self.settled;
+        self.end.is_some() && !was_asked_about && self.lately.is_some_and(is_long_ago)
     }
 
     /// Takes in where it was `now`.

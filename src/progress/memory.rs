@@ -4,21 +4,27 @@
 //! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
 //! even if the first question comes later, and a second migration of a volume is simply a newer copy.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Question;
 use super::dd::Purpose;
 use super::device::Identity;
 use super::error::ProgressError;
 use super::fdinfo::{self, Fd};
 use super::process::{Folder, ProcessId};
-use super::saved::{Saved, SavedRecord};
+use super::saved::SavedRecord;
 use super::table::{Begin, Found, Scan};
+use super::volume_index::{Keys, VolumeIndex};
 
 /// How many processes are remembered; the oldest that is gone makes room.
 pub(super) const MEMORY_LIMIT: usize = 1024;
+
+/// How long what is over is remembered though nobody has asked about it. It is of use for as long as a
+/// migration takes to complete ([`COMPLETING`]), and some of them take longer.
+const UNASKED: Duration = Duration::from_secs(3600);
 
 /// How far back the pace of a copy is measured.
 const PACE_WINDOW: Duration = Duration::from_secs(2);
@@ -42,6 +48,11 @@ pub(super) fn is_recent(at: SystemTime) -> bool {
     at.elapsed().map_or(true, |passed| passed <= COMPLETING)
 }
 
+/// Whether it is longer ago than anybody is expected to ask.
+pub(super) fn is_long_ago(at: SystemTime) -> bool {
+    at.elapsed().is_ok_and(|passed| passed > UNASKED)
+}
+
 /// The last look at a process and its outcome, for all who waited for it.
 pub(super) type Gate = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
 
@@ -61,6 +72,8 @@ pub(super) struct Record {
     pub bytes: Option<u64>,
     /// Where it begins.
     begin: Begin,
+    /// What it is found by.
+    keys: Keys,
     track: Track,
     /// How far it counted as having come when an earlier run of the daemon wrote it down.
     proved: u64,
@@ -114,6 +127,7 @@ impl Record {
             block: found.block,
             bytes: found.bytes,
             begin: found.begin,
+            keys: Keys::default(),
             track: Track::default(),
             proved: 0,
             fd: None,
@@ -181,6 +195,40 @@ impl Record {
     /// Takes in that the migration it concerns goes on still.
     pub(super) fn goes_on(&mut self) {
         self.lately = Some(SystemTime::now());
+    }
+
+    /// Whether its volume was asked about, so that what became of it matters still.
+    fn was_asked_about(&self) -> bool {
+        self.volume.is_some() || self.host.is_some() || self.settled
+    }
+
+    /// Whether nobody will miss it: it has been over for long and was never asked about.
+    fn is_to_be_forgotten(&self) -> bool {
+        !self.runs() && !self.was_asked_about() && self.lately.is_some_and(is_long_ago)
+    }
+
+    /// What it is found by as things stand.
+    fn found_by(&self) -> Keys {
+        let volume = self.volume.as_deref();
+        Keys::of(Some(&self.source), Some(&self.destination), volume)
+    }
+
+    /// Changes when it is to be found by something else. Names are only ever added.
+    fn names(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let words = (self.source.len(), self.destination.len());
+        (words, self.source.is_nameless(), &self.volume).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Changes when there is something new to write down of it.
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let words = (self.source.len(), self.destination.len());
+        let state = (self.runs(), self.attached, self.settled);
+        (self.position(), self.reach(), words, state).hash(&mut hasher);
+        (self.size, &self.volume, &self.host).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The last position seen, in its source.
@@ -356,40 +404,51 @@ impl Track {
     }
 }
 
-/// All that was seen.
+/// All that was seen, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    records: Vec<Record>,
+    records: BTreeMap<ProcessId, Record>,
+    index: VolumeIndex<ProcessId>,
+    /// Counts the changes that are worth writing down.
+    revision: u64,
 }
 
 impl Memory {
     /// Takes in a scan that was made at `at`.
     pub(super) fn take_in(&mut self, scan: Scan, at: Instant) {
         for found in scan.found {
-            match self.get_mut(found.id) {
-                Some(record) => {
+            if self.records.contains_key(&found.id) {
+                self.update(found.id, |record| {
                     record.source.learn(found.source);
                     record.destination.learn(found.destination);
-                }
-                None => self.add(found),
+                });
+            } else {
+                self.add(found);
             }
         }
-        for record in &mut self.records {
-            if !scan.alive.contains(&record.id) && !scan.unsure.contains(&record.id.pid) {
-                record.ends(at);
-            }
+        let is_over = |record: &&Record| {
+            record.runs()
+                && !scan.alive.contains(&record.id)
+                && !scan.unsure.contains(&record.id.pid)
+        };
+        let over: Vec<ProcessId> = self
+            .records()
+            .filter(is_over)
+            .map(|record| record.id)
+            .collect();
+        for id in over {
+            self.update(id, |record| record.ends(at));
         }
     }
 
     fn add(&mut self, found: Found) {
         if self.records.len() >= MEMORY_LIMIT {
+            // What nobody has asked about goes first.
             let oldest = self
-                .records
-                .iter()
-                .enumerate()
-                .filter_map(|(index, record)| Some((record.gone?, index)))
+                .records()
+                .filter_map(|record| Some((record.was_asked_about(), record.gone?, record.id)))
                 .min();
-            let Some((_, oldest)) = oldest else {
+            let Some((_, _, oldest)) = oldest else {
                 tracing::warn!(
                     pid = found.id.pid,
                     limit = MEMORY_LIMIT,
@@ -397,7 +456,7 @@ impl Memory {
                 );
                 return;
             };
-            self.records.remove(oldest);
+            self.remove(oldest);
         }
         tracing::info!(
             pid = found.id.pid,
@@ -406,51 +465,108 @@ impl Memory {
             destination = found.destination.path(),
             "dd found"
         );
-        self.records.push(Record::new(found));
+        self.insert(Record::new(found));
+        self.revision += 1;
     }
 
-    /// All there is to write down for a later run of the daemon.
-    pub(super) fn saved(&self, boot: &str) -> Saved {
-        Saved::new(boot, self.records.iter().map(Record::saved).collect())
+    fn insert(&mut self, mut record: Record) {
+        record.keys = record.found_by();
+        self.index.add(record.id, &record.keys);
+        self.records.insert(record.id, record);
+    }
+
+    fn remove(&mut self, id: ProcessId) {
+        if let Some(record) = self.records.remove(&id) {
+            self.index.remove(id, &record.keys);
+            self.revision += 1;
+        }
+    }
+
+    /// Forgets what nobody will miss.
+    pub(super) fn forget(&mut self) {
+        let forgotten: Vec<ProcessId> = self
+            .records()
+            .filter(|record| record.is_to_be_forgotten())
+            .map(|record| record.id)
+            .collect();
+        for id in forgotten {
+            self.remove(id);
+        }
+    }
+
+    /// The ids of all that is remembered.
+    pub(super) fn ids(&self) -> Vec<ProcessId> {
+        self.records.keys().copied().collect()
+    }
+
+    /// What there is to write down of these for a later run of the daemon.
+    pub(super) fn saved(&self, ids: &[ProcessId]) -> Vec<SavedRecord> {
+        let records = ids.iter().filter_map(|&id| self.get(id));
+        records.map(Record::saved).collect()
     }
 
     /// What an earlier run of the daemon has written down.
-    pub(super) fn restored(saved: Saved) -> Self {
+    pub(super) fn restored(saved: Vec<SavedRecord>) -> Self {
         let now = Instant::now();
-        let mut records: Vec<Record> = saved
-            .records
-            .into_iter()
-            .map(|record| Record::restored(record, now))
-            .collect();
-        records.truncate(MEMORY_LIMIT);
-        Self { records }
+        let mut memory = Self::default();
+        for record in saved.into_iter().take(MEMORY_LIMIT) {
+            memory.remove(record.id);
+            memory.insert(Record::restored(record, now));
+        }
+        memory
     }
 
-    /// Changes when there is something new to write down; cheap, because it is asked for every second.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for record in &self.records {
-            let words = (record.source.len(), record.destination.len());
-            let state = (record.runs(), record.attached, record.settled);
-            (record.id, record.position(), record.reach(), words, state).hash(&mut hasher);
-            (record.size, &record.volume, &record.host).hash(&mut hasher);
-        }
-        hasher.finish()
+    /// Another number when there is something new to write down.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether nothing is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     /// Everything remembered.
-    pub(super) fn records(&self) -> &[Record] {
-        &self.records
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
     }
 
-    /// Everything remembered, to be changed.
-    pub(super) fn records_mut(&mut self) -> &mut [Record] {
-        &mut self.records
+    /// All that may be the volume's that is asked about: few, however much is remembered.
+    pub(super) fn candidates(&self, question: &Question) -> Vec<&Record> {
+        match self.index.of(question) {
+            Some(ids) => ids.into_iter().filter_map(|id| self.get(id)).collect(),
+            None => self.records().collect(),
+        }
+    }
+
+    /// What reads disks that no name leads to.
+    pub(super) fn unnamed(&self) -> impl Iterator<Item = &Record> {
+        self.index.unnamed().filter_map(|id| self.get(id))
     }
 
     /// One process, if it is remembered.
-    pub(super) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Record> {
-        self.records.iter_mut().find(|record| record.id == id)
+    pub(super) fn get(&self, id: ProcessId) -> Option<&Record> {
+        self.records.get(&id)
+    }
+
+    /// Changes what is remembered of one process, if it is.
+    pub(super) fn update<T>(
+        &mut self,
+        id: ProcessId,
+        work: impl FnOnce(&mut Record) -> T,
+    ) -> Option<T> {
+        let record = self.records.get_mut(&id)?;
+        let (before, named) = (record.fingerprint(), record.names());
+        let outcome = work(record);
+        if record.names() != named {
+            self.index.remove(id, &record.keys);
+            record.keys = record.found_by();
+            self.index.add(id, &record.keys);
+        }
+        if record.fingerprint() != before {
+            self.revision += 1;
+        }
+        Some(outcome)
     }
 }
 
@@ -586,13 +702,13 @@ mod tests {
         }
         memory.add(found(8, 5000));
         assert_eq!(
-            memory.records().len(),
+            memory.records().count(),
             MEMORY_LIMIT,
             "what runs is not forgotten"
         );
         assert!(
             memory
-                .get_mut(ProcessId {
+                .get(ProcessId {
                     start: 5000,
                     pid: 8
                 })
@@ -602,14 +718,13 @@ mod tests {
         for (start, age) in [(30, 5), (40, 9), (50, 1)] {
             let id = ProcessId { start, pid: 7 };
             memory
-                .get_mut(id)
-                .unwrap()
-                .ends(now - Duration::from_secs(age));
+                .update(id, |record| record.ends(now - Duration::from_secs(age)))
+                .unwrap();
         }
         memory.add(found(8, 5000));
-        assert_eq!(memory.records().len(), MEMORY_LIMIT);
-        assert!(memory.get_mut(ProcessId { start: 40, pid: 7 }).is_none());
-        assert!(memory.get_mut(ProcessId { start: 30, pid: 7 }).is_some());
+        assert_eq!(memory.records().count(), MEMORY_LIMIT);
+        assert!(memory.get(ProcessId { start: 40, pid: 7 }).is_none());
+        assert!(memory.get(ProcessId { start: 30, pid: 7 }).is_some());
     }
 
     #[test]
@@ -622,7 +737,95 @@ mod tests {
             ..Scan::default()
         };
         memory.take_in(scan, Instant::now());
-        let running: Vec<bool> = memory.records().iter().map(Record::runs).collect();
+        let running: Vec<bool> = memory.records().map(Record::runs).collect();
         assert_eq!(running, [false, true]);
+    }
+
+    /// A full memory of copies that are over, each of a volume with the number as its id.
+    fn full() -> Memory {
+        let mut memory = Memory::default();
+        for number in 0..MEMORY_LIMIT as u64 {
+            memory.add(copy_of(number));
+        }
+        memory.take_in(Scan::default(), Instant::now());
+        memory
+    }
+
+    fn id_of(number: u64) -> String {
+        uuid::Uuid::from_u128(number.into()).to_string()
+    }
+
+    fn copy_of(number: u64) -> Found {
+        let path = format!("/dev/no-such-group/volume-{}", id_of(number));
+        Found {
+            source: Identity::of(&Fake::new().roots(), &path),
+            ..found(7, number)
+        }
+    }
+
+    fn question_about(number: u64) -> Question {
+        let id = id_of(number);
+        Question::about(&id, &format!("volume-{id}"), 1000 * MIB)
+    }
+
+    #[test]
+    fn only_what_may_be_the_volumes_is_looked_at_however_much_is_remembered() {
+        let mut memory = full();
+        let looked_at = |memory: &Memory, number| -> Vec<u64> {
+            let candidates = memory.candidates(&question_about(number));
+            candidates.iter().map(|record| record.id.start).collect()
+        };
+        assert_eq!(looked_at(&memory, 5), [5]);
+        assert!(looked_at(&memory, 5000).is_empty());
+        assert_eq!(memory.unnamed().count(), 0);
+        // A name that is learnt later, and a volume that it was given to, lead to it as well.
+        memory.update(ProcessId { start: 7, pid: 7 }, |record| {
+            record.source.learn(Identity::of(
+                &Fake::new().roots(),
+                &format!("/x/{}", id_of(5000)),
+            ));
+            record.volume = Some(id_of(5001));
+        });
+        assert_eq!(looked_at(&memory, 5000), [7]);
+        assert_eq!(looked_at(&memory, 5001), [7]);
+        // Who makes room is found no more.
+        memory.add(copy_of(6000));
+        assert_eq!(memory.records().count(), MEMORY_LIMIT);
+        assert!(looked_at(&memory, 0).is_empty());
+        assert_eq!(looked_at(&memory, 6000), [6000]);
+    }
+
+    #[test]
+    fn what_is_long_over_and_was_not_asked_about_is_forgotten() {
+        let mut memory = full();
+        let long_ago = SystemTime::now() - 2 * UNASKED;
+        for start in 0..4 {
+            let id = ProcessId { start, pid: 7 };
+            memory.update(id, |record| {
+                record.lately = Some(long_ago);
+                match start {
+                    1 => record.volume = Some("1".to_owned()),
+                    2 => record.settled = true,
+                    3 => record.gone = None,
+                    _ => {}
+                }
+            });
+        }
+        memory.forget();
+        let kept: Vec<u64> = memory.records().map(|record| record.id.start).collect();
+        assert_eq!(kept[..5], [1, 2, 3, 4, 5]);
+        assert_eq!(kept.len(), MEMORY_LIMIT - 1);
+    }
+
+    #[test]
+    fn only_what_changes_is_worth_writing_down() {
+        let mut memory = full();
+        let id = ProcessId { start: 3, pid: 7 };
+        let before = memory.revision();
+        memory.forget();
+        memory.update(id, |record| record.goes_on());
+        assert_eq!(memory.revision(), before);
+        memory.update(id, |record| record.size = Some(MIB));
+        assert_ne!(memory.revision(), before);
     }
 }

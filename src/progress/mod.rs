@@ -61,6 +61,8 @@ mod state_file;
 mod table;
 /// The room's door: questions in, answers out, upkeep in the background.
 mod tracker;
+/// Finds what is remembered of a volume, however much is remembered.
+mod volume_index;
 
 /// Every row of the table of answers, proved on made-up processes.
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::config::{Backend, Listen, Mode, Settings};
 use crate::metrics::{self, Watched};
 use crate::notify;
 use crate::policy::{LivePolicy, Policy};
-use crate::progress::{Roots, Tracker};
+use crate::progress::{Roots, Tracker, Users};
 use crate::reload::Reload;
 use crate::sessions::{Alone, Beside, Replies};
 use crate::worker::{self, Means, Worker};
@@ -93,6 +93,7 @@ pub async fn run(
         proc: progress.proc_root.clone(),
         sys: progress.sys_root.clone(),
         dev: progress.dev_root.clone(),
+        users: Users::and(&progress.dd_users),
     };
     let tracker = match progress.state_file.clone() {
         Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,

@@ -72,6 +72,7 @@ async fn remembering(folder: &Path, copies: u32) -> Tracker {
         proc: folder.join("proc"),
         sys: folder.join("sys"),
         dev: folder.join("dev"),
+        ..Roots::default()
     };
     let tracker = Tracker::new(roots, Duration::from_secs(3600));
     for number in 0..copies {

@@ -1,9 +1,10 @@
 //! The settings of those who only look around on this node.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::inputs::Inputs;
-use super::{ConfigError, options, settings, values};
+use super::{ConfigError, options, settings, users, values};
 
 /// What it takes to look around.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Local {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Source: `[progress] dev_root`.
     pub dev_root: PathBuf,
+    /// Users whose dd counts besides root's and cinder's. Source: `[progress] dd_users`.
+    pub dd_users: BTreeSet<u32>,
 }
 
 /// Checks of `inputs` what is needed and nothing else.
@@ -26,5 +29,6 @@ pub(super) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+        dd_users: inputs.read(&o::DD_USERS, users::users)?,
     })
 }

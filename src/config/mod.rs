@@ -45,6 +45,8 @@ mod sources;
 mod substitution;
 /// `transport_url`.
 mod transport_url;
+/// Users of this node.
+mod users;
 /// Texts into types.
 mod values;
 
@@ -62,6 +64,7 @@ pub use rabbit::{FailoverStrategy, LoginMethod, Rabbit};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use sources::Sources;
+pub use users::user_number;
 
 /// Reads all of `sources` and checks what they say.
 ///

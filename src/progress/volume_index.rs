@@ -133,8 +133,8 @@ fn key(text: &str) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Roots;
     use super::*;
+    use crate::progress::Roots;
 
     const ID_OF_ONE: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::device::Identity;
 use super::file_based::copy::FileCopy;
-use super::host_based::history::Record;
+use super::host_based::record::Record;
 use super::proc::error::ProgressError;
 use super::proc::process;
 use crate::counters::TimingsNow;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::open_files::{Mark, OpenFile};
 use crate::progress::Question;
 use crate::progress::device::Identity;
-use crate::progress::host_based::history::is_long_ago;
+use crate::progress::host_based::record::is_long_ago;
 use crate::progress::proc::fdinfo::Fd;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::volume_index::Keys;

@@ -7,8 +7,9 @@
 use std::cmp::Reverse;
 use std::path::Path;
 
-use super::history::{Memory, Record};
+use super::history::Memory;
 use super::operands::Purpose;
+use super::record::Record;
 use crate::progress::device::Identity;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::{Answer, Question};

@@ -154,10 +154,8 @@ impl FileCopies {
         listed: Instant,
         question: &Question,
     ) -> Option<FileCopy> {
-        let candidates = self.candidates(question).into_iter().rev();
-        let known = candidates
-            .filter(|copy| copy.is(file) && copy.is_of(question))
-            .next();
+        let mut candidates = self.candidates(question).into_iter().rev();
+        let known = candidates.find(|copy| copy.is(file) && copy.is_of(question));
         match known {
             Some(copy) if copy.end.is_none() => return Some(copy.clone()),
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{EX_CONFIG, complain};
 use crate::config::{ConfigError, Local, Sources, load_local};
-use crate::progress::{Copies, ProgressError, Roots, Tracker};
+use crate::progress::{Copies, ProgressError, Roots, Tracker, Users};
 
 /// Copies that have ended while somebody watched.
 mod ended;
@@ -130,11 +130,14 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         proc: local.proc_root.clone(),
         sys: local.sys_root.clone(),
         dev: local.dev_root.clone(),
+        users: Users::and(&local.dd_users),
     };
     let tracker = Tracker::new(roots, INTERVAL);
     let mut speeds = Speeds::default();
     let mut look = async || -> Result<(Copies, Vec<Row>), End> {
-        let copies = tracker.running().await.map_err(End::Blind)?;
+        let mut copies = tracker.running().await.map_err(End::Blind)?;
+        let template = &local.volume_name_template;
+        copies.running.retain(|copy| copy.may_be_cinders(template));
         let mut rows = speeds.rows(&copies, local, Instant::now(), SystemTime::now());
         if let Some(volume) = &wanted.volume {
             rows.retain(|row| row.volume_id.as_deref() == Some(volume));

@@ -21,7 +21,7 @@ use crate::amqp::topology::{Names, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Settings};
 use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
-use crate::progress::{Roots, Tracker};
+use crate::progress::{Roots, Tracker, Users};
 use crate::worker::outcomes::Calls;
 use crate::worker::policy::{LivePolicy, Policy};
 use crate::worker::{self, Means, Worker};
@@ -99,6 +99,7 @@ pub async fn run(
         proc: progress.proc_root.clone(),
         sys: progress.sys_root.clone(),
         dev: progress.dev_root.clone(),
+        users: Users::and(&progress.dd_users),
     };
     let tracker = match progress.state_file.clone() {
         Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,

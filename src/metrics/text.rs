@@ -40,10 +40,11 @@ pub(super) fn text(watched: &Watched) -> Result<String, prometheus::Error> {
     calls(&mut page, watched);
     operations(&mut page, watched);
     broker(&mut page, watched);
-    let seen = watched.tracker.seen();
-    scans(&mut page, &seen);
     let policy = watched.policies.first().map(LivePolicy::now);
     let template = policy.map_or_else(String::new, |policy| policy.volume_name_template.clone());
+    let mut seen = watched.tracker.seen();
+    seen.running.retain(|copy| copy.may_be_cinders(&template));
+    scans(&mut page, &seen);
     copies(&mut page, &seen.running, &template);
     TextEncoder::new().encode_to_string(&page.0)
 }
@@ -207,7 +208,7 @@ fn scans(page: &mut Page, seen: &Seen) {
     );
     page.gauge(
         "cinder_progress_copies",
-        "Copies that run on this node, by dd or through open files of cinder-volume.",
+        "Copies of volumes that run on this node, by dd or through open files of cinder-volume.",
         seen.running.len() as f64,
     );
 }

@@ -114,6 +114,11 @@ fn operations(page: &mut Page, watched: &Watched) {
         "Messages of which the broker refused some without saying which: operations to look for.",
         counters.in_doubt.get(),
     );
+    page.counter(
+        "cinder_progress_left_to_cinder_volume_total",
+        "Messages left to cinder-volume because one among them came back again and again.",
+        counters.left.get(),
+    );
     page.counters(
         "cinder_progress_stood_aside_total",
         "Times that a queue was left to cinder-volume for a moment, by reason.",

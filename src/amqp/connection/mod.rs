@@ -81,12 +81,12 @@ pub enum ConnectionError {
     /// The broker has cancelled a consumer: its queue was deleted.
     #[error("the broker has cancelled a consumer: its queue was deleted")]
     Cancelled,
-    /// Somebody else is where we would be; perhaps our own connection of a moment ago.
-    #[error("{0}")]
-    Occupied(String),
-    /// Somebody else is there to stay: trying again is of no use.
-    #[error("{0}")]
-    Refused(String),
+    /// This user may not publish.
+    #[error(
+        "the user of transport_url may not write to the default exchange (amq.default): no answer \
+         could be sent; give it the permissions that cinder-volume has"
+    )]
+    Forbidden,
     /// It was open and is not any more.
     #[error("the connection has ended")]
     Ended,

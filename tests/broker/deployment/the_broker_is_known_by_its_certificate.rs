@@ -256,8 +256,9 @@ async fn a_broker_with_nothing_in_common_is_told_what_it_lacks() {
     };
     let cbc = "{ciphers, ssl:filter_cipher_suites(ssl:cipher_suites(all, 'tlsv1.2'), \
                [{cipher, fun(C) -> C =:= aes_128_cbc end}])}";
+    let options = ["{versions, ['tlsv1.2']}", cbc];
     let (cbc, p521) = tokio::join!(
-        listen(&authority, &broker, &["{versions, ['tlsv1.2']}", cbc]),
+        listen(&authority, &broker, &options),
         listen(&authority, &p521, &[]),
     );
     let trust = Trust::in_(&authority);

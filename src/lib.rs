@@ -41,6 +41,9 @@ mod error_chain;
 pub mod liveness;
 /// What is seen from outside: metrics and health, over HTTP.
 pub mod metrics;
+/// Damaged input for the readers of what comes from outside.
+#[cfg(test)]
+mod mutation;
 /// How far a copy is: processes, devices and the memory of what was seen.
 pub mod progress;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.

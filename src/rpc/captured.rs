@@ -403,3 +403,28 @@ fn ten_megabytes_are_read_and_more_than_the_limit_is_not() {
     read_all_the_way("[".repeat(10 << 20).as_bytes(), None);
     read_all_the_way("{\"a\":".repeat(2 << 20).as_bytes(), None);
 }
+
+#[test]
+fn damaged_input_as_messages() {
+    let seeds: Vec<Vec<u8>> = all("").into_iter().map(|message| message.body).collect();
+    crate::mutation::try_many("messages", &seeds, |input| {
+        read_all_the_way(input, None);
+        // What is packed is told by its first bytes, whatever the header says.
+        read_all_the_way(input, Some("gzip"));
+    });
+}
+
+#[test]
+fn damaged_input_as_volumes() {
+    let calls = all("call-get_migrate_volume_progress").into_iter();
+    let volumes = calls.map(|call| call.decode()["args"]["volume"].to_string().into_bytes());
+    let volumes: Vec<Vec<u8>> = volumes.collect();
+    crate::mutation::try_many("volumes", &volumes, |input| {
+        if let Ok(volume) = serde_json::from_slice::<Value>(input) {
+            let args = Map::from_iter([("volume".to_owned(), volume)]);
+            if let Ok(volume) = Volume::from_args(&args) {
+                let _ = (volume.attached(), volume.migrating(), volume.bytes());
+            }
+        }
+    });
+}

@@ -6,12 +6,15 @@ Run it in any environment that has both packages, from the root of the repositor
     python3 tests/peers/oslo_config_oracle.py
 
 For each tests/fixtures/config/corpus/*.conf it writes a .json beside it, and it fills in what is
-expected of each URL in tests/fixtures/config/transport_urls.json. The unit tests of src/config
-compare their own reading with these files.
+expected of each URL in tests/fixtures/config/transport_urls.json, and which files are found of those in
+tests/fixtures/config/search.json. The unit tests of src/config compare their own reading with these files.
 """
 
 import json
+import os
 import pathlib
+import tempfile
+from unittest import mock
 
 import kombu
 from oslo_config import cfg
@@ -117,6 +120,22 @@ def reach(url):
     return reached
 
 
+def search(present):
+    """Which of these files and folders cinder-volume reads by itself, and in what order."""
+    with tempfile.TemporaryDirectory() as root:
+        for path in present:
+            path = pathlib.Path(root, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        with mock.patch.dict(os.environ, {"HOME": "/home/cinder"}):
+            folders = [root + folder for folder in cfg._get_config_dirs("cinder")]
+        with mock.patch.object(cfg, "_get_config_dirs", lambda project: folders):
+            found = [find("cinder", "cinder-volume")
+                     for find in (cfg.find_config_files, cfg.find_config_dirs)]
+    files, folders = ([os.path.relpath(path, root) for path in paths] for paths in found)
+    return {"present": present, "files": files, "folders": folders}
+
+
 def write(path, value):
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
@@ -124,6 +143,9 @@ def write(path, value):
 def main():
     for path in sorted((FIXTURES / "corpus").glob("*.conf")):
         write(path.with_suffix(".json"), read_conf(path))
+
+    path = FIXTURES / "search.json"
+    write(path, [search(case["present"]) for case in json.loads(path.read_text())])
 
     conf = cfg.ConfigOpts()
     conf([], default_config_files=[], default_config_dirs=[])

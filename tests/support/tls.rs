@@ -63,6 +63,16 @@ impl Authority {
         )
     }
 
+    /// A certificate that has signed itself and says that it is an authority's, as `openssl req -x509` makes it.
+    pub fn own(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        self.keep(&certificate, &key)
+    }
+
     /// A client's certificate.
     pub fn client(&self, common_name: &str) -> Identity {
         self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth, 2100)
@@ -85,6 +95,10 @@ impl Authority {
         params.not_after = date_time_ymd(ends, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.keep(&certificate, &key)
+    }
+
+    fn keep(&self, certificate: &rcgen::Certificate, key: &KeyPair) -> Identity {
         let file = |kind: &str| self.folder.path().join(unique_name(kind));
         let identity = Identity {
             certificate: file("certificate"),

@@ -1,5 +1,6 @@
 //! TLS to the broker: whom to trust, who we are, which versions.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -239,7 +240,17 @@ fn certificates(
 }
 
 fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|cause| unusable(option, path, cause.to_string()))
+    std::fs::read(path).map_err(|cause| {
+        let inside = match cause.kind() {
+            // The commonest: kolla-ansible's cinder.conf names files as the container has them.
+            ErrorKind::NotFound => format!(
+                "; if the settings are a container's, it is a path in there: name the file as this host has it, \
+                 {option} in [oslo_messaging_rabbit] of /etc/cinder-progress/cinder-progress.conf"
+            ),
+            _ => String::new(),
+        };
+        unusable(option, path, format!("{cause}{inside}"))
+    })
 }
 
 fn unusable(option: &'static str, path: &Path, cause: String) -> TlsError {
@@ -252,8 +263,6 @@ fn unusable(option: &'static str, path: &Path, cause: String) -> TlsError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
     use rustls::pki_types::PrivateKeyDer;
     use rustls::{ClientConnection, ServerConfig, ServerConnection};
@@ -354,6 +363,19 @@ mod tests {
     fn fixture(name: &str) -> PathBuf {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
         Path::new(folder).join(name)
+    }
+
+    #[test]
+    fn a_path_that_is_not_here_may_be_a_containers() {
+        let error = client(&trusting(Path::new("/no/such/ca.pem"))).unwrap_err();
+        let said = error.to_string();
+        for word in [
+            "ssl_ca_file = /no/such/ca.pem",
+            "container",
+            "[oslo_messaging_rabbit]",
+        ] {
+            assert!(said.contains(word), "{said}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::amqp::connection::ConnectionError;
+use crate::amqp::connection::backoff::Backoff;
 use crate::amqp::metrics::Reason;
 
 /// Why we stand aside.
@@ -76,5 +77,32 @@ impl Aside {
             Self::Channel(_) => Reason::Channel,
             Self::Connection(_) => Reason::Connection,
         }
+    }
+}
+
+/// The waits while a queue is missing. RabbitMQ logs an error each time that it is asked for, and cinder-volume may
+/// be away for days: so the longer it is away, the longer the wait, up to half a minute.
+pub(super) fn until_there() -> Backoff {
+    let step = Duration::from_millis(250);
+    Backoff::new(step, step, Duration::from_secs(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_queue_is_asked_for_ever_more_seldom() {
+        let mut waits = until_there();
+        assert!(waits.wait() < Duration::from_secs(1));
+        let first_hours: Vec<Duration> = (0..500).map(|_| waits.wait()).collect();
+        let half_a_minute = Duration::from_secs(15)..Duration::from_secs(45);
+        assert!(
+            first_hours[200..]
+                .iter()
+                .all(|wait| half_a_minute.contains(wait))
+        );
+        waits.reset();
+        assert!(waits.wait() < Duration::from_secs(1));
     }
 }

@@ -49,6 +49,14 @@ pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins
         names.join(", ")
     };
     report.ok("enabled_backends", format!("{names} ({enabled_backends})"));
+    if let Some(cluster) = &settings.cluster {
+        report.warn(
+            "cluster",
+            format!("cinder-volume is in the cluster {cluster}; the topics of the host are served, those of the cluster are not"),
+            "calls about volumes of the cluster go to whichever of its nodes, past the daemon, and are answered by \
+             cinder-volume with an error; calls that name the host are answered",
+        );
+    }
     for backend in &settings.backends {
         report.ok("topic", &backend.address.topic);
     }

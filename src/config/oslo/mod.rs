@@ -8,6 +8,8 @@ pub(super) mod file;
 pub(super) mod fragments;
 /// Where a value was written.
 pub(super) mod origin;
+/// Which files are read when none is named.
+mod search;
 /// Where settings come from.
 pub(super) mod sources;
 /// `$name` inside a value.

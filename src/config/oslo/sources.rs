@@ -5,19 +5,17 @@ use std::path::{Path, PathBuf};
 
 use super::file;
 use super::fragments::Fragment;
+use super::search::default_places;
 use crate::config::ConfigError;
 
-/// What is read when the command line names nothing; later wins, and what is absent is skipped.
-const CINDER: &str = "/etc/cinder/cinder.conf";
-const CINDER_DIR: &str = "/etc/cinder/cinder.conf.d";
+/// What is read after cinder-volume's own files when the command line names nothing; skipped where it is absent.
 const OWN: &str = "/etc/cinder-progress/cinder-progress.conf";
 
 /// Where settings come from, the weakest first. `Default` is the default files and nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// `--config-file`, in order. Naming any file or folder replaces all of the default search
-    /// path: `/etc/cinder/cinder.conf`, `/etc/cinder/cinder.conf.d/*.conf`,
-    /// `/etc/cinder-progress/cinder-progress.conf`.
+    /// `--config-file`, in order. Naming any file or folder replaces all of the default search path: the files and
+    /// folders that cinder-volume finds by itself, then `/etc/cinder-progress/cinder-progress.conf`.
     pub config_files: Vec<PathBuf>,
     /// `--config-dir`, in order: of each folder all `*.conf`, sorted by name, after the files.
     pub config_dirs: Vec<PathBuf>,
@@ -43,8 +41,11 @@ impl Sources {
     /// Every file there is to read, the weakest first.
     fn files(&self) -> Result<Vec<PathBuf>, ConfigError> {
         if self.config_files.is_empty() && self.config_dirs.is_empty() {
-            let mut files = vec![PathBuf::from(CINDER)];
-            files.extend(absent_is_none(conf_files(Path::new(CINDER_DIR)))?.unwrap_or_default());
+            let found = default_places(Path::new("/"));
+            let mut files = found.files;
+            for folder in &found.folders {
+                files.extend(absent_is_none(conf_files(folder))?.unwrap_or_default());
+            }
             files.push(PathBuf::from(OWN));
             return Ok(files);
         }

@@ -5,6 +5,9 @@ use crate::config::oslo::fragments::{Assignment, Fragment};
 use crate::config::oslo::substitution::substitute;
 use crate::config::{ConfigError, Origin};
 
+/// How long what a value refers to may be in all, in bytes: values that are made of one another could double each time.
+const LONGEST_VALUE: usize = 64 * 1024;
+
 /// How deep `$name` may lead from option to option; deeper is taken for a circle.
 const MAX_REFERENCES: usize = 32;
 
@@ -114,6 +117,7 @@ impl Inputs {
                 "a value that does not lead back to itself",
             ));
         }
+        let mut filled = 0;
         substitute(&assignment.text, |name| {
             let target = self.referred(&assignment.group, name).ok_or_else(|| {
                 let which = if may_be_shown(assignment) {
@@ -128,7 +132,12 @@ impl Inputs {
                     ),
                 )
             })?;
-            self.filled_in(&target, depth + 1)
+            let text = self.filled_in(&target, depth + 1)?;
+            filled += text.len();
+            if filled > LONGEST_VALUE {
+                return Err(mistake(assignment, "a value of a reasonable length"));
+            }
+            Ok(text)
         })
     }
 

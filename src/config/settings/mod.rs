@@ -60,6 +60,8 @@ pub struct Settings {
     pub rpc_response_timeout: Duration,
     /// Where the brokers are.
     pub brokers: Brokers,
+    /// The cluster that cinder-volume belongs to, if to any. Source: `[DEFAULT] cluster`.
+    pub cluster: Option<String>,
     /// What queues look like and how connections are kept.
     pub rabbit: Rabbit,
     /// The services of cinder-volume on this node, at least one. Source: `[DEFAULT]
@@ -75,6 +77,17 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
     let brokers = brokers::read(&mut inputs)?;
     let inputs = inputs;
 
+    if !inputs
+        .read(&options::CONFIG_SOURCE, values::list)?
+        .is_empty()
+    {
+        return Err(inputs.mistake(
+            &options::CONFIG_SOURCE,
+            "nothing, because what other sources hold is not read here: write transport_url, host and whatever else \
+             cinder-volume gets from there into /etc/cinder-progress/cinder-progress.conf, and 'config_source =' with \
+             nothing after it",
+        ));
+    }
     let host = inputs.read(&options::HOST, values::filled)?;
     let progress = progress::read(&inputs)?;
     let backends = backends::read(&inputs, &host, &progress)?;
@@ -91,6 +104,13 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
             values::seconds(1..=LONGEST_WAIT),
         )?,
         brokers,
+        cluster: Some(
+            inputs
+                .read(&options::CLUSTER, values::text)?
+                .trim()
+                .to_owned(),
+        )
+        .filter(|cluster| !cluster.is_empty()),
         rabbit: rabbit::read(&inputs)?,
         backends,
         progress,

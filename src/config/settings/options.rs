@@ -57,6 +57,8 @@ options! {
     VOLUME_NAME_TEMPLATE = ["DEFAULT"] "volume_name_template" "volume-%s";
     RPC_PING_ENABLED = ["DEFAULT"] "rpc_ping_enabled" "false";
     RPC_RESPONSE_TIMEOUT = ["DEFAULT"] "rpc_response_timeout" "60";
+    CLUSTER = ["DEFAULT"] "cluster" "";
+    CONFIG_SOURCE = ["DEFAULT"] "config_source" "";
     TRANSPORT_URL = ["DEFAULT"] "transport_url" "rabbit://", secret true;
 
     RABBIT_HOST = [RABBIT] "rabbit_host" "localhost", older &[("DEFAULT", "rabbit_host")];

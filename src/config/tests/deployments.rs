@@ -87,6 +87,7 @@ fn defaults() -> Settings {
             rabbit_interval_max: seconds(30),
             kombu_missing_consumer_retry_timeout: seconds(60),
         },
+        cluster: None,
         backends: vec![backend(
             None,
             "machine",

@@ -43,6 +43,12 @@ fn values() {
         "/etc/test.conf:2: [progress] mode = \"Sidecar\": expected one of sidecar, standalone",
     );
     says(
+        "[DEFAULT]\nconfig_source = vault\n",
+        "/etc/test.conf:2: [DEFAULT] config_source = \"vault\": expected nothing, because what other sources hold is not \
+         read here: write transport_url, host and whatever else cinder-volume gets from there into \
+         /etc/cinder-progress/cinder-progress.conf, and 'config_source =' with nothing after it",
+    );
+    says(
         "[progress]\ndd_users = 0, no such user\n",
         "/etc/test.conf:2: [progress] dd_users = \"0, no such user\": expected users by number, or by a name in /etc/passwd of this node, between commas",
     );

@@ -201,8 +201,11 @@ fn mounts(proc: &Path, pid: Pid) -> Vec<(u64, String)> {
     if read.is_err() {
         return Vec::new();
     }
-    String::from_utf8_lossy(&text)
-        .lines()
+    mounts_in(&String::from_utf8_lossy(&text))
+}
+
+fn mounts_in(text: &str) -> Vec<(u64, String)> {
+    text.lines()
         .filter_map(|line| {
             let mut words = line.split(' ');
             let number = words.next()?.parse().ok()?;
@@ -300,5 +303,17 @@ mod tests {
         assert_eq!(fate(), Fate::Gone);
         fake.end(7);
         assert_eq!(fate(), Fate::Gone);
+    }
+
+    #[test]
+    fn damaged_input_as_mountinfo() {
+        let seeds = [
+            b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+              21 1 0:20 / /proc rw - proc proc rw,hidepid=invisible\n"
+                .to_vec(),
+        ];
+        crate::mutation::try_many("mountinfo", &seeds, |input| {
+            let _ = mounts_in(&String::from_utf8_lossy(input));
+        });
     }
 }

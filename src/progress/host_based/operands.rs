@@ -327,4 +327,18 @@ mod tests {
             let _ = number(&text);
         }
     }
+
+    #[test]
+    fn damaged_input_as_operands() {
+        let seeds = [
+            "/bin/dd\0if=/dev/sdb\0of=/dev/sda\0count=1073741824\0bs=1M\0iflag=count_bytes,direct\0oflag=direct",
+            "dd\0if\0/dev/a\0of\0/dev/b\0count=0x10k\0skip=2xM\0seek=1KiBB\0conv=sparse",
+        ];
+        let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+        crate::mutation::try_many("operands", &seeds, |input| {
+            let text = String::from_utf8_lossy(input);
+            let arguments: Vec<String> = text.split('\0').map(str::to_owned).collect();
+            let _ = Operands::parse(&arguments).purpose();
+        });
+    }
 }

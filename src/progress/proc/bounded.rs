@@ -159,14 +159,19 @@ impl Looks {
         };
         let hanging = Arc::clone(&self.hanging);
         // Also when it panics, and when it is never run because the runtime is going down.
-        let end = End(shared);
+        let mut end = End {
+            shared,
+            hanging,
+            looking_at: None,
+        };
         tokio::task::spawn_blocking(move || {
             for pid in pids {
+                end.looking_at = Some(pid);
                 let result = work(pid);
-                if !end.0.give(result) {
-                    release(&mut lock(&hanging), pid);
+                if !end.shared.give(result) {
                     return;
                 }
+                end.looking_at = None;
             }
         });
         batch
@@ -259,13 +264,23 @@ impl<T> Shared<T> {
     }
 }
 
-/// The end of a thread.
-struct End<T>(Arc<Shared<T>>);
+/// The end of a thread: it has come through, has panicked, or has come back to nobody waiting.
+struct End<T> {
+    shared: Arc<Shared<T>>,
+    hanging: Arc<Mutex<HashMap<Pid, usize>>>,
+    /// Whom it has begun to look at.
+    looking_at: Option<Pid>,
+}
 
 impl<T> Drop for End<T> {
     fn drop(&mut self) {
-        lock(&self.0.results).over = true;
-        self.0.ready.notify_one();
+        let mut results = lock(&self.shared.results);
+        results.over = true;
+        if let (true, Some(pid)) = (results.abandoned, self.looking_at) {
+            release(&mut lock(&self.hanging), pid);
+        }
+        drop(results);
+        self.shared.ready.notify_one();
     }
 }
 
@@ -394,6 +409,26 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !lock(&looks.hanging).is_empty() {
             assert!(Instant::now() < deadline, "never forgotten");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_panics_after_it_was_given_up_is_looked_at_again() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (let_go, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let look = looks.one(2, move |_| -> Result<(), _> {
+            let _ = wait.lock().unwrap().recv();
+            panic!("torn");
+        });
+        let given_up = tokio::time::timeout(Duration::from_millis(50), look).await;
+        assert!(given_up.is_err());
+        assert!(lock(&looks.hanging).contains_key(&2));
+        drop(let_go);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while looks.one(2, Ok).await.is_err() {
+            assert!(Instant::now() < deadline, "never looked at again");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -294,4 +294,13 @@ mod tests {
             prop_assert_eq!(info.flags, Some(flags));
         }
     }
+
+    #[test]
+    fn damaged_input_as_fdinfo() {
+        let seeds =
+            [b"pos:\t1048576\nflags:\t0140001\nmnt_id:\t17\nino:\t9\nlock:\t1: FLOCK\n".to_vec()];
+        crate::mutation::try_many("fdinfo", &seeds, |input| {
+            let _ = FdInfo::parse(&String::from_utf8_lossy(input));
+        });
+    }
 }

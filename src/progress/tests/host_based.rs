@@ -433,6 +433,21 @@ async fn a_command_line_that_hangs_leaves_the_unfound_unknown_and_the_found_know
 }
 
 #[tokio::test]
+async fn a_hundred_dds_of_somebody_else_change_no_answer_though_all_their_command_lines_hang() {
+    let fake = Fake::new();
+    for pid in 100..200 {
+        fake.dd(pid, "/dev/vg/volume-1", "/x", at(90));
+        fake.process(pid, "dd").user(54321);
+        fake.hang(&format!("proc/{pid}/cmdline"));
+    }
+    fake.dd(8, "/dev/vg/volume-2", "/dev/sda", at(40));
+    let tracker = tracker(&fake);
+    assert_eq!(tracker.answer(about("2")).await, Ok(Answer::Percent(40)));
+    assert_eq!(tracker.answer(question()).await, Ok(Answer::Percent(0)));
+    assert_eq!(tracker.running().await.unwrap().unseen, None);
+}
+
+#[tokio::test]
 async fn a_wipe_after_a_failed_copy_of_its_destination_proves_nothing() {
     let fake = Fake::new();
     let tracker = tracker(&fake);

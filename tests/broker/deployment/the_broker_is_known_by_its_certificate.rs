@@ -243,3 +243,42 @@ async fn what_is_not_checked_is_warned_of_at_each_connection() {
     let warnings = daemon.log().matches("is not checked").count();
     assert_eq!(warnings, 2, "{}", daemon.log());
 }
+
+/// Neither is spoken by the library that the daemon has, and Python's takes both.
+#[tokio::test]
+async fn a_broker_with_nothing_in_common_is_told_what_it_lacks() {
+    let authority = Authority::new("Our Authority");
+    let broker = authority.server("broker", BOTH);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let p521 = Identity {
+        certificate: fixtures.join("p521.crt"),
+        key: fixtures.join("p521.key"),
+    };
+    let cbc = "{ciphers, ssl:filter_cipher_suites(ssl:cipher_suites(all, 'tlsv1.2'), \
+               [{cipher, fun(C) -> C =:= aes_128_cbc end}])}";
+    let options = ["{versions, ['tlsv1.2']}", cbc];
+    let (cbc, p521) = tokio::join!(
+        listen(&authority, &broker, &options),
+        listen(&authority, &p521, &[]),
+    );
+    let trust = Trust::in_(&authority);
+    for port in [cbc, p521] {
+        let words = ["DHE and CBC", "ssl_options.ciphers", "P-521"];
+        refused("localhost", port, &trust, &words).await;
+    }
+}
+
+/// As `openssl req -x509` makes it in one go, and as it is mostly trusted: by itself.
+#[tokio::test]
+async fn a_certificate_that_the_broker_has_signed_itself_is_trusted_by_itself() {
+    let broker = Authority::new("localhost");
+    let named = broker.own(BOTH);
+    let port = listen(&broker, &named, &[]).await;
+    let trust = Trust::nobody().with("ssl_ca_file", &named.certificate);
+    for host in BOTH {
+        reaches(host, port, &trust).await.unwrap();
+    }
+    let other = broker.own(BOTH);
+    let trust = Trust::nobody().with("ssl_ca_file", &other.certificate);
+    refused("localhost", port, &trust, &["the broker's certificate"]).await;
+}

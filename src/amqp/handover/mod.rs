@@ -195,7 +195,7 @@ impl HandOver {
     {
         let [mut backoff, mut left] =
             [ASIDE, LEFT].map(|[first, step, longest]| Backoff::new(first, step, longest));
-        let mut missing = stand_aside::until_there();
+        let mut absent = stand_aside::until_there();
         let mut said = String::new();
         let mut missing = on.elsewhere.backend();
         self.may_publish = false;
@@ -228,13 +228,13 @@ impl HandOver {
             if since.elapsed() >= GOOD_SPELL {
                 backoff.reset();
                 left.reset();
-                missing.reset();
+                absent.reset();
             }
             let wait = match aside {
                 _ if self.redeliveries.is_left() => left.wait(),
                 Aside::Slow(_) => SLOW,
                 Aside::Forbidden => FORBIDDEN,
-                Aside::Missing(_) => missing.wait(),
+                Aside::Missing(_) => absent.wait(),
                 _ => backoff.wait(),
             };
             part.does(match aside {

@@ -85,7 +85,7 @@ class Cinder(object):
     def rules(self, **rules):
         """Sets these rules of the policy, and no others."""
         self._write_policy(rules)
-        policy.reset()
+        policy._ENFORCER = None
         policy.init()
 
     def _write_policy(self, rules):

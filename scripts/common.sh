@@ -147,6 +147,16 @@ python2_env() {
     done
 }
 
+# install_contrib NAME FOLDER: the distribution in contrib/NAME, with $python. The build happens in a copy, so that
+# nothing is left in the repository.
+install_contrib() {
+    local copy
+    copy=$(mktemp -d)
+    cp -r "$repo/contrib/$1/." "$copy"
+    "$python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --target "$2" "$copy" >&2
+    rm -rf "$copy"
+}
+
 # The path of a Python 2.7 that has pip, or nothing.
 find_python2() {
     local candidate

@@ -45,6 +45,8 @@ pub mod metrics;
 pub mod progress;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.
 pub mod rpc;
+/// Texts that are the same for people and programs.
+mod text;
 /// Waiting in step.
 pub mod ticker;
 /// Delivery → request → answer → reply.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{EX_CONFIG, complain};
 use crate::config::{ConfigError, Local, Sources, load_local};
+use crate::progress::speed::{self, Speeds};
 use crate::progress::{Copies, ProgressError, Roots, Tracker};
 
 /// Bars on a terminal.
@@ -16,12 +17,9 @@ mod bars;
 mod format;
 /// What one copy is said to be.
 mod row;
-/// How fast a copy is, and whether it moves at all.
-mod speed;
 
 use bars::Bars;
 use row::Row;
-use speed::Speeds;
 
 /// How often it is looked while watching.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -121,7 +119,13 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     let mut speeds = Speeds::default();
     let mut look = async || -> Result<(Copies, Vec<Row>), End> {
         let copies = tracker.running().await.map_err(End::Blind)?;
-        let rows = speeds.rows(&copies, local, Instant::now(), SystemTime::now());
+        let at = Instant::now();
+        let rows: Vec<Row> = copies
+            .running
+            .iter()
+            .zip(speeds.note(&copies.running, at, SystemTime::now()))
+            .map(|(copy, speed)| Row::new(copy, &local.volume_name_template, speed, at))
+            .collect();
         Ok((copies, rows))
     };
     let mut bars = (io::stdout().is_terminal() && !wanted.json).then(Bars::new);

@@ -116,10 +116,7 @@ class WholeWay(object):
         cluster = 'c%s@lvm' % uuid.uuid4().hex
         other = self.host + 'b'
         for host in (self.host, other):
-            self.api.insert(
-                'services', host=host + '@lvm', binary='cinder-volume',
-                topic='cinder-volume', report_count=1, disabled=0,
-                cluster_name=cluster, uuid=str(uuid.uuid4()))
+            self.api.service(host + '@lvm', cluster_name=cluster)
         self.daemon()
         # That node sees no process.
         empty = self.node / 'proc'
@@ -139,6 +136,8 @@ class Sidecar(WholeWay):
 
     def test_as_the_vendor_asks(self):
         self.daemon()
+        # It does not ask unless all of them know of 3.11, as from Pike on.
+        self.api.service(self.host + '@lvm')
         volume_id, _ = self.copy(TWO_FIFTHS + 4096)
         asked = subprocess.run(
             [self.python, '-W', 'ignore',
@@ -164,7 +163,7 @@ class TodayDirectTest(WholeWay, Case):
              'from openstackclient import shell; import sys; '
              'sys.exit(shell.main(sys.argv[1:]))',
              '--os-auth-type', 'none', '--os-endpoint',
-             'http://127.0.0.1:%d/v3' % self.api.port] + list(words),
+             'http://127.0.0.1:%d/' % self.api.port] + list(words),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             timeout=parts.PATIENCE, env=dict(
                 os.environ,

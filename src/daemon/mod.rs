@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
-use crate::amqp::connection::ConnectionError;
 use crate::amqp::connection::supervisor::{Line, supervise};
 use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
@@ -21,12 +20,14 @@ use crate::amqp::topology::{Names, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Settings};
 use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
-use crate::progress::{Roots, Tracker};
+use crate::progress::{Roots, Tracker, Users};
 use crate::worker::details::Paces;
 use crate::worker::outcomes::Calls;
 use crate::worker::policy::{LivePolicy, Policy};
 use crate::worker::{self, Means, Worker};
 
+/// One daemon at a time on a node.
+mod lock;
 /// Settings read again while the daemon runs.
 pub mod reload;
 /// What is done on each connection.
@@ -47,9 +48,6 @@ const FLUSH: Duration = Duration::from_millis(1500);
 /// Why the daemon ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// Somebody else serves our queues.
-    #[error("{0}")]
-    Refused(ConnectionError),
     /// There is no listening where metrics should be served.
     #[error("cannot listen on [progress] metrics_listen = {listen}")]
     Listen {
@@ -101,6 +99,7 @@ pub async fn run(
         proc: progress.proc_root.clone(),
         sys: progress.sys_root.clone(),
         dev: progress.dev_root.clone(),
+        users: Users::and(&progress.dd_users),
     };
     let tracker = match progress.state_file.clone() {
         Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,
@@ -214,7 +213,7 @@ pub async fn run(
         ended = of(&mut intake) => Err(unexpected("the intake", ended)),
         ended = &mut own_topics => Err(unexpected("the serving of our own topics", ended)),
         ended = &mut replies => Err(unexpected("the sending of replies", ended)),
-        ended = &mut watcher => Err(unexpected("the following of copies", ended.map(Ok))),
+        ended = &mut watcher => Err(unexpected("the following of copies", ended)),
         () = reloads => Ok(()),
     };
     info!("stopping");
@@ -250,18 +249,12 @@ async fn of<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
-fn unexpected(part: &'static str, ended: Result<Result<(), ConnectionError>, JoinError>) -> Ended {
-    match ended {
-        Ok(Err(refused)) => Ended::Refused(refused),
-        Ok(Ok(())) => Ended::Broken {
-            part,
-            cause: "it had nothing more to do".to_owned(),
-        },
-        Err(cause) => Ended::Broken {
-            part,
-            cause: cause.to_string(),
-        },
-    }
+fn unexpected(part: &'static str, ended: Result<(), JoinError>) -> Ended {
+    let cause = match ended {
+        Ok(()) => "it had nothing more to do".to_owned(),
+        Err(cause) => cause.to_string(),
+    };
+    Ended::Broken { part, cause }
 }
 
 /// Waits for a task; past the deadline it is ended where it stands, so that it lets go of what
@@ -291,7 +284,14 @@ async fn intake(
     counters: Arc<Counters>,
     vitals: Vitals,
     stop: CancellationToken,
-) -> Result<(), ConnectionError> {
+) {
+    let _lock = match &settings.progress.state_file {
+        Some(state_file) => match lock::acquire(state_file, &line.keeper, &stop).await {
+            None => return,
+            lock => lock,
+        },
+        None => None,
+    };
     let (counters, vitals, stop) = (&*counters, &vitals, &stop);
     let exchange = &settings.control_exchange;
     let names = |backend: &Backend| Names::of(exchange, &backend.address);
@@ -312,7 +312,7 @@ async fn intake(
             supervise(line, counters, stop, session).await
         }
         // There is nothing of cinder-volume's to serve.
-        Mode::Direct => Ok(()),
+        Mode::Direct => {}
         Mode::Standalone => {
             let session = Alone {
                 backends: backends.zip(workers).collect(),
@@ -333,7 +333,7 @@ async fn own_topics(
     counters: Arc<Counters>,
     vitals: Vitals,
     stop: CancellationToken,
-) -> Result<(), ConnectionError> {
+) {
     let names = |backend: &Backend| Names::of(&settings.control_exchange, &backend.own);
     let backends = settings.backends.iter().map(names);
     let session = OwnTopics {
@@ -342,7 +342,7 @@ async fn own_topics(
         vitals: &vitals,
         stop: &stop,
     };
-    supervise(line, &counters, &stop, session).await
+    supervise(line, &counters, &stop, session).await;
 }
 
 fn manner(settings: &Settings) -> Manner {

@@ -42,8 +42,9 @@ use policy::{LivePolicy, Policy};
 /// Calls that are being answered at most; the next one is told so at once.
 const CALLS: usize = 1024;
 
-/// A progress call is a few KiB. Whatever is larger, beside a cinder-volume, is not looked into.
-const LOOKED_INTO: usize = 1024 * 1024;
+/// A progress call is a few KiB, whatever a volume is like. Whatever is larger, packed or not, is not looked into beside
+/// a cinder-volume: it is opened in the loop that hands operations over, which waits for it.
+const LOOKED_INTO: usize = 64 * 1024;
 
 /// The largest body that is read where nobody else would: RabbitMQ's own limit is far above
 /// it, but no call of cinder's comes near.

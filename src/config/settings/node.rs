@@ -1,9 +1,10 @@
 //! The settings of those who only look around on this node.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::inputs::Inputs;
-use super::options;
+use super::{options, users};
 use crate::config::ConfigError;
 use crate::config::oslo::values;
 
@@ -18,6 +19,8 @@ pub struct Local {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Source: `[progress] dev_root`.
     pub dev_root: PathBuf,
+    /// Users whose dd counts besides root's and cinder's. Source: `[progress] dd_users`.
+    pub dd_users: BTreeSet<u32>,
 }
 
 /// Checks of `inputs` what is needed and nothing else.
@@ -28,5 +31,6 @@ pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+        dd_users: inputs.read(&o::DD_USERS, users::users)?,
     })
 }

@@ -201,6 +201,16 @@ impl Identity {
         self.aliases.first().map_or("", String::as_str)
     }
 
+    /// Every name, the command line's first.
+    pub(in crate::progress) fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.aliases.iter().map(String::as_str)
+    }
+
+    /// Whether it is a disk, or lies on one, without a name of its own.
+    pub(in crate::progress) fn is_nameless(&self) -> bool {
+        self.nameless
+    }
+
     /// How many names there are.
     pub(in crate::progress) fn len(&self) -> usize {
         self.aliases.len()

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::open_files::{Mark, OpenFile};
 use crate::progress::Question;
 use crate::progress::device::Identity;
+use crate::progress::host_based::record::is_long_ago;
 use crate::progress::proc::fdinfo::Fd;
 use crate::progress::proc::process::ProcessId;
+use crate::progress::volume_index::Keys;
 
 /// The shortest time a pace is measured over.
 const PACE_LEAST: Duration = Duration::from_millis(100);
@@ -23,6 +25,9 @@ const PIECES: u64 = 16 << 20;
 /// A file of a volume's that was seen open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::progress) struct FileCopy {
+    /// Its place among those that are remembered.
+    #[serde(skip)]
+    pub number: u64,
     /// Who had it open.
     pub id: ProcessId,
     /// As what.
@@ -104,7 +109,11 @@ impl Track {
 
 impl FileCopy {
     /// One that was found when its volume was asked for.
-    pub(super) fn asked_for(question: &Question, file: &OpenFile, listed: Instant) -> Self {
+    pub(in crate::progress) fn asked_for(
+        question: &Question,
+        file: &OpenFile,
+        listed: Instant,
+    ) -> Self {
         Self {
             volume: Some(question.volume_id.clone()),
             host: question.host.clone(),
@@ -123,6 +132,7 @@ impl FileCopy {
 
     fn new(file: &OpenFile, listed: Instant) -> Self {
         Self {
+            number: 0,
             id: file.id,
             fd: file.fd,
             mark: file.mark,
@@ -155,6 +165,18 @@ impl FileCopy {
                 .any(|name| ends.source.names_volume(name)),
             (None, None) => false,
         }
+    }
+
+    /// What it is found by.
+    pub(in crate::progress) fn keys(&self) -> Keys {
+        let source = self.ends.as_ref().map(|ends| &ends.source);
+        Keys::of(source, None, self.volume.as_deref())
+    }
+
+    /// Whether nobody will miss it: it has been over for long and was never asked about.
+    pub(in crate::progress) fn is_to_be_forgotten(&self) -> bool {
+        let was_asked_about = self.volume.is_some() || self.host.is_some() || self.settled;
+        self.end.is_some() && !was_asked_about && self.lately.is_some_and(is_long_ago)
     }
 
     /// Takes in where it was `now`.

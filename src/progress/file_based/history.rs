@@ -1,15 +1,17 @@
 //! Copies through open files seen so far, and what they mean for the answer. Pure.
 
 use std::cmp::Reverse;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use super::copy::{End, Ends, FileCopy};
 use super::open_files::{Fate, OpenFile, Place};
 use super::pairs::Pair;
 use crate::progress::device::Identity;
-use crate::progress::host_based::history::{MEMORY_LIMIT, is_recent};
+use crate::progress::host_based::history::MEMORY_LIMIT;
+use crate::progress::host_based::record::is_recent;
 use crate::progress::host_based::{Verdict, percent};
+use crate::progress::volume_index::VolumeIndex;
 use crate::progress::{Answer, Question};
 
 /// What is looked for among open files.
@@ -67,35 +69,82 @@ pub(in crate::progress) fn best<'a>(
         .map(|(_, _, file)| file)
 }
 
-/// All such copies.
+/// All such copies, by the order in which they were found.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct FileCopies {
-    copies: Vec<FileCopy>,
+    copies: BTreeMap<u64, FileCopy>,
+    index: VolumeIndex<u64>,
+    /// The number of the next one.
+    next: u64,
+    /// Counts the changes that are worth writing down.
+    revision: u64,
 }
 
 impl FileCopies {
     /// Takes up what an earlier run of the daemon has written down.
-    pub(in crate::progress) fn restored(copies: Vec<FileCopy>) -> Self {
-        Self { copies }
+    pub(in crate::progress) fn restored(saved: Vec<FileCopy>) -> Self {
+        let mut copies = Self::default();
+        for copy in saved {
+            copies.insert(copy);
+        }
+        copies
     }
 
-    /// All there is to write down.
-    pub(in crate::progress) fn saved(&self) -> Vec<FileCopy> {
-        self.copies.clone()
+    /// The numbers of all that is remembered.
+    pub(in crate::progress) fn numbers(&self) -> Vec<u64> {
+        self.copies.keys().copied().collect()
+    }
+
+    /// What there is to write down of these.
+    pub(in crate::progress) fn saved(&self, numbers: &[u64]) -> Vec<FileCopy> {
+        let copies = numbers.iter().filter_map(|number| self.copies.get(number));
+        copies.cloned().collect()
     }
 
     pub(in crate::progress) fn is_empty(&self) -> bool {
         self.copies.is_empty()
     }
 
-    /// Changes when there is something new to write down.
-    pub(in crate::progress) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for copy in &self.copies {
-            (copy.id, copy.fd, copy.position, copy.end, copy.settled).hash(&mut hasher);
-            (copy.attached, &copy.host).hash(&mut hasher);
+    /// Another number when there is something new to write down.
+    pub(in crate::progress) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Forgets what nobody will miss.
+    pub(in crate::progress) fn forget(&mut self) {
+        let forgotten = self
+            .copies
+            .iter()
+            .filter(|(_, copy)| copy.is_to_be_forgotten());
+        let forgotten: Vec<u64> = forgotten.map(|(&number, _)| number).collect();
+        for number in forgotten {
+            self.remove(number);
         }
-        hasher.finish()
+    }
+
+    /// All that may be the volume's, the oldest first: few, however much is remembered.
+    fn candidates(&self, question: &Question) -> Vec<&FileCopy> {
+        match self.index.of(question) {
+            Some(numbers) => numbers
+                .iter()
+                .filter_map(|number| self.copies.get(number))
+                .collect(),
+            None => self.copies.values().collect(),
+        }
+    }
+
+    fn insert(&mut self, mut copy: FileCopy) {
+        copy.number = self.next;
+        self.next += 1;
+        self.index.add(copy.number, &copy.keys());
+        self.copies.insert(copy.number, copy);
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(copy) = self.copies.remove(&number) {
+            self.index.remove(number, &copy.keys());
+            self.revision += 1;
+        }
     }
 
     /// Remembers the file found for a volume, unless it was seen to be closed since it was listed.
@@ -105,11 +154,8 @@ impl FileCopies {
         listed: Instant,
         question: &Question,
     ) -> Option<FileCopy> {
-        let known = self
-            .copies
-            .iter()
-            .rev()
-            .find(|copy| copy.is(file) && copy.is_of(question));
+        let mut candidates = self.candidates(question).into_iter().rev();
+        let known = candidates.find(|copy| copy.is(file) && copy.is_of(question));
         match known {
             Some(copy) if copy.end.is_none() => return Some(copy.clone()),
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,
@@ -122,9 +168,8 @@ impl FileCopies {
             path = file.identity.path(),
             "found the volume open"
         );
-        let copy = FileCopy::asked_for(question, file, listed);
-        self.push(copy.clone());
-        Some(copy)
+        let number = self.push(FileCopy::asked_for(question, file, listed));
+        self.copies.get(&number).cloned()
     }
 
     /// Whether a copy between two ends is known that goes on with `file` as its destination, and how large
@@ -141,7 +186,7 @@ impl FileCopies {
         let file = pair.destination;
         if self.pair(file, Some(listed)).is_some() {
             let same = |copy: &&mut FileCopy| copy.end.is_none() && copy.is(file);
-            for copy in self.copies.iter_mut().filter(same) {
+            for copy in self.copies.values_mut().filter(same) {
                 if let Some(ends) = &mut copy.ends {
                     ends.bytes = bytes.or(ends.bytes);
                 }
@@ -165,32 +210,39 @@ impl FileCopies {
 
     /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
     fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<&FileCopy> {
-        self.copies.iter().rev().find(|copy| {
+        self.copies.values().rev().find(|copy| {
             let late = copy.ended.zip(listed);
             let there = copy.end.is_none() || late.is_some_and(|(ended, listed)| ended >= listed);
             copy.ends.is_some() && copy.is(file) && there
         })
     }
 
-    fn push(&mut self, copy: FileCopy) {
+    /// Takes in another, and tells its number.
+    fn push(&mut self, copy: FileCopy) -> u64 {
         if self.copies.len() >= MEMORY_LIMIT {
             // The oldest that is over makes room, and where none is, the oldest of all.
-            let oldest = self.copies.iter().position(|copy| copy.end.is_some());
-            self.copies.remove(oldest.unwrap_or(0));
+            let over = self.copies.values().find(|copy| copy.end.is_some());
+            let oldest = over.or(self.copies.values().next());
+            if let Some(oldest) = oldest.map(|copy| copy.number) {
+                self.remove(oldest);
+            }
         }
-        self.copies.push(copy);
+        let number = self.next;
+        self.insert(copy);
+        self.revision += 1;
+        number
     }
 
     /// The copies that went on when they were last looked at.
     pub(in crate::progress) fn open(&self) -> Vec<FileCopy> {
-        let open = self.copies.iter().filter(|copy| copy.end.is_none());
+        let open = self.copies.values().filter(|copy| copy.end.is_none());
         open.cloned().collect()
     }
 
     /// Those of them between two ends.
     pub(in crate::progress) fn running(&self) -> Vec<FileCopy> {
         let between = |copy: &&FileCopy| copy.end.is_none() && copy.ends.is_some();
-        self.copies.iter().filter(between).cloned().collect()
+        self.copies.values().filter(between).cloned().collect()
     }
 
     /// The volume's copy that goes on.
@@ -204,7 +256,10 @@ impl FileCopies {
             copy.end.is_none() && (copy.id, copy.fd, copy.mark) == (seen.id, seen.fd, seen.mark)
         };
         let now = Instant::now();
-        for copy in self.copies.iter_mut().filter(same) {
+        for copy in self.copies.values_mut().filter(same) {
+            if fate != Fate::Open(copy.position) {
+                self.revision += 1;
+            }
             copy.end = match fate {
                 Fate::Open(position) => {
                     copy.goes_on_at(position, now);
@@ -232,20 +287,30 @@ impl FileCopies {
     /// What is to be said of the volume as things stand, and a note of what its object said.
     pub(in crate::progress) fn decide(&mut self, question: &Question) -> Verdict {
         let verdict = self.verdict(question);
-        let key = |copy: &FileCopy| (copy.id, copy.fd, copy.mark);
-        let current = self.current(question).map(key);
-        let mine = self.copies.iter_mut().filter(|copy| copy.is_of(question));
-        for copy in mine {
+        let current = self.current(question).map(|copy| copy.number);
+        let candidates = self.candidates(question).into_iter();
+        let mine: Vec<u64> = candidates
+            .filter(|copy| copy.is_of(question))
+            .map(|copy| copy.number)
+            .collect();
+        for number in mine {
+            let Some(copy) = self.copies.get_mut(&number) else {
+                continue;
+            };
+            let before = (copy.attached, copy.settled, copy.host.is_some());
             let runs = copy.end.is_none();
             if runs {
                 copy.attached |= question.attached;
             } else if !question.migrating {
                 copy.settled = true;
             }
-            let goes_on = runs || (current == Some(key(copy)) && copy.lately.is_none_or(is_recent));
+            let goes_on = runs || (current == Some(number) && copy.lately.is_none_or(is_recent));
             if question.migrating && goes_on {
                 copy.lately = Some(SystemTime::now());
                 copy.host = copy.host.take().or_else(|| question.host.clone());
+            }
+            if before != (copy.attached, copy.settled, copy.host.is_some()) {
+                self.revision += 1;
             }
         }
         verdict
@@ -286,8 +351,8 @@ impl FileCopies {
     }
 
     fn latest(&self, question: &Question, wanted: impl Fn(&FileCopy) -> bool) -> Option<&FileCopy> {
-        self.copies
-            .iter()
+        self.candidates(question)
+            .into_iter()
             .rev()
             .find(|copy| copy.is_of(question) && wanted(copy))
     }

@@ -7,8 +7,9 @@
 use std::cmp::Reverse;
 use std::path::Path;
 
-use super::history::{Memory, Record};
+use super::history::Memory;
 use super::operands::Purpose;
+use super::record::Record;
 use crate::progress::device::Identity;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::{Answer, Question};
@@ -28,8 +29,8 @@ pub(in crate::progress) enum Verdict {
 /// The copies of the volume that run, the one that counts first.
 pub(in crate::progress) fn running(memory: &Memory, question: &Question) -> Vec<ProcessId> {
     let mut copies: Vec<&Record> = memory
-        .records()
-        .iter()
+        .candidates(question)
+        .into_iter()
         .filter(|record| record.purpose == Purpose::Copy && record.runs())
         .filter(|record| reads(record, question))
         .collect();
@@ -40,26 +41,22 @@ pub(in crate::progress) fn running(memory: &Memory, question: &Question) -> Vec<
 /// What is to be said of the volume as things stand.
 pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdict {
     if let Some(&id) = running(memory, question).first() {
-        let position = memory
-            .records()
-            .iter()
-            .find(|record| record.id == id)
-            .and_then(Record::position);
+        let position = memory.get(id).and_then(Record::position);
         return Verdict::Seen(percent(position.unwrap_or(0), question.size));
     }
     let past_to = past_to(memory, question);
     let is_past = |record: &Record| past_to.is_some_and(|past_to| record.id <= past_to);
-    let (past, copies): (Vec<&Record>, Vec<&Record>) = memory
-        .records()
+    let candidates = memory.candidates(question);
+    let (past, copies): (Vec<&Record>, Vec<&Record>) = candidates
         .iter()
+        .copied()
         .filter(|record| was_copy_of(record, question))
         .partition(|record| is_past(record));
     let copy = copies
         .into_iter()
         .max_by_key(|record| rank(record, question));
-    let wipes: Vec<&Record> = memory
-        .records()
-        .iter()
+    let wipes: Vec<&Record> = candidates
+        .into_iter()
         .filter(|record| wipes(record, question) && !is_past(record))
         .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
@@ -94,24 +91,28 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
 /// migration is known to be another one.
 pub(in crate::progress) fn note(memory: &mut Memory, question: &Question) {
     if let Some(&id) = running(memory, question).first() {
-        if let Some(copy) = memory.get_mut(id) {
+        memory.update(id, |copy| {
             copy.volume = Some(question.volume_id.clone());
             copy.attached |= question.attached;
             copy.host = copy.host.take().or_else(|| question.host.clone());
-        }
+        });
         return;
     }
     let past_to = past_to(memory, question);
-    for record in memory.records_mut() {
-        if !concerns(record, question) {
-            continue;
-        }
-        if !question.migrating {
-            record.settled = true;
-        } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
-            record.goes_on();
-            record.host = record.host.take().or_else(|| question.host.clone());
-        }
+    let candidates = memory.candidates(question).into_iter();
+    let concerned: Vec<ProcessId> = candidates
+        .filter(|record| concerns(record, question))
+        .map(|record| record.id)
+        .collect();
+    for id in concerned {
+        memory.update(id, |record| {
+            if !question.migrating {
+                record.settled = true;
+            } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
+                record.goes_on();
+                record.host = record.host.take().or_else(|| question.host.clone());
+            }
+        });
     }
 }
 
@@ -148,14 +149,14 @@ fn concerns(record: &Record, question: &Question) -> bool {
 /// names, and of the volume's size. Neither 0 nor that copy's progress would be true.
 fn may_run_unnamed(memory: &Memory, question: &Question) -> bool {
     let template = question.template();
-    memory.records().iter().any(|record| {
+    let may_be_all_of_it =
+        |bytes: u64| bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES;
+    memory.unnamed().any(|record| {
         record.purpose == Purpose::Copy
-            && record.is_recent()
             && record.volume.is_none()
+            && record.bytes.is_none_or(may_be_all_of_it)
+            && record.is_recent()
             && record.source.may_be_any(&template)
-            && record.bytes.is_none_or(|bytes| {
-                bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES
-            })
     })
 }
 
@@ -173,10 +174,11 @@ fn past_to(memory: &Memory, question: &Question) -> Option<ProcessId> {
         concerns(record, question)
             && (record.settled || question.has_moved_from(record.host.as_deref()))
     };
-    let past = memory.records().iter().filter(is_past);
-    past.map(|record| record.id)
-        .max()
-        .filter(|_| question.migrating)
+    if !question.migrating {
+        return None;
+    }
+    let past = memory.candidates(question).into_iter().filter(is_past);
+    past.map(|record| record.id).max()
 }
 
 fn is_named(identity: &Identity, question: &Question) -> bool {

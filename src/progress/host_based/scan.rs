@@ -172,7 +172,7 @@ enum Seen {
         copier: Copier,
     },
     Unchanged(ProcessId),
-    /// dd between exec and its command line, or one that neither copies nor wipes.
+    /// dd between exec and its command line, one that neither copies nor wipes, or somebody else's.
     Aside(ProcessId, Kind),
     Found(Box<Found>),
 }
@@ -323,7 +323,10 @@ impl Table {
             }
             Ok(Seen::Aside(id, kind)) => {
                 if known.kind != kind {
-                    tracing::debug!(pid, "a dd that neither copies nor wipes a volume");
+                    tracing::debug!(
+                        pid,
+                        "a dd that neither copies nor wipes a volume of cinder's"
+                    );
                 }
                 known.kind = kind;
                 scan.alive.insert(id);
@@ -388,6 +391,12 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
     if understood == Some(id) {
         return Ok(Seen::Unchanged(id));
     }
+    // Before its command line, which somebody might have arranged to hang.
+    match process::uids(&roots.proc, pid)? {
+        None => return Ok(Seen::Gone),
+        Some(uids) if !roots.users.include(uids) => return Ok(Seen::Aside(id, Kind::Dd(id))),
+        Some(_) => {}
+    }
     let Some(arguments) = process::arguments(&roots.proc, pid)? else {
         return Ok(Seen::Gone);
     };
@@ -440,6 +449,7 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Users;
     use crate::progress::tests::fake_host::Fake;
 
     async fn scan(table: &mut Table, fake: &Fake) -> Scan {
@@ -572,7 +582,7 @@ mod tests {
     #[tokio::test]
     async fn a_newborn_with_the_id_of_one_that_ended_unseen_is_young() {
         let fake = Fake::new();
-        fake.process(5, "bash").file("status", "Tgid:\t5\n");
+        fake.process(5, "bash");
         last_born(&fake, 4);
         let mut table = Table::default();
         scan(&mut table, &fake).await;
@@ -580,7 +590,7 @@ mod tests {
         table.known.get_mut(&5).unwrap().first_seen = old;
         // Aside, so that its folder's inode is not given to the next.
         std::fs::rename(fake.path("proc/5"), fake.path("ended")).unwrap();
-        fake.process(5, "sudo").file("status", "Tgid:\t5\n");
+        fake.process(5, "sudo");
         last_born(&fake, 5);
         assert!(pids(&scan(&mut table, &fake).await).is_empty());
         fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
@@ -597,7 +607,7 @@ mod tests {
         fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
         fake.dd(6, "/dev/vg/a", "/dev/vg/c", 0);
         fake.process(5, "dd")
-            .file("status", "Tgid:\t5\n")
+            .user(0)
             .arguments(&["dd", "if=/dev/vg/a", "of=/dev/vg/b"]);
         fake.write("proc/6/status", "Name:\tdd\nTgid:\t5\n");
         assert!(
@@ -684,6 +694,26 @@ mod tests {
         assert!(matches!(trouble, Some(ProgressError::Hidden { .. })));
         fake.process(1, "systemd");
         assert_eq!(scan(&mut table, &fake).await.trouble, None);
+    }
+
+    #[tokio::test]
+    async fn somebody_elses_dd_is_none_and_its_command_line_is_never_read() {
+        let fake = Fake::new();
+        for (pid, uid) in [(7, 0), (8, 54321), (9, 54322)] {
+            fake.dd(pid, "/dev/vg/a", "/dev/vg/b", 0);
+            fake.process(pid, "dd").user(uid);
+        }
+        fake.remove("proc/8/cmdline");
+        std::fs::create_dir(fake.path("proc/8/cmdline")).unwrap();
+        let mut roots = fake.roots();
+        roots.users = Users::and(&[54322].into());
+        let command = ["dd", "if=/dev/vg/a", "of=/dev/vg/b"];
+        fake.process(7, "dd").arguments(&command);
+        fake.process(9, "dd").user(54322).arguments(&command);
+        let looks = Looks::new(&roots.proc);
+        let scan = Table::default().scan(&looks, &roots).await.unwrap();
+        assert_eq!(pids(&scan), [7, 9]);
+        assert_eq!(scan.trouble, None);
     }
 
     #[tokio::test]

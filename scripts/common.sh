@@ -133,17 +133,28 @@ python_env() {
     cp "$wanted" "$env/requirements.txt"
 }
 
-# Python 2.7 has no venv: a folder of packages, and an interpreter that looks there first.
+# Python 2.7 has no venv: a user's folder of packages, and an interpreter of which it is the user's. Unlike
+# PYTHONPATH it may hold packages that share a namespace.
 python2_env() {
     local step env=$1 base=$2 wanted=$3
     mkdir -p "$env/bin"
-    printf '#!/bin/sh\nPYTHONPATH=%q exec %q "$@"\n' "$env/lib" "$base" >"$env/bin/python"
+    printf '#!/bin/sh\nPYTHONUSERBASE=%q exec %q "$@"\n' "$env" "$base" >"$env/bin/python"
     chmod 755 "$env/bin/python"
-    # pbr goes first: the build of one of the others imports it.
-    for step in <(grep "^pbr==" "$wanted") "$wanted"; do
-        PYTHONPATH=$env/lib "$base" -W ignore -m pip install -q --disable-pip-version-check --no-deps \
-            --upgrade --target "$env/lib" -r "$step" >&2
+    # These go first: the builds of some of the others import them.
+    for step in <(grep -E "^(pbr|pytz)==" "$wanted") "$wanted"; do
+        "$env/bin/python" -W ignore -m pip install -q --disable-pip-version-check --no-deps \
+            --ignore-installed --no-warn-script-location --user -r "$step" >&2
     done
+}
+
+# install_contrib NAME FOLDER: the distribution in contrib/NAME, with $python. The build happens in a copy, so that
+# nothing is left in the repository.
+install_contrib() {
+    local copy
+    copy=$(mktemp -d)
+    cp -r "$repo/contrib/$1/." "$copy"
+    "$python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --target "$2" "$copy" >&2
+    rm -rf "$copy"
 }
 
 # The path of a Python 2.7 that has pip, or nothing.

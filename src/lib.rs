@@ -48,6 +48,8 @@ mod mutation;
 pub mod progress;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.
 pub mod rpc;
+/// Texts that are the same for people and programs.
+mod text;
 /// Waiting in step.
 pub mod ticker;
 /// Delivery → request → answer → reply.

@@ -42,12 +42,16 @@ pub enum Role {
     Intake,
     /// Keeps the connection on which replies go out.
     Replies,
+    /// Keeps the connection on which the own topics are served.
+    OwnTopics,
     /// Looks around on a new connection before it serves.
     Entry,
     /// Sends replies.
     Outbox,
     /// Serves this server queue.
     Queue(String),
+    /// Serves this topic of our own.
+    OwnTopic(String),
 }
 
 /// What a part is doing.
@@ -69,6 +73,8 @@ pub enum Doing {
     Waiting(String),
     /// cinder-volume has all to itself for a moment; the kind of cause, and the cause.
     Aside(Reason, String),
+    /// The broker's user may not do what serving takes; the cause.
+    Refused(String),
 }
 
 /// All parts that are at work. Cheap to clone.
@@ -215,7 +221,11 @@ impl Vitals {
     /// How the daemon stands with the broker, in one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut line = match self.doing(&Role::Intake) {
+        // In mode direct there is no intake.
+        let keeper = self
+            .doing(&Role::Intake)
+            .or_else(|| self.doing(&Role::OwnTopics));
+        let mut line = match keeper {
             None | Some(Doing::Starting) => "starting".to_owned(),
             Some(Doing::Connecting(broker)) => format!("connecting to {broker}"),
             Some(Doing::Disconnected(broker, cause)) => {
@@ -224,7 +234,9 @@ impl Vitals {
             Some(Doing::Connected(broker)) => self.summary_of_queues(&broker),
             Some(Doing::Occupied(by)) => format!("waiting: {by}"),
             // A keeper of a connection does nothing else.
-            Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..)) => String::new(),
+            Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..) | Doing::Refused(_)) => {
+                String::new()
+            }
         };
         if let Some(Doing::Disconnected(broker, cause)) = self.doing(&Role::Replies) {
             // Writing into a text does not fail.
@@ -241,9 +253,12 @@ impl Vitals {
             return format!("waiting: {by}");
         }
         let parts = self.0.parts.borrow();
-        let queues = parts
-            .values()
-            .filter(|entry| matches!(entry.role, Role::Queue(_)));
+        let direct = parts.values().all(|entry| entry.role != Role::Intake);
+        let queues = parts.values().filter(|entry| match entry.role {
+            Role::Queue(_) => true,
+            Role::OwnTopic(_) => direct,
+            _ => false,
+        });
         let (mut all, mut serving, mut trouble) = (0, 0, None);
         for queue in queues {
             all += 1;
@@ -253,6 +268,7 @@ impl Vitals {
                     trouble = Some(format!("waiting for cinder-volume's queues: {cause}"));
                 }
                 Doing::Aside(_, cause) => trouble = Some(format!("standing aside: {cause}")),
+                Doing::Refused(cause) => trouble = Some(format!("not allowed to serve: {cause}")),
                 _ => {}
             }
         }
@@ -448,5 +464,20 @@ mod tests {
         assert!(vitals.summary().ends_with(
             "is missing; answers cannot leave: no connection to 10.0.0.1:5672: refused"
         ));
+    }
+
+    #[test]
+    fn without_an_intake_the_own_topics_are_told() {
+        let vitals = Vitals::new(PATIENCE);
+        let keeper = vitals.part(Role::OwnTopics, None);
+        keeper.does(Doing::Connected("10.0.0.1:5672".to_owned()));
+        let topic = vitals.part(Role::OwnTopic("a".to_owned()), None);
+        topic.does(Doing::Serving);
+        assert_eq!(
+            vitals.summary(),
+            "serving 1 backend by way of 10.0.0.1:5672"
+        );
+        topic.does(Doing::Refused("ACCESS_REFUSED".to_owned()));
+        assert_eq!(vitals.summary(), "not allowed to serve: ACCESS_REFUSED");
     }
 }

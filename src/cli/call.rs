@@ -14,7 +14,7 @@ use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::inspect::queues::{Seen, look};
 use crate::amqp::message::Message;
 use crate::amqp::topology::Names;
-use crate::config::{Address, Settings};
+use crate::config::{Address, Mode, Settings};
 use crate::rpc::call::{Call, Question, RemoteFailure, Reply, ReplyError};
 
 /// How long looking at the queues may take, once the call has failed.
@@ -94,10 +94,11 @@ pub(super) fn call(settings: &Settings, wanted: &CallArguments) -> ExitCode {
 }
 
 async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, Trouble> {
-    let names = Names::of(
-        &settings.control_exchange,
-        &Address::of_volume_host(&wanted.host),
-    );
+    let address = match settings.progress.mode {
+        Mode::Direct => Address::of_daemon_for_volume_host(&wanted.host),
+        Mode::Sidecar | Mode::Standalone => Address::of_volume_host(&wanted.host),
+    };
+    let names = Names::of(&settings.control_exchange, &address);
     let (major, minor) = settings.progress.rpc_version;
     let question = Question {
         volume_id: wanted.volume_id.clone(),

@@ -22,6 +22,7 @@ use crate::config::{Backend, Listen, Mode, Settings};
 use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
 use crate::progress::{Roots, Tracker, Users};
+use crate::worker::details::Paces;
 use crate::worker::outcomes::Calls;
 use crate::worker::policy::{LivePolicy, Policy};
 use crate::worker::{self, Means, Worker};
@@ -36,7 +37,7 @@ pub mod sessions;
 pub mod systemd;
 
 use reload::Reload;
-use sessions::{Alone, Beside, Replies};
+use sessions::{Alone, Beside, OwnTopics, Replies};
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
 /// process takes.
@@ -118,8 +119,11 @@ pub async fn run(
         .iter()
         .map(|backend| LivePolicy::new(Policy::of(&settings, backend)))
         .collect();
+    let paces = Paces::new(tracker.clone());
+    let sampled = AbortOnDropHandle::new(tokio::spawn(paces.clone().watch()));
     let means = Means {
         tracker: tracker.clone(),
+        paces,
         replies: slot.clone(),
         calls: Arc::clone(&calls),
         counters: Arc::clone(&counters),
@@ -152,17 +156,31 @@ pub async fn run(
             supervise(line, &counters, &stop, session).await
         }
     });
-    let mut intake = tokio::spawn(intake(
-        line("intake", Role::Intake),
+    let mut own_topics = tokio::spawn(own_topics(
+        line("own topics", Role::OwnTopics),
         settings.clone(),
-        workers,
+        workers.clone(),
         Arc::clone(&counters),
         vitals.clone(),
         intake_stop.clone(),
     ));
+    let direct = progress.mode == Mode::Direct;
+    // Where nothing of cinder-volume's is served there is no connection for it.
+    let mut intake = (!direct).then(|| {
+        tokio::spawn(intake(
+            line("intake", Role::Intake),
+            settings.clone(),
+            workers.clone(),
+            Arc::clone(&counters),
+            vitals.clone(),
+            intake_stop.clone(),
+        ))
+    });
+    drop(workers);
 
     if let Some(listener) = listener {
-        let queues = settings.backends.iter();
+        let queues = settings.backends.iter().filter(|_| !direct);
+        let own_topics = settings.backends.iter();
         let watched = Arc::new(Watched {
             started,
             counters,
@@ -170,6 +188,7 @@ pub async fn run(
             tracker,
             vitals: vitals.clone(),
             queues: queues.map(|b| b.address.server_queue.clone()).collect(),
+            own_topics: own_topics.map(|b| b.own.topic.clone()).collect(),
             policies: policies.clone(),
             settings_good: Arc::clone(&reload.good),
         });
@@ -192,7 +211,8 @@ pub async fn run(
     };
     let ended = tokio::select! {
         () = stop => Ok(()),
-        ended = &mut intake => Err(unexpected("the intake", ended)),
+        ended = of(&mut intake) => Err(unexpected("the intake", ended)),
+        ended = &mut own_topics => Err(unexpected("the serving of our own topics", ended)),
         ended = &mut replies => Err(unexpected("the sending of replies", ended)),
         ended = &mut watcher => Err(unexpected("the following of copies", ended)),
         () = reloads => Ok(()),
@@ -200,11 +220,15 @@ pub async fn run(
     info!("stopping");
     let deadline = Instant::now() + FINISH;
     drop(watched);
+    drop(sampled);
     let told = tokio::spawn(systemd::stopping());
     // Held until here, so that the outbox cannot end before the intake has said why it does.
     drop(slot);
     intake_stop.cancel();
-    finish("intake", deadline - FLUSH, &mut intake).await;
+    if let Some(intake) = &mut intake {
+        finish("intake", deadline - FLUSH, intake).await;
+    }
+    finish("own topics", deadline - FLUSH, &mut own_topics).await;
     answering.close();
     wait("calls", deadline - FLUSH, answering.wait()).await;
     // The slots have gone with the intake and the last call: the outbox ends when it is empty.
@@ -216,6 +240,14 @@ pub async fn run(
     wait("telling the service manager", deadline, told).await;
     info!("stopped");
     ended
+}
+
+/// Of a task that there may be.
+async fn of<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
 }
 
 fn unexpected(part: &'static str, ended: Result<(), JoinError>) -> Ended {
@@ -281,6 +313,8 @@ async fn intake(
             };
             supervise(line, counters, stop, session).await
         }
+        // There is nothing of cinder-volume's to serve.
+        Mode::Direct => {}
         Mode::Standalone => {
             let session = Alone {
                 backends: backends.zip(workers).collect(),
@@ -302,6 +336,25 @@ fn missing_patience() -> Backoff {
         Duration::from_secs(30),
         Duration::from_secs(300),
     )
+}
+
+async fn own_topics(
+    line: Line,
+    settings: Settings,
+    workers: Vec<Worker>,
+    counters: Arc<Counters>,
+    vitals: Vitals,
+    stop: CancellationToken,
+) {
+    let names = |backend: &Backend| Names::of(&settings.control_exchange, &backend.own);
+    let backends = settings.backends.iter().map(names);
+    let session = OwnTopics {
+        backends: backends.zip(workers).collect(),
+        rabbit: &settings.rabbit,
+        vitals: &vitals,
+        stop: &stop,
+    };
+    supervise(line, &counters, &stop, session).await;
 }
 
 fn manner(settings: &Settings) -> Manner {

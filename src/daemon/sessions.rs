@@ -1,4 +1,4 @@
-//! What is done on each connection: replies on one, the intake of all backends on the other.
+//! What is done on each connection: replies on one, the intake of all backends on another, our own topics on a third.
 
 use futures_util::future::{join_all, try_join_all};
 use tokio_util::sync::CancellationToken;
@@ -12,8 +12,8 @@ use crate::amqp::handover::{HandOver, Shift};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::Outbox;
-use crate::amqp::standalone;
 use crate::amqp::topology::Names;
+use crate::amqp::{own_topic, standalone};
 use crate::config::Rabbit;
 use crate::liveness::{Role, Vitals};
 use crate::worker::Worker;
@@ -136,6 +136,31 @@ impl Session for Alone<'_> {
             async move { standalone::serve(connection, names, rabbit, &take, &part, stop).await }
         });
         // One that fails takes the others along: they share the connection.
+        try_join_all(serving).await.map(drop)
+    }
+}
+
+/// Serves our own topic for each backend.
+pub struct OwnTopics<'a> {
+    /// The names for each backend, and who answers.
+    pub backends: Vec<(Names, Worker)>,
+    /// What the exchange looks like where it has to be declared.
+    pub rabbit: &'a Rabbit,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for OwnTopics<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let (rabbit, vitals, stop) = (self.rabbit, self.vitals, self.stop);
+        let serving = self.backends.iter().map(|(names, worker)| {
+            let take = |message: Message<'_>| worker.take_all(message);
+            let role = Role::OwnTopic(names.topic.clone());
+            let part = vitals.part(role, Some(connection.alarm()));
+            async move { own_topic::serve(connection, names, rabbit, &take, &part, stop).await }
+        });
         try_join_all(serving).await.map(drop)
     }
 }

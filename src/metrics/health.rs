@@ -17,16 +17,30 @@ pub(super) fn health(watched: &Watched) -> Result<String, String> {
             "the broker is short of memory or disk and takes nothing; {summary}"
         ));
     }
-    let connected = [Role::Intake, Role::Replies]
+    let direct = watched.queues.is_empty();
+    let intake = if direct {
+        Role::OwnTopics
+    } else {
+        Role::Intake
+    };
+    let connected = [intake, Role::Replies]
         .iter()
         .all(|keeper| vitals.is_connected(keeper));
-    let ready = watched.queues.iter().all(|queue| {
-        let doing = vitals.doing(&Role::Queue(queue.clone()));
-        matches!(
-            doing,
-            Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..))
-        )
-    });
+    let ready = if direct {
+        // Beside a cinder-volume these are not what the daemon is there for.
+        watched
+            .own_topics
+            .iter()
+            .all(|topic| vitals.doing(&Role::OwnTopic(topic.clone())) == Some(Doing::Serving))
+    } else {
+        watched.queues.iter().all(|queue| {
+            let doing = vitals.doing(&Role::Queue(queue.clone()));
+            matches!(
+                doing,
+                Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..))
+            )
+        })
+    };
     if connected && ready {
         Ok(summary)
     } else {

@@ -36,8 +36,10 @@ pub struct Watched {
     pub tracker: Tracker,
     /// What each part of it is doing.
     pub vitals: Vitals,
-    /// The server queue of each backend.
+    /// The server queue of each backend; none in mode direct.
     pub queues: Vec<String>,
+    /// Our own topic for each backend.
+    pub own_topics: Vec<String>,
     /// That of each backend. All of them name volumes in the same way.
     pub policies: Vec<LivePolicy>,
     /// Whether the settings were good when they were last read.

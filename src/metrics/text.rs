@@ -146,6 +146,15 @@ fn operations(page: &mut Page, watched: &Watched) {
         }),
     );
     page.gauges(
+        "cinder_progress_serving_own_topic",
+        "Whether this topic of the daemon's own is served.",
+        watched.own_topics.iter().map(|topic| {
+            let doing = watched.vitals.doing(&Role::OwnTopic(topic.clone()));
+            let serving = doing == Some(Doing::Serving);
+            ([("topic", topic.as_str())], truth(serving))
+        }),
+    );
+    page.gauges(
         "cinder_progress_standing_aside",
         "Whether this server queue is left to cinder-volume at this moment, for this reason.",
         queues.iter().flat_map(|(queue, doing)| {
@@ -166,14 +175,19 @@ fn broker(page: &mut Page, watched: &Watched) {
     let vitals = &watched.vitals;
     page.counter(
         "cinder_progress_connections_total",
-        "Connections to a broker opened; two of them at the start.",
+        "Connections to a broker opened; three of them at the start, in mode direct two.",
         watched.counters.connections.get(),
     );
-    let lines = [("intake", Role::Intake), ("replies", Role::Replies)];
+    let mut lines = vec![("own_topics", Role::OwnTopics), ("replies", Role::Replies)];
+    if !watched.queues.is_empty() {
+        lines.push(("intake", Role::Intake));
+    }
     page.gauges(
         "cinder_progress_connected",
         "Whether there is a connection to a broker, by what it is for.",
-        lines.map(|(line, keeper)| ([("line", line)], truth(vitals.is_connected(&keeper)))),
+        lines
+            .iter()
+            .map(|(line, keeper)| ([("line", *line)], truth(vitals.is_connected(keeper)))),
     );
     let intake = vitals.blocked(|role| matches!(role, Role::Queue(_)));
     let replies = vitals.blocked(|role| *role == Role::Outbox);

@@ -29,6 +29,8 @@ mod host_based;
 mod proc;
 /// The copies that run on this node, for whoever wants to see them all.
 mod report;
+/// How fast copies are, and whether they move at all.
+pub mod speed;
 /// What survives a restart of the daemon.
 mod state;
 /// The room's door: questions in, answers out, upkeep in the background.

@@ -8,6 +8,7 @@ use super::host_based::record::Record;
 use super::proc::error::ProgressError;
 use super::proc::process;
 use crate::counters::TimingsNow;
+use crate::text;
 
 /// All copies that run, as far as they can be seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +24,7 @@ pub struct Copies {
 /// What was last seen, without looking anew.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    /// The copies that ran then, the oldest first; when each began is not told.
+    /// The copies that ran then, the oldest first.
     pub running: Vec<RunningCopy>,
     /// What the last scan could not see, or why it failed.
     pub unseen: Option<ProgressError>,
@@ -109,6 +110,13 @@ impl RunningCopy {
             written: ends.destination.clone(),
             volume: copy.volume.clone(),
         })
+    }
+
+    /// When it was started as RFC 3339 has it, in UTC.
+    #[must_use]
+    pub fn since(&self) -> Option<String> {
+        let since = self.started?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(text::utc(since.as_secs()))
     }
 
     /// Whether it may be one of cinder's, whose volumes are named by `template`: one end has such a name, or a

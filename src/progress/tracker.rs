@@ -9,7 +9,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -326,11 +326,21 @@ impl Tracker {
     /// What was last seen: no look is begun, nothing is waited for.
     #[must_use]
     pub fn seen(&self) -> Seen {
+        self.seen_since(None)
+    }
+
+    /// The same, and when each copy by dd began.
+    #[must_use]
+    pub fn seen_with_ages(&self) -> Seen {
+        self.seen_since(process::boot_time(&self.inner.roots.proc))
+    }
+
+    fn seen_since(&self, booted: Option<SystemTime>) -> Seen {
         let mut running: Vec<(ProcessId, RunningCopy)> = self
             .memory()
             .records()
             .filter(|record| record.purpose == Purpose::Copy && record.runs())
-            .map(|record| (record.id, RunningCopy::new(record, None)))
+            .map(|record| (record.id, RunningCopy::new(record, booted)))
             .collect();
         running.sort_by_key(|&(id, _)| id);
         let files = self.inner.files.copies().running();

@@ -157,6 +157,20 @@ impl Call {
     }
 }
 
+/// The body of a ping that asks for no answer: who has no such method says no more than that in its log.
+#[must_use]
+pub fn ping() -> Vec<u8> {
+    let message = [
+        ("method", json!(super::dispatcher::PING)),
+        ("args", json!({})),
+        ("version", json!("1.0")),
+        ("_unique_id", json!(hex())),
+    ];
+    envelope::encode(&Map::from_iter(
+        message.map(|(key, value)| (key.to_owned(), value)),
+    ))
+}
+
 impl Default for Call {
     fn default() -> Self {
         Self::new()

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::METHOD;
 use super::failure::Failure;
 use super::request::Request;
 use super::version::Version;
 use super::volume::{Volume, VolumeError};
+use super::{DETAILS_METHOD, METHOD};
 
 /// The method of oslo.messaging's ping endpoint (`PingEndpoint` in `rpc/dispatcher.py`).
-const PING: &str = "oslo_rpc_server_ping";
+pub(super) const PING: &str = "oslo_rpc_server_ping";
 /// What the ping endpoint returns.
 pub const PONG: &str = "pong";
 /// The ping endpoint names no version, which the dispatcher takes for this one.
@@ -49,6 +49,8 @@ pub struct ProgressCall {
     pub dest_path: Option<String>,
     /// How the copy is made, if the caller knows it; not checked here.
     pub migration_mode: Option<String>,
+    /// Whether more than the percentage is asked for: the method is [`DETAILS_METHOD`].
+    pub details: bool,
 }
 
 impl ProgressCall {
@@ -64,6 +66,7 @@ impl ProgressCall {
             src_path: text(args, "src_path"),
             dest_path: text(args, "dest_path"),
             migration_mode: text(args, "migration_mode"),
+            details: false,
         })
     }
 }
@@ -72,7 +75,8 @@ impl Api {
     /// Whether `request` is the progress call in a version and a namespace served here. Beside a
     /// cinder-volume everything else is its business, refusals included.
     pub fn serves(&self, request: &Request) -> bool {
-        request.method == METHOD && reachable(request, self.version)
+        [METHOD, DETAILS_METHOD].contains(&request.method.as_str())
+            && reachable(request, self.version)
     }
 }
 
@@ -84,7 +88,10 @@ pub fn dispatch(request: &Request, api: &Api) -> Dispatch {
     let ping_reachable = api.ping_enabled && reachable(request, PING_VERSION);
     if api.serves(request) {
         match ProgressCall::from_args(&request.args) {
-            Ok(call) => Dispatch::Progress(call),
+            Ok(call) => Dispatch::Progress(ProgressCall {
+                details: request.method == DETAILS_METHOD,
+                ..call
+            }),
             Err(error) => Dispatch::Refuse(Failure::invalid_volume(&error.to_string())),
         }
     } else if ping_reachable && request.method == PING {
@@ -155,6 +162,23 @@ mod tests {
             let progress = matches!(dispatch(&request, &API), Dispatch::Progress(_));
             assert_eq!(progress, served, "{version}");
         }
+    }
+
+    #[test]
+    fn details_are_asked_for_by_a_method_of_their_own() {
+        for (method, details) in [(METHOD, false), (DETAILS_METHOD, true)] {
+            let request = request(json!({
+                "method": method, "version": "3.0", "args": {"volume": {"id": "v", "size": 1}},
+            }));
+            assert!(API.serves(&request));
+            let Dispatch::Progress(call) = dispatch(&request, &API) else {
+                panic!("{method}");
+            };
+            assert_eq!(call.details, details);
+        }
+        let longer = json!({"method": "get_migrate_volume_progress_detailsx", "version": "3.0"});
+        assert!(!API.serves(&request(longer.clone())));
+        assert_eq!(refusal(longer, &API).0, "NoSuchMethod");
     }
 
     #[test]

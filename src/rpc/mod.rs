@@ -57,6 +57,10 @@ mod captured;
 /// The method that cinder-api calls to ask how far a migration is.
 pub const METHOD: &str = "get_migrate_volume_progress";
 
+/// The method that tells more than the percentage. Its name begins with that of the other one, so that
+/// [`may_be_progress_call`] finds both.
+pub const DETAILS_METHOD: &str = "get_migrate_volume_progress_details";
+
 /// Whether an uncompressed body may be a progress call: whether the method's name occurs in it.
 ///
 /// For bodies of which most are something else and need not be parsed. The name consists of
@@ -76,6 +80,7 @@ mod tests {
         assert!(may_be_progress_call(
             br#"{"a": "{\"method\": \"get_migrate_volume_progress\"}"}"#
         ));
+        assert!(may_be_progress_call(DETAILS_METHOD.as_bytes()));
         assert!(!may_be_progress_call(b""));
         assert!(!may_be_progress_call(b"get_migrate_volume_progres"));
         assert!(!may_be_progress_call(b"GET_MIGRATE_VOLUME_PROGRESS"));

@@ -7,10 +7,9 @@ use super::envelope;
 use super::failure::Failure;
 use super::request::ReplyTo;
 
-/// The answer of a call that succeeded. Everything answered here is text; cinder-api puts a
-/// percent sign behind it.
-pub fn success(reply_to: &ReplyTo, result: &str) -> Vec<u8> {
-    payload(reply_to, Value::from(result), Value::Null, true)
+/// The answer of a call that succeeded. A progress is text; cinder-api puts a percent sign behind it.
+pub fn success(reply_to: &ReplyTo, result: impl Into<Value>) -> Vec<u8> {
+    payload(reply_to, result.into(), Value::Null, true)
 }
 
 /// The answer of a call that failed.

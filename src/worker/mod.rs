@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -27,11 +28,14 @@ use crate::rpc::request::{ReplyTo, Request};
 use crate::rpc::volume::Volume;
 use crate::rpc::{envelope, may_be_progress_call, reply};
 
+/// What is told beside the percentage.
+pub mod details;
 /// What became of the calls that were ours, in numbers.
 pub mod outcomes;
 /// By what rules calls are answered.
 pub mod policy;
 
+use details::Paces;
 use outcomes::{Calls, Outcome};
 use policy::{LivePolicy, Policy};
 
@@ -62,6 +66,8 @@ struct Inner {
 pub struct Means {
     /// Looks at the node.
     pub tracker: Tracker,
+    /// Knows how fast copies are.
+    pub paces: Paces,
     /// Takes the replies.
     pub replies: Slot,
     /// Counts calls by outcome.
@@ -104,8 +110,8 @@ impl Worker {
                 }
                 None => Fate::HandOver,
             },
-            Mode::Standalone => {
-                self.read(message);
+            Mode::Direct | Mode::Standalone => {
+                self.take_all(message);
                 Fate::Taken
             }
         }
@@ -124,7 +130,9 @@ impl Worker {
         self.0.policy.now().api.serves(&request).then_some(request)
     }
 
-    fn read(&self, message: Message<'_>) {
+    /// The same where nobody else would answer: every message is taken, and what is not served is refused as
+    /// oslo.messaging does it.
+    pub fn take_all(&self, message: Message<'_>) {
         let content = match envelope::decode(message.body, message.compression, READ) {
             Ok(content) => content,
             Err(error) => {
@@ -165,7 +173,7 @@ impl Worker {
             }
             Dispatch::Ping => {
                 self.0.means.calls.note(Outcome::Ping);
-                self.reply(request.reply_to.as_ref(), Ok(PONG));
+                self.reply(request.reply_to.as_ref(), Ok(PONG.into()));
             }
             Dispatch::Refuse(failure) => {
                 self.0.means.calls.note(Outcome::refused(failure.class));
@@ -206,6 +214,9 @@ impl Worker {
     ) {
         let since = Instant::now();
         let volume = call.volume.id.clone();
+        let ids = call
+            .details
+            .then(|| (call.volume.id.clone(), call.volume.name_id.clone()));
         let policy = self.0.policy.now();
         let looking = self.0.means.tracker.answer(question(&policy, call));
         let answer = match monitor {
@@ -223,7 +234,14 @@ impl Worker {
                 };
                 calls.note(outcome);
                 debug!(%volume, progress = %text, ?elapsed, "answered");
-                self.reply(Some(&to), Ok(&text));
+                let result = match ids {
+                    None => text.into(),
+                    Some((id, name_id)) => {
+                        let bears = |copy: &str| copy == id || Some(copy) == name_id.as_deref();
+                        self.0.means.paces.details(&policy, answer, text, bears)
+                    }
+                };
+                self.reply(Some(&to), Ok(result));
             }
             Err(error) => {
                 calls.note(Outcome::from(&error));
@@ -249,10 +267,10 @@ impl Worker {
         }
     }
 
-    fn reply(&self, to: Option<&ReplyTo>, result: Result<&str, &Failure>) {
+    fn reply(&self, to: Option<&ReplyTo>, result: Result<Value, &Failure>) {
         let Some(to) = to else { return };
         let body = match result {
-            Ok(text) => reply::success(to, text),
+            Ok(result) => reply::success(to, result),
             Err(failure) => reply::failure(to, failure),
         };
         self.post(to, body);
@@ -332,7 +350,7 @@ fn names(volume: &Volume, template: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -139,19 +139,8 @@ pub async fn declare(
     names: &Names,
     rabbit: &Rabbit,
 ) -> Result<String, lapin::Error> {
-    let durable = rabbit.amqp_durable_queues || rabbit.rabbit_quorum_queue;
-    channel
-        .exchange_declare(
-            names.exchange.as_str().into(),
-            ExchangeKind::Topic,
-            ExchangeDeclareOptions {
-                durable,
-                auto_delete: rabbit.amqp_auto_delete,
-                ..ExchangeDeclareOptions::default()
-            },
-            FieldTable::default(),
-        )
-        .await?;
+    declare_exchange(channel, names, rabbit).await?;
+    let durable = is_durable(rabbit);
     for queue in [&names.topic, &names.server] {
         channel
             .queue_declare(
@@ -167,6 +156,34 @@ pub async fn declare(
         bind(channel, queue, &names.exchange, queue).await?;
     }
     declare_fanout(channel, names, rabbit).await
+}
+
+/// Declares `control_exchange` as an oslo.messaging RPC server does.
+///
+/// # Errors
+///
+/// The broker's.
+pub async fn declare_exchange(
+    channel: &Channel,
+    names: &Names,
+    rabbit: &Rabbit,
+) -> Result<(), lapin::Error> {
+    channel
+        .exchange_declare(
+            names.exchange.as_str().into(),
+            ExchangeKind::Topic,
+            ExchangeDeclareOptions {
+                durable: is_durable(rabbit),
+                auto_delete: rabbit.amqp_auto_delete,
+                ..ExchangeDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await
+}
+
+fn is_durable(rabbit: &Rabbit) -> bool {
+    rabbit.amqp_durable_queues || rabbit.rabbit_quorum_queue
 }
 
 async fn declare_fanout(
@@ -206,7 +223,7 @@ async fn declare_fanout(
     Ok(queue)
 }
 
-async fn bind(
+pub(super) async fn bind(
     channel: &Channel,
     queue: &str,
     exchange: &str,

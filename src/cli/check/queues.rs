@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
+use crate::amqp::caller::{Caller, Sent};
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::handover::BACKLOG;
 use crate::amqp::inspect::queue_type::{Declared, Inquiry};
@@ -10,6 +11,7 @@ use crate::amqp::inspect::queues::{Seen, look};
 use crate::amqp::inspect::rights::may_publish;
 use crate::amqp::topology::{Names, Standing};
 use crate::config::{Mode, Settings};
+use crate::rpc::call::{self, Call};
 
 /// How long one look at the queues of a backend may take.
 const LOOK: Duration = Duration::from_secs(10);
@@ -56,6 +58,9 @@ impl Found {
 /// Lines for the queues of each backend.
 pub(super) async fn report(report: &mut Report, settings: &Settings, connection: &Connection) {
     rights(report, connection).await;
+    if settings.progress.mode == Mode::Direct {
+        return own_topics(report, settings, connection).await;
+    }
     let inquiry = in_time(Inquiry::of(connection)).await;
     let inquiry = inquiry.and_then(Result::ok);
     for backend in &settings.backends {
@@ -82,6 +87,45 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
             ),
         }
     }
+}
+
+/// A line for our own topic of each backend, in mode direct.
+async fn own_topics(report: &mut Report, settings: &Settings, connection: &Connection) {
+    for backend in &settings.backends {
+        let names = Names::of(&settings.control_exchange, &backend.own);
+        match in_time(is_served(connection, &names)).await {
+            Some(Ok(true)) => report.ok(
+                "daemon",
+                format!("a cinder-progress serves {}", names.topic),
+            ),
+            Some(Ok(false)) => report.fail(
+                "daemon",
+                format!("no cinder-progress serves {}", names.topic),
+                "start it on this node: systemctl start cinder-progress, or cinder-progress serve",
+            ),
+            Some(Err(error)) => report.fail(
+                "daemon",
+                format!("{}: {error}", names.topic),
+                "give the user of transport_url the permissions that cinder-volume has",
+            ),
+            None => report.fail(
+                "daemon",
+                format!("{}: the broker does not tell within {LOOK:?}", names.topic),
+                "look at the broker: rabbitmqctl list_queues, rabbitmq-diagnostics check_alarms",
+            ),
+        }
+    }
+}
+
+/// The queue has a name that nobody knows, but a ping to the topic comes back where there is none.
+async fn is_served(connection: &Connection, names: &Names) -> Result<bool, ConnectionError> {
+    let call = Call::new();
+    let caller = Caller::open(connection, &call.reply_queue).await?;
+    let ping = call::ping();
+    let sent = caller
+        .send(&names.exchange, &names.server, &ping, LOOK)
+        .await?;
+    Ok(sent == Sent::Taken)
 }
 
 /// A line for what answers and hand-overs need. Silent where the broker is: other lines say so.
@@ -118,6 +162,8 @@ fn lines(report: &mut Report, mode: Mode, names: &Names, found: &Found) {
             topic_queue(report, &names.topic, found);
             server_queue(report, &names.server, found);
         }
+        // Nothing of cinder-volume's is looked at.
+        Mode::Direct => return,
         Mode::Standalone => {
             alone(report, &names.topic, found.topic(), seen.daemon);
             alone(report, &names.server, found.server(), seen.daemon);

@@ -58,10 +58,14 @@ pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins
         );
     }
     for backend in &settings.backends {
-        report.ok("topic", &backend.address.topic);
+        if settings.progress.mode != Mode::Direct {
+            report.ok("topic", &backend.address.topic);
+        }
+        report.ok("topic", &backend.own.topic);
     }
     let word = match settings.progress.mode {
         Mode::Sidecar => "sidecar",
+        Mode::Direct => "direct",
         Mode::Standalone => "standalone",
     };
     report.ok("mode", format!("{word} ({mode})"));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::row::Row;
-use super::speed::State;
+use crate::progress::speed::State;
 
 /// How long a copy that is over stays on the screen.
 const SHOWN_FOR: Duration = Duration::from_secs(60);

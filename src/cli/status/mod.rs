@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{EX_CONFIG, complain};
 use crate::config::{ConfigError, Local, Sources, load_local};
+use crate::progress::speed::{self, Speeds};
 use crate::progress::{Copies, ProgressError, Roots, Tracker, Users};
 
 /// Copies that have ended while somebody watched.
@@ -18,15 +19,12 @@ mod format;
 mod row;
 /// The last picture on a terminal.
 mod screen;
-/// How fast a copy is, and whether it moves at all.
-mod speed;
 /// The copies as lines for people.
 mod table;
 
 use ended::Ended;
 use row::Row;
 use screen::Screen;
-use speed::Speeds;
 
 /// How often it is looked while watching.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -138,7 +136,13 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         let mut copies = tracker.running().await.map_err(End::Blind)?;
         let template = &local.volume_name_template;
         copies.running.retain(|copy| copy.may_be_cinders(template));
-        let mut rows = speeds.rows(&copies, local, Instant::now(), SystemTime::now());
+        let at = Instant::now();
+        let mut rows: Vec<Row> = copies
+            .running
+            .iter()
+            .zip(speeds.note(&copies.running, at, SystemTime::now()))
+            .map(|(copy, speed)| Row::new(copy, template, speed, at))
+            .collect();
         if let Some(volume) = &wanted.volume {
             rows.retain(|row| row.volume_id.as_deref() == Some(volume));
         }

@@ -1,12 +1,13 @@
 //! What one copy is said to be: the same facts for people and, with `--json`, for programs.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::format;
-use super::speed::{Speed, State};
+use crate::progress::speed::{Speed, State};
 use crate::progress::{Means, ProgressError, RunningCopy};
+use crate::text;
 
 /// One copy. What is not known is null.
 #[derive(Debug, Clone, Serialize)]
@@ -52,28 +53,20 @@ impl Row {
         speed: Option<Speed>,
         at: Instant,
     ) -> Self {
-        let rate = speed.and_then(|speed| speed.rate());
         let state = speed.map(|speed| speed.state(copy.total, at));
-        let left = copy
-            .position
-            .zip(copy.total)
-            .map(|(position, total)| total.saturating_sub(position));
         Self {
             volume_id: copy.volume_id(template),
-            source: format::harmless(&copy.source),
-            destination: format::harmless(&copy.destination),
+            source: text::harmless(&copy.source),
+            destination: text::harmless(&copy.destination),
             percent: copy
                 .position
                 .zip(copy.total)
                 .and_then(|(position, total)| format::percent(position, total)),
             bytes: copy.position,
             total_bytes: copy.total,
-            bytes_per_second: rate.map(|rate| rate as u64),
-            seconds_left: left.zip(rate).and_then(|(left, rate)| match state {
-                Some(State::Copying) if rate >= 1.0 => Some((left as f64 / rate).ceil() as u64),
-                _ => None,
-            }),
-            since: copy.started.and_then(since),
+            bytes_per_second: speed.and_then(|speed| speed.bytes_per_second()),
+            seconds_left: speed.and_then(|speed| speed.seconds_left(copy.total, at)),
+            since: copy.since(),
             pid: copy.pid,
             kind: copy.means.name(),
             means: copy.means,
@@ -83,9 +76,4 @@ impl Row {
                 || state.is_some_and(|state| state != State::Copying),
         }
     }
-}
-
-fn since(started: SystemTime) -> Option<String> {
-    let since = started.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(format::utc(since.as_secs()))
 }

@@ -204,8 +204,8 @@ fn paths(source: &str, destination: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::status::speed::State;
     use crate::progress::Means;
+    use crate::progress::speed::State;
 
     const ID: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
 

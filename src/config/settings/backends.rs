@@ -9,6 +9,9 @@ use crate::config::oslo::values;
 /// The topic that all of cinder-volume is reached under.
 const TOPIC: &str = "cinder-volume";
 
+/// The topic that is the daemon's own.
+const OWN_TOPIC: &str = "cinder-progress";
+
 /// One cinder-volume service: a backend, or the only one where `enabled_backends` is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
@@ -18,6 +21,8 @@ pub struct Backend {
     pub host: String,
     /// Where it is reached: as `<host>@<backend>`, without `@<backend>` where there is no name.
     pub address: Address,
+    /// Where the daemon itself is reached for it, in every mode.
+    pub own: Address,
     /// How this backend migrates. Source: `[progress:<backend>] migration_mode`, else that of
     /// `[progress]`.
     pub migration_mode: MigrationMode,
@@ -26,10 +31,10 @@ pub struct Backend {
     pub driver: Option<Driver>,
 }
 
-/// What one cinder-volume service is reached by.
+/// What one cinder-volume service is reached by, or the daemon for that service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Topic queue, and its routing key: `cinder-volume.<service>`.
+    /// Topic queue, and its routing key: `cinder-volume.<service>`, of the daemon `cinder-progress.<service>`.
     pub topic: String,
     /// Server queue, where the progress call arrives, and its routing key: the topic, a dot and the service's host.
     pub server_queue: String,
@@ -41,7 +46,23 @@ impl Address {
     /// Of the service `<host>@<backend>`, or `<host>` where there are no backends.
     #[must_use]
     pub fn of(service: &str) -> Self {
-        let topic = format!("{TOPIC}.{service}");
+        Self::under(TOPIC, service)
+    }
+
+    /// Of the daemon, for the service `<host>@<backend>`, or `<host>` where there are no backends.
+    #[must_use]
+    pub fn of_daemon(service: &str) -> Self {
+        Self::under(OWN_TOPIC, service)
+    }
+
+    /// Of the daemon, for the service that has a volume whose `host` is `<host>@<backend>#<pool>`.
+    #[must_use]
+    pub fn of_daemon_for_volume_host(host: &str) -> Self {
+        Self::of_daemon(without_pool(host))
+    }
+
+    fn under(topic: &str, service: &str) -> Self {
+        let topic = format!("{topic}.{service}");
         Self {
             server_queue: format!("{topic}.{}", bare_host(service)),
             fanout_exchange: format!("{topic}_fanout"),
@@ -53,8 +74,12 @@ impl Address {
     /// part of the address (`_get_cctxt` in `cinder/volume/rpcapi.py`).
     #[must_use]
     pub fn of_volume_host(host: &str) -> Self {
-        Self::of(host.split('#').next().unwrap_or(host))
+        Self::of(without_pool(host))
     }
+}
+
+fn without_pool(host: &str) -> &str {
+    host.split('#').next().unwrap_or(host)
 }
 
 /// Reads `enabled_backends` and what each backend says of itself; never empty.
@@ -94,14 +119,15 @@ pub(in crate::config) fn read(
 }
 
 fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> Backend {
-    let address = match &name {
-        Some(name) => Address::of(&format!("{host}@{name}")),
-        None => Address::of(host),
+    let service = match &name {
+        Some(name) => format!("{host}@{name}"),
+        None => host.to_owned(),
     };
     Backend {
         name,
         host: host.to_owned(),
-        address,
+        address: Address::of(&service),
+        own: Address::of_daemon(&service),
         migration_mode,
         driver: None,
     }
@@ -128,6 +154,11 @@ mod tests {
         assert_eq!(
             lvm1.address.fanout_exchange,
             "cinder-volume.storage1@lvm1_fanout"
+        );
+        assert_eq!(lvm1.own.topic, "cinder-progress.storage1@lvm1");
+        assert_eq!(
+            lvm1.own.server_queue,
+            "cinder-progress.storage1@lvm1.storage1"
         );
     }
 

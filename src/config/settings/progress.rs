@@ -25,6 +25,8 @@ const DRIVER_TIMEOUTS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
 pub enum Mode {
     /// `sidecar`: beside a cinder-volume that goes on consuming the same queues.
     Sidecar,
+    /// `direct`: on the daemon's own topic only, for a cinder-api with the extension that asks there.
+    Direct,
     /// `standalone`: the only server of its topics.
     Standalone,
 }
@@ -122,7 +124,11 @@ impl fmt::Display for Listen {
 /// Reads the section.
 pub(in crate::config) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> {
     use options as o;
-    let modes = &[("sidecar", Mode::Sidecar), ("standalone", Mode::Standalone)];
+    let modes = &[
+        ("sidecar", Mode::Sidecar),
+        ("direct", Mode::Direct),
+        ("standalone", Mode::Standalone),
+    ];
     Ok(Progress {
         mode: inputs.read(&o::MODE, values::choice(modes))?,
         rpc_version: inputs.read(&o::RPC_VERSION, version)?,

@@ -37,8 +37,19 @@ fn backend(name: Option<&str>, host: &str, topic: &str, server_queue: &str) -> B
             server_queue: server_queue.to_owned(),
             fanout_exchange: format!("{topic}_fanout"),
         },
+        own: own(topic, server_queue),
         migration_mode: MigrationMode::Auto,
         driver: None,
+    }
+}
+
+/// The daemon's names differ from cinder-volume's in the first word.
+fn own(topic: &str, server_queue: &str) -> Address {
+    let renamed = |name: &str| name.replacen("cinder-volume.", "cinder-progress.", 1);
+    Address {
+        topic: renamed(topic),
+        server_queue: renamed(server_queue),
+        fanout_exchange: format!("{}_fanout", renamed(topic)),
     }
 }
 

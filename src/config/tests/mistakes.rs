@@ -40,7 +40,7 @@ fn values() {
     );
     says(
         "[progress]\nmode = Sidecar\n",
-        "/etc/test.conf:2: [progress] mode = \"Sidecar\": expected one of sidecar, standalone",
+        "/etc/test.conf:2: [progress] mode = \"Sidecar\": expected one of sidecar, direct, standalone",
     );
     says(
         "[DEFAULT]\nconfig_source = vault\n",

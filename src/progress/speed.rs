@@ -5,20 +5,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::row::Row;
-use crate::config::Local;
-use crate::progress::{Copies, Means, RunningCopy};
+use super::{Means, RunningCopy};
 
 /// The time over which the rate is smoothed: storage works in bursts.
 const SMOOTHING: Duration = Duration::from_secs(10);
 
 /// How long a copy may stand still before it counts as stalled.
-pub(super) const STALLED: Duration = Duration::from_secs(3);
+pub const STALLED: Duration = Duration::from_secs(3);
 
 /// What a copy does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub enum State {
     /// It moves.
     Copying,
     /// All is written, and the storage has yet to have it.
@@ -33,7 +31,8 @@ pub(super) enum State {
 
 impl State {
     /// In lower case, as `--json` has it.
-    pub(super) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Copying => "copying",
             Self::Flushing => "flushing",
@@ -46,46 +45,63 @@ impl State {
 
 /// The speeds of all copies seen so far.
 #[derive(Debug, Default)]
-pub(super) struct Speeds {
-    known: HashMap<(i32, Option<SystemTime>, Means), Speed>,
+pub struct Speeds {
+    known: HashMap<Key, Speed>,
 }
 
 impl Speeds {
-    /// Takes in a look and tells of each copy what there is to tell.
-    pub(super) fn rows(
+    /// Takes in a look made at `at`, by the clock on the wall `now`, and tells the speed of each copy as far
+    /// as it is known. Who was not seen this time is forgotten.
+    pub fn note(
         &mut self,
-        copies: &Copies,
-        local: &Local,
+        running: &[RunningCopy],
         at: Instant,
         now: SystemTime,
-    ) -> Vec<Row> {
-        let key = |copy: &RunningCopy| (copy.pid, copy.started, copy.means);
+    ) -> Vec<Option<Speed>> {
         self.known
-            .retain(|known, _| copies.running.iter().any(|copy| key(copy) == *known));
-        copies
-            .running
+            .retain(|known, _| running.iter().any(|copy| Key::of(copy) == *known));
+        running
             .iter()
             .map(|copy| {
                 let age = copy
                     .started
                     .and_then(|started| now.duration_since(started).ok());
-                let speed = copy.position.map(|position| {
+                copy.position.map(|position| {
                     let speed = self
                         .known
-                        .entry(key(copy))
+                        .entry(Key::of(copy))
                         .or_insert_with(|| Speed::new(at, position, age));
                     speed.note(at, position);
                     *speed
-                });
-                Row::new(copy, &local.volume_name_template, speed, at)
+                })
             })
             .collect()
     }
 }
 
+/// What a copy is known by from one look to the next.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    pid: i32,
+    means: Means,
+    source: String,
+    destination: String,
+}
+
+impl Key {
+    fn of(copy: &RunningCopy) -> Self {
+        Self {
+            pid: copy.pid,
+            means: copy.means,
+            source: copy.source.clone(),
+            destination: copy.destination.clone(),
+        }
+    }
+}
+
 /// One copy's.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Speed {
+pub struct Speed {
     last: (Instant, u64),
     moved: Option<Instant>,
     since: Instant,
@@ -127,13 +143,24 @@ impl Speed {
         self.last = (at, position);
     }
 
-    /// Bytes a second.
-    pub(super) fn rate(&self) -> Option<f64> {
-        self.rate
+    /// Bytes a second, smoothed.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> Option<u64> {
+        // Far below 2^53, so nothing is lost in the conversion.
+        self.rate.map(|rate| rate as u64)
+    }
+
+    /// Seconds until all of `total` is written at this rate; none while the copy stands still.
+    #[must_use]
+    pub fn seconds_left(&self, total: Option<u64>, at: Instant) -> Option<u64> {
+        let left = total?.saturating_sub(self.last.1);
+        let rate = self.rate.filter(|&rate| rate >= 1.0)?;
+        (self.state(total, at) == State::Copying).then(|| (left as f64 / rate).ceil() as u64)
     }
 
     /// What the copy of `total` bytes does; copying until the opposite is certain.
-    pub(super) fn state(&self, total: Option<u64>, at: Instant) -> State {
+    #[must_use]
+    pub fn state(&self, total: Option<u64>, at: Instant) -> State {
         let still = at.saturating_duration_since(self.moved.unwrap_or(self.since));
         if total.is_some_and(|total| total > 0 && self.last.1 >= total) {
             State::Flushing
@@ -145,7 +172,8 @@ impl Speed {
     }
 
     /// Whether it was seen to move.
-    pub(super) fn has_moved(&self) -> bool {
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
         self.moved.is_some()
     }
 }
@@ -159,8 +187,11 @@ mod tests {
     #[test]
     fn the_first_rate_is_that_of_its_whole_life() {
         let speed = Speed::new(Instant::now(), 100 * MIB, Some(Duration::from_secs(10)));
-        assert_eq!(speed.rate(), Some(10.0 * MIB as f64));
-        assert_eq!(Speed::new(Instant::now(), MIB, None).rate(), None);
+        assert_eq!(speed.bytes_per_second(), Some(10 * MIB));
+        assert_eq!(
+            Speed::new(Instant::now(), MIB, None).bytes_per_second(),
+            None
+        );
     }
 
     #[test]
@@ -168,7 +199,7 @@ mod tests {
         let begun = Instant::now();
         let mut speed = Speed::new(begun, 10 * MIB, Some(Duration::from_secs(10)));
         speed.note(begun + Duration::from_secs(1), 30 * MIB);
-        assert_eq!(speed.rate(), Some(20.0 * MIB as f64));
+        assert_eq!(speed.bytes_per_second(), Some(20 * MIB));
     }
 
     #[test]
@@ -182,7 +213,7 @@ mod tests {
             );
         }
         speed.note(begun + Duration::from_secs(11), 200 * MIB);
-        let after_burst = speed.rate().unwrap() / MIB as f64;
+        let after_burst = speed.bytes_per_second().unwrap() as f64 / MIB as f64;
         assert!((15.0..30.0).contains(&after_burst), "{after_burst}");
         for second in 1..60_u32 {
             let position = 200 * MIB + u64::from(second) * 50 * MIB;
@@ -191,7 +222,7 @@ mod tests {
                 position,
             );
         }
-        let later = speed.rate().unwrap() / MIB as f64;
+        let later = speed.bytes_per_second().unwrap() as f64 / MIB as f64;
         assert!((49.0..51.0).contains(&later), "{later}");
     }
 

@@ -1,0 +1,1 @@
+"""A plugin of python-openstackclient for the migration of volumes."""

@@ -1,0 +1,153 @@
+//! The daemon's own topic: an RPC server of which nothing stays behind, and that touches nothing of cinder-volume's.
+//!
+//! A caller that speaks oslo.messaging reaches a server through `control_exchange`, by the routing keys of topic
+//! and server. Which queue is bound there is the server's business. Ours is exclusive and has a name that nobody
+//! had before: it goes with the connection, so that no flag of cinder's matters to it, and a name that a broker
+//! node keeps locked after it died (RabbitMQ 4.2 and newer) is never asked for again. RabbitMQ 4.3 refuses
+//! transient queues that are not exclusive.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer, ExchangeKind};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::connection::{Connection, ConnectionError};
+use super::message::Message;
+use super::topology::{Names, bind, declare_exchange, is_missing, is_refused};
+use crate::config::Rabbit;
+use crate::liveness::{Doing, Part};
+
+/// How long a user that may not declare queues is left alone: somebody may give it the right meanwhile.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Serves the topic until `stop`. Whatever comes is taken off at once, as nobody else would take it.
+///
+/// A user without the right to declare the queue costs this topic and no more: it is said in the log, and tried
+/// again every minute.
+///
+/// # Errors
+///
+/// Anything else that ends the channel. The caller starts over.
+pub async fn serve(
+    connection: &Connection,
+    names: &Names,
+    rabbit: &Rabbit,
+    take: &(impl Fn(Message<'_>) + Sync),
+    part: &Part,
+    stop: &CancellationToken,
+) -> Result<(), ConnectionError> {
+    let mut said = false;
+    loop {
+        let cause = match consume(connection, names, rabbit).await {
+            Ok(consumer) => return deliver(connection, consumer, names, take, part, stop).await,
+            Err(ConnectionError::Amqp(error)) if is_refused(&error) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        if !said {
+            warn!(topic = %names.topic, %cause, "not allowed to serve the own topic");
+            said = true;
+        }
+        part.does(Doing::Refused(cause));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = connection.ended() => return Err(ConnectionError::Ended),
+            () = part.beating(tokio::time::sleep(REFUSED)) => {}
+        }
+    }
+}
+
+async fn consume(
+    connection: &Connection,
+    names: &Names,
+    rabbit: &Rabbit,
+) -> Result<Consumer, ConnectionError> {
+    let channel = channel_to_the_exchange(connection, names, rabbit).await?;
+    let queue = format!("{}_{}", names.topic, uuid::Uuid::new_v4().simple());
+    channel
+        .queue_declare(
+            queue.as_str().into(),
+            QueueDeclareOptions {
+                exclusive: true,
+                auto_delete: true,
+                ..QueueDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await?;
+    for key in [&names.topic, &names.server] {
+        bind(&channel, &queue, &names.exchange, key).await?;
+    }
+    let consumer = channel
+        .basic_consume(
+            queue.as_str().into(),
+            "".into(),
+            BasicConsumeOptions {
+                no_ack: true,
+                ..BasicConsumeOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await?;
+    Ok(consumer)
+}
+
+/// A channel, when the exchange is there. Mostly it is, with whatever flags cinder gave it; only on a broker on which
+/// no service of cinder's has been yet it is declared, as a service of cinder's would.
+async fn channel_to_the_exchange(
+    connection: &Connection,
+    names: &Names,
+    rabbit: &Rabbit,
+) -> Result<Channel, ConnectionError> {
+    let channel = connection.channel().await?;
+    let found = channel
+        .exchange_declare(
+            names.exchange.as_str().into(),
+            ExchangeKind::Topic,
+            ExchangeDeclareOptions {
+                passive: true,
+                ..ExchangeDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await;
+    match found {
+        Ok(()) => Ok(channel),
+        // The broker has closed the channel over it.
+        Err(error) if is_missing(&error) => {
+            let channel = connection.channel().await?;
+            declare_exchange(&channel, names, rabbit).await?;
+            Ok(channel)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn deliver(
+    connection: &Connection,
+    mut consumer: Consumer,
+    names: &Names,
+    take: &(impl Fn(Message<'_>) + Sync),
+    part: &Part,
+    stop: &CancellationToken,
+) -> Result<(), ConnectionError> {
+    info!(topic = %names.topic, "serving the own topic");
+    part.does(Doing::Serving);
+    loop {
+        part.beat();
+        let delivery = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = connection.ended() => return Err(ConnectionError::Ended),
+            next = consumer.next() => match next {
+                Some(delivery) => delivery?,
+                None => return Err(ConnectionError::Cancelled),
+            },
+            () = part.idle() => continue,
+        };
+        take(Message::of(&delivery));
+    }
+}

@@ -16,7 +16,7 @@ use crate::progress::volume_index::Keys;
 
 /// How long what is over is remembered though nobody has asked about it. It is of use for as long as a
 /// migration takes to complete ([`COMPLETING`]), and some of them take longer.
-pub(super) const UNASKED: Duration = Duration::from_secs(3600);
+pub(super) const UNASKED: Duration = Duration::from_secs(24 * 3600);
 
 /// How far back the pace of a copy is measured.
 const PACE_WINDOW: Duration = Duration::from_secs(2);

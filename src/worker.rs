@@ -272,12 +272,14 @@ fn question(policy: &Policy, call: ProgressCall) -> Question {
     let attached = call.volume.attached();
     let migrating = call.volume.migrating();
     let names = names(&call.volume, &policy.volume_name_template);
+    let ids = [call.volume.name_id.clone(), Some(call.volume.id.clone())];
     let driver = policy
         .driver
         .as_ref()
         .map(|driver| driver_call(driver, &call.volume, &names));
     Question {
         names,
+        ids: ids.into_iter().flatten().collect(),
         driver,
         size: call.volume.bytes(),
         attached,

@@ -9,9 +9,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::Roots;
+use super::hardware::Hardware;
 use super::process::Pid;
+use super::sysfs;
+use super::volume_ids::{Template, mentions};
+use super::{Question, Roots};
 
 /// Everything one path is called.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,10 +30,39 @@ pub(super) struct Identity {
     /// Whether it is a disk, or lies on one as multipath and encryption do, without a name of its own.
     #[serde(default)]
     nameless: bool,
+    /// What the kernel calls it that is no path: the target, the subsystem.
+    #[serde(default)]
+    labels: Vec<String>,
+    /// Its numbers.
+    #[serde(default)]
+    hardware: Hardware,
+    /// Every id in its names.
+    #[serde(default)]
+    ids: Vec<Uuid>,
 }
 
 /// How long an id is.
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
+
+/// Folders of links to disks whose names come from the storage and its software. Those by label, or by the
+/// id of a file system, come from what the disk holds, which whoever has the volume writes as he likes.
+const LINKS: [&str; 6] = [
+    "disk/by-path",
+    "disk/by-id",
+    "drbd/by-res",
+    "rbd",
+    "storpool",
+    "storpool-byid",
+];
+
+/// Links below `disk/by-id` that come from what the disk holds, or say what sysfs has said already.
+const BY_CONTENT: [&str; 4] = ["lvm-pv-", "md-", "dm-name-", "dm-uuid-"];
+
+/// How deep folders of links are, as `drbd/by-res/<resource>/<volume>`.
+const LINKS_DEEP: usize = 3;
+
+/// How many links are looked at in one folder.
+const LINKS_LIMIT: usize = 16384;
 
 /// How many devices below one are looked at: dm-crypt on multipath has one and its paths.
 const LAYER_LIMIT: usize = 64;
@@ -57,8 +90,9 @@ impl Identity {
                     .as_ref()
                     .is_some_and(|metadata| metadata.file_type().is_block_device()),
             traced: true,
-            nameless: false,
+            ..Self::default()
         };
+        identity.find_ids(path);
         identity.add(real.to_string_lossy().into_owned());
         if let Ok(below) = real.strip_prefix(&roots.dev) {
             identity.add(format!("/dev/{}", below.display()));
@@ -66,8 +100,10 @@ impl Identity {
         let number = metadata
             .filter(|metadata| metadata.file_type().is_block_device())
             .map(|metadata| metadata.rdev());
-        if let Some(kernel_name) = kernel_name(roots, &real) {
-            identity.trace(roots, &kernel_name, number);
+        match kernel_name(roots, &real) {
+            Some(kernel_name) => identity.trace(roots, &kernel_name, number),
+            // A link that leads nowhere, or a map of which the kernel says nothing here.
+            None => identity.nameless = is_named_by_number(path),
         }
         identity
     }
@@ -79,11 +115,11 @@ impl Identity {
         if path.starts_with('/') {
             return Self::among_mounts(roots, &process, path);
         }
-        let named = Self {
-            aliases: vec![path.to_owned()],
+        let mut named = Self {
             traced: true,
             ..Self::default()
         };
+        named.add(path.to_owned());
         let Ok(folder) = fs::read_link(process.join("cwd")) else {
             return named;
         };
@@ -121,10 +157,9 @@ impl Identity {
         if path.starts_with("/dev/") {
             return Self::of(roots, path);
         }
-        Self {
-            aliases: vec![path.to_owned()],
-            ..Self::default()
-        }
+        let mut identity = Self::default();
+        identity.add(path.to_owned());
+        identity
     }
 
     /// Adds what sysfs and udev's links call the block device.
@@ -146,8 +181,12 @@ impl Identity {
                 block = roots.sys.join("block").join(bearer);
             }
             next += 1;
+            let disk = sysfs::disk(&roots.sys, &block, bearer);
+            self.hardware.learn(disk.hardware);
+            disk.labels.into_iter().for_each(|label| self.label(label));
             let Some(name) = line(&block.join("dm/name")) else {
-                nameless = true;
+                nameless |= disk.paths.is_empty();
+                disk.paths.into_iter().for_each(|path| self.add(path));
                 continue;
             };
             if let Some((group, volume)) = split_mapped(&name) {
@@ -157,6 +196,9 @@ impl Identity {
             // A multipath map is named after the storage's serial number, and what decrypts a volume
             // after nothing in particular; what they lie on carries the names.
             let uuid = line(&block.join("dm/uuid")).unwrap_or_default();
+            if uuid.starts_with("mpath-") {
+                self.hardware.add_numbers(&uuid);
+            }
             if uuid.starts_with("mpath-") || uuid.starts_with("CRYPT-") {
                 for below in names_in(&block.join("slaves")) {
                     if bearers.len() < LAYER_LIMIT && !bearers.contains(&below) {
@@ -165,11 +207,12 @@ impl Identity {
                 }
             }
         }
-        let by_path = roots.dev.join("disk/by-path");
-        for link in names_in(&by_path) {
-            let target = follow(roots, &by_path.join(&link));
-            if kernel_name_in(roots, &target).is_some_and(|name| bearers.contains(&name)) {
-                self.add(format!("/dev/disk/by-path/{link}"));
+        for link in links(roots) {
+            let target = follow(roots, &link);
+            let leads_here =
+                kernel_name_in(roots, &target).is_some_and(|name| bearers.contains(&name));
+            if leads_here && let Ok(below) = link.strip_prefix(&roots.dev) {
+                self.add_link(&below.to_string_lossy());
             }
         }
         let given_by_link = self.aliases[0] != format!("/dev/{kernel_name}");
@@ -179,16 +222,44 @@ impl Identity {
 
     pub(super) fn add(&mut self, alias: String) {
         if !self.aliases.contains(&alias) {
+            self.find_ids(&alias);
             self.aliases.push(alias);
+        }
+    }
+
+    /// Adds a link below `/dev`. Of a partition's nothing but its path is of interest.
+    fn add_link(&mut self, link: &str) {
+        if !is_partition(link) {
+            self.hardware.add_link(link);
+            if link.starts_with("disk/by-id/") {
+                self.hardware.add_numbers(link);
+            }
+        }
+        self.add(format!("/dev/{link}"));
+    }
+
+    fn label(&mut self, label: String) {
+        if !self.labels.contains(&label) {
+            self.find_ids(&label);
+            self.labels.push(label);
+        }
+    }
+
+    /// So that a question is answered without reading all names anew.
+    fn find_ids(&mut self, name: &str) {
+        for mention in mentions(name) {
+            if !self.ids.contains(&mention.id) {
+                self.ids.push(mention.id);
+            }
         }
     }
 
     /// Takes in what another look at the same path told. Names are only added: a link that is gone by
     /// now told the truth when it was there.
     pub(super) fn learn(&mut self, later: Self) {
-        for alias in later.aliases {
-            self.add(alias);
-        }
+        later.aliases.into_iter().for_each(|alias| self.add(alias));
+        later.labels.into_iter().for_each(|label| self.label(label));
+        self.hardware.learn(later.hardware);
         self.inode = later.inode.or(self.inode);
         self.bytes = later.bytes.or(self.bytes);
         self.device |= later.device;
@@ -203,7 +274,7 @@ impl Identity {
 
     /// How many names there are.
     pub(super) fn len(&self) -> usize {
-        self.aliases.len()
+        self.aliases.len() + self.labels.len()
     }
 
     /// Whether one of the names is `path`.
@@ -221,12 +292,62 @@ impl Identity {
         !name.is_empty() && self.aliases.iter().any(|alias| path_names(alias, name))
     }
 
-    /// The id of the volume one of the names is made of, by the template that volumes are named with.
+    /// Whether one of the names is the volume's that is asked about: by its name, or by its id in whatever
+    /// a vendor has made of it, unless another name says that it is another volume.
+    pub(super) fn is_of(&self, question: &Question) -> bool {
+        if question.names.iter().any(|name| self.names_volume(name)) {
+            return true;
+        }
+        let ids = question.ids.iter().filter_map(|id| Uuid::try_parse(id).ok());
+        let mut ids = ids.filter(|id| self.ids.contains(id)).peekable();
+        if ids.peek().is_none() {
+            return false;
+        }
+        let Some(template) = Template::parse(&question.template()) else {
+            return false;
+        };
+        ids.any(|id| self.bears(&id, &template))
+            && self
+                .volume_id(&question.template())
+                .is_none_or(|other| question.ids.contains(&other))
+    }
+
+    fn bears(&self, id: &Uuid, template: &Template) -> bool {
+        let mentioned = |text: &str| mentions(text).any(|mention| mention.id == *id);
+        self.labels.iter().any(|label| mentioned(label))
+            || self.aliases.iter().any(|alias| {
+                if alias.starts_with("/dev/disk/") {
+                    return mentioned(alias) && !is_partition(alias);
+                }
+                let mapped = alias.strip_prefix("/dev/mapper/");
+                if let Some((_, volume)) = mapped.and_then(split_mapped) {
+                    return template.is_name_of(&volume, id);
+                }
+                alias.split('/').any(|part| template.is_name_of(part, id))
+            })
+    }
+
+    /// The id of the volume that one of the names surely is of, by the template that volumes are named with.
     pub(super) fn volume_id(&self, template: &str) -> Option<String> {
-        let (before, after) = template.split_once("%s")?;
+        let template = Template::parse(template)?;
+        let links = |name: &&String| name.starts_with("/dev/disk/");
         self.aliases
             .iter()
-            .find_map(|alias| id_in(alias, before, after))
+            .filter(|alias| template.speaks() || !links(alias))
+            .find_map(|alias| id_in(alias, &template.before, &template.after))
+            .or_else(|| {
+                let links = self.aliases.iter().filter(links);
+                let mut links = links.filter(|link| !is_partition(link));
+                let by_link = links.find_map(|link| template.id_in_link(link));
+                let label = |label: &String| template.id_in_link(label);
+                let id = by_link.or_else(|| self.labels.iter().find_map(label));
+                id.map(|id| id.to_string())
+            })
+    }
+
+    /// The numbers by which records know it.
+    pub(super) fn hardware(&self) -> &Hardware {
+        &self.hardware
     }
 
     /// Whether it is a device, or a file with an id in its name, as volumes have by every usual template.
@@ -348,10 +469,42 @@ pub(super) fn major_minor(number: u64) -> String {
 }
 
 /// The one line of a sysfs attribute; `None` when there is none.
-fn line(path: &Path) -> Option<String> {
+pub(super) fn line(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim_end();
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Every link by which the storage and its software name disks.
+fn links(roots: &Roots) -> Vec<PathBuf> {
+    let mut links = Vec::new();
+    for folder in LINKS {
+        collect_links(&roots.dev.join(folder), LINKS_DEEP, &mut links);
+    }
+    links
+}
+
+fn collect_links(folder: &Path, depth: usize, links: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let by_content = |name: &str| BY_CONTENT.iter().any(|kind| name.starts_with(kind));
+        if links.len() >= LINKS_LIMIT || entry.file_name().to_str().is_none_or(by_content) {
+            continue;
+        }
+        match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => links.push(entry.path()),
+            Ok(kind) if kind.is_dir() && depth > 1 => {
+                collect_links(&entry.path(), depth - 1, links);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a path below `/dev` that leads nowhere may be a disk's: a link by number, or a map that is not
+/// one of LVM's.
+fn is_named_by_number(path: &str) -> bool {
+    let map = path.strip_prefix("/dev/mapper/");
+    path.starts_with("/dev/disk/") || map.is_some_and(|map| split_mapped(map).is_none())
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

@@ -17,6 +17,12 @@
 
 /// The copies that run on this node, for whoever wants to see them all.
 mod copies;
+/// What a disk is called by its electronics and by the records of volumes.
+mod hardware;
+/// What sysfs tells of a disk.
+mod sysfs;
+/// Volume ids in the names of disks.
+mod volume_ids;
 /// What dd was told to do, from its command line.
 mod dd;
 /// Which volume a path given to dd means.
@@ -120,6 +126,8 @@ pub struct Question {
     pub volume_id: String,
     /// `volume_name_template` rendered with `name_id` first, then with `id` if that differs.
     pub names: Vec<String>,
+    /// `name_id`, then `id` if that differs: a disk that bears one of them is the volume's.
+    pub ids: Vec<String>,
     /// The volume's size in bytes, above 0.
     pub size: u64,
     /// The volume object says that a server has it attached: nova and qemu copy it then, not dd.
@@ -148,6 +156,7 @@ impl Question {
         Self {
             volume_id: volume_id.to_owned(),
             names: vec![name.to_owned()],
+            ids: vec![volume_id.to_owned()],
             size,
             attached: false,
             migrating: true,

@@ -298,7 +298,10 @@ impl Identity {
         if question.names.iter().any(|name| self.names_volume(name)) {
             return true;
         }
-        let ids = question.ids.iter().filter_map(|id| Uuid::try_parse(id).ok());
+        let ids = question
+            .ids
+            .iter()
+            .filter_map(|id| Uuid::try_parse(id).ok());
         let mut ids = ids.filter(|id| self.ids.contains(id)).peekable();
         if ids.peek().is_none() {
             return false;
@@ -343,6 +346,19 @@ impl Identity {
                 let id = by_link.or_else(|| self.labels.iter().find_map(label));
                 id.map(|id| id.to_string())
             })
+    }
+
+    /// Whether it is a disk without a name of its own.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.nameless
+    }
+
+    /// Whether one of these ids stands in one of the names.
+    pub(super) fn bears_one_of(&self, ids: &[String]) -> bool {
+        !self.ids.is_empty()
+            && ids
+                .iter()
+                .any(|id| Uuid::try_parse(id).is_ok_and(|id| self.ids.contains(&id)))
     }
 
     /// The numbers by which records know it.

@@ -25,7 +25,7 @@ use super::file_pairs::pairs;
 use super::host_based::Verdict;
 use super::looks::Looks;
 use super::open_files::{self, OpenFile, Place};
-use super::process::Pid;
+use super::process::{Pid, Ticks};
 use super::tracker::lock;
 use super::{Question, Roots};
 
@@ -104,6 +104,7 @@ impl FileBased {
         for (pair, bytes) in join_all(sizes).await {
             self.copies().notice(pair, bytes, begun);
         }
+        self.copies().suspect(&files, begun);
         if trouble != *told {
             if let Some(error) = &trouble {
                 tracing::warn!(
@@ -142,6 +143,7 @@ impl FileBased {
     pub(super) async fn known(
         &self,
         question: &Question,
+        requested: Option<Ticks>,
     ) -> Result<Option<Verdict>, ProgressError> {
         let Some(copy) = self.copies().open_of(question) else {
             return Ok(None);
@@ -151,13 +153,14 @@ impl FileBased {
         Ok(copies
             .open_of(question)
             .is_some()
-            .then(|| copies.decide(question)))
+            .then(|| copies.decide(question, requested)))
     }
 
     /// The answer after a look at what the `copiers` have open.
     pub(super) async fn find(
         &self,
         question: &Question,
+        requested: Option<Ticks>,
         copiers: Vec<Pid>,
     ) -> Result<Verdict, ProgressError> {
         let wanted = Wanted {
@@ -173,7 +176,8 @@ impl FileBased {
             }
         }
         let mut copies = self.copies();
-        match (copies.decide(question), listing.trouble) {
+        copies.suspect(&listing.files, listing.begun);
+        match (copies.decide(question, requested), listing.trouble) {
             (Verdict::Unseen(_), Some(trouble)) => Err(trouble),
             (verdict, _) => Ok(verdict),
         }

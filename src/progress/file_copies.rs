@@ -5,12 +5,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Instant, SystemTime};
 
 use super::device::Identity;
-use super::file_copy::{End, Ends, FileCopy};
-use super::file_pairs::Pair;
-use super::host_based::{Verdict, percent};
-use super::memory::{MEMORY_LIMIT, is_recent};
+use super::file_copy::{End, Ends, FileCopy, Lone};
+use super::file_pairs::{Pair, pairs};
+use super::host_based::{Verdict, may_be_all_of, nothing_seen, percent};
+use super::memory::MEMORY_LIMIT;
+use super::migration::{self, MadeBy, is_recent};
 use super::open_files::{Fate, OpenFile, Place};
+use super::process::Ticks;
 use super::{Answer, Question};
+
+/// How many files are remembered that may be an end of a copy.
+const LONE_LIMIT: usize = 256;
 
 /// What is looked for among open files.
 #[derive(Debug, Default)]
@@ -43,12 +48,7 @@ pub(super) fn best<'a>(
     question: &Question,
     wanted: &Wanted,
 ) -> Option<&'a OpenFile> {
-    let named = |file: &OpenFile| {
-        question
-            .names
-            .iter()
-            .any(|name| file.identity.names_volume(name))
-    };
+    let named = |file: &OpenFile| file.identity.is_of(question);
     let rank = |file: &OpenFile| {
         let is = |target: &Option<Target>| target.as_ref().is_some_and(|target| target.is(file));
         match () {
@@ -71,29 +71,36 @@ pub(super) fn best<'a>(
 #[derive(Debug, Default)]
 pub(super) struct FileCopies {
     copies: Vec<FileCopy>,
+    /// Files that may be an end of a volume's copy.
+    lone: Vec<FileCopy>,
 }
 
 impl FileCopies {
     /// Takes up what an earlier run of the daemon has written down.
     pub(super) fn restored(copies: Vec<FileCopy>) -> Self {
-        Self { copies }
+        let (lone, copies) = copies.into_iter().partition(|copy| copy.lone.is_some());
+        Self { copies, lone }
     }
 
     /// All there is to write down.
     pub(super) fn saved(&self) -> Vec<FileCopy> {
-        self.copies.clone()
+        self.all().cloned().collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &FileCopy> {
+        self.copies.iter().chain(&self.lone)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.copies.is_empty()
+        self.copies.is_empty() && self.lone.is_empty()
     }
 
     /// Changes when there is something new to write down.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for copy in &self.copies {
+        for copy in self.all() {
             (copy.id, copy.fd, copy.position, copy.end, copy.settled).hash(&mut hasher);
-            (copy.attached, &copy.host).hash(&mut hasher);
+            (copy.attached, &copy.host, copy.updated_at).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -163,6 +170,75 @@ impl FileCopies {
         self.push(FileCopy::between(ends, file, listed));
     }
 
+    /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
+    /// names and that is read, and what is written though nothing is read in step with it.
+    pub(super) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
+        let pairs = pairs(files);
+        let written_in_step = |file: &OpenFile| {
+            let same =
+                |pair: &Pair<'_>| (pair.destination.id, pair.destination.fd) == (file.id, file.fd);
+            pairs.iter().any(same)
+        };
+        for file in files {
+            let reads =
+                file.reads && file.identity.is_unnamed() && (file.position > 0 || !file.moves);
+            let writes = file.writes
+                && file.moves
+                && file.position > 0
+                && file.identity.looks_like_a_volume()
+                && !written_in_step(file);
+            let late = |copy: &FileCopy| copy.ended.is_none_or(|ended| ended >= listed);
+            let known = |copy: &FileCopy| copy.is(file) && late(copy);
+            if !(reads || writes) || self.lone.iter().any(known) {
+                continue;
+            }
+            let lone = Lone {
+                identity: file.identity.clone(),
+                writes: writes && !reads,
+            };
+            if self.lone.len() >= LONE_LIMIT {
+                let oldest = self.lone.iter().position(|copy| copy.end.is_some());
+                self.lone.remove(oldest.unwrap_or(0));
+            }
+            self.lone.push(FileCopy::lone(lone, file, listed));
+        }
+    }
+
+    /// Whether something is open, or was, that may be an end of the volume's copy.
+    fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
+        let template = question.template();
+        let of_this = |copy: &&FileCopy| {
+            migration::may_be_of_this(copy.facts(question.size), copy.lately, question, requested)
+        };
+        let between = |copy: &FileCopy| {
+            copy.volume.is_none()
+                && copy.ends.as_ref().is_some_and(|ends| {
+                    ends.source.may_be_any(&template) && may_be_all_of(ends.bytes, question)
+                })
+        };
+        let lone = |copy: &FileCopy| {
+            let known = |other: &FileCopy| {
+                (other.id, other.fd, other.mark) == (copy.id, copy.fd, copy.mark)
+            };
+            let may_be = |lone: &Lone| {
+                let bytes = lone.identity.bytes();
+                if lone.writes {
+                    bytes.is_none_or(|bytes| bytes >= question.size)
+                        && (lone.identity.is_device()
+                            || lone.identity.volume_id(&template).is_some())
+                } else {
+                    // An array may make a disk larger than was asked for.
+                    lone.identity.may_be_any(&template)
+                        && (bytes.is_some_and(|bytes| bytes > question.size)
+                            || may_be_all_of(bytes, question))
+                }
+            };
+            copy.lone.as_ref().is_some_and(may_be) && !self.copies.iter().any(known)
+        };
+        self.copies.iter().filter(of_this).any(between)
+            || self.lone.iter().filter(of_this).any(lone)
+    }
+
     /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
     fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<&FileCopy> {
         self.copies.iter().rev().find(|copy| {
@@ -183,7 +259,7 @@ impl FileCopies {
 
     /// The copies that went on when they were last looked at.
     pub(super) fn open(&self) -> Vec<FileCopy> {
-        let open = self.copies.iter().filter(|copy| copy.end.is_none());
+        let open = self.all().filter(|copy| copy.end.is_none());
         open.cloned().collect()
     }
 
@@ -204,8 +280,8 @@ impl FileCopies {
             copy.end.is_none() && (copy.id, copy.fd, copy.mark) == (seen.id, seen.fd, seen.mark)
         };
         let now = Instant::now();
-        for copy in self.copies.iter_mut().filter(same) {
-            copy.end = match fate {
+        for copy in self.copies.iter_mut().chain(&mut self.lone).filter(same) {
+            let end = match fate {
                 Fate::Open(position) => {
                     copy.goes_on_at(position, now);
                     None
@@ -213,9 +289,10 @@ impl FileCopies {
                 Fate::Closed => Some(copy.closed(now)),
                 Fate::Gone => Some(End::Gone),
             };
-            if copy.end.is_some() {
-                copy.ended = Some(now);
-                copy.lately = Some(SystemTime::now());
+            if let Some(end) = end {
+                copy.ends(end, now);
+            }
+            if copy.end.is_some() && copy.lone.is_none() {
                 tracing::info!(
                     volume_id = copy.volume,
                     pid = copy.id.pid,
@@ -230,15 +307,17 @@ impl FileCopies {
     }
 
     /// What is to be said of the volume as things stand, and a note of what its object said.
-    pub(super) fn decide(&mut self, question: &Question) -> Verdict {
-        let verdict = self.verdict(question);
+    /// `requested` is when this migration was asked for, if that passed here.
+    pub(super) fn decide(&mut self, question: &Question, requested: Option<Ticks>) -> Verdict {
+        let verdict = self.verdict(question, requested);
         let key = |copy: &FileCopy| (copy.id, copy.fd, copy.mark);
-        let current = self.current(question).map(key);
+        let current = self.current(question, requested).map(key);
         let mine = self.copies.iter_mut().filter(|copy| copy.is_of(question));
         for copy in mine {
             let runs = copy.end.is_none();
             if runs {
                 copy.attached |= question.attached;
+                copy.updated_at = question.updated_at.or(copy.updated_at);
             } else if !question.migrating {
                 copy.settled = true;
             }
@@ -251,8 +330,8 @@ impl FileCopies {
         verdict
     }
 
-    fn verdict(&self, question: &Question) -> Verdict {
-        match self.current(question) {
+    fn verdict(&self, question: &Question, requested: Option<Ticks>) -> Verdict {
+        match self.current(question, requested) {
             // It may be of this migration, whose end takes its time, or of one before it.
             Some(copy)
                 if question.migrating
@@ -261,22 +340,28 @@ impl FileCopies {
             {
                 Verdict::Unseen(Answer::Unknown)
             }
+            Some(copy)
+                if migration::made_by(copy.facts(question.size), question, requested)
+                    == MadeBy::Either =>
+            {
+                Verdict::Unseen(Answer::Unknown)
+            }
             Some(copy) if copy.end == Some(End::Closed) => Verdict::Seen(Answer::Percent(100)),
             Some(copy) if !copy.moves => Verdict::Seen(Answer::Unknown),
             Some(copy) => Verdict::Seen(percent(copy.position, question.size)),
-            None if question.attached => Verdict::Unseen(Answer::Unknown),
-            None => Verdict::Unseen(Answer::Percent(0)),
+            None if question.migrating && self.may_have_begun(question, requested) => {
+                Verdict::Unseen(Answer::Unknown)
+            }
+            None => Verdict::Unseen(nothing_seen(question)),
         }
     }
 
     /// The copy that goes on, or the last that is over, unless that one belongs to a migration before.
-    fn current(&self, question: &Question) -> Option<&FileCopy> {
+    fn current(&self, question: &Question, requested: Option<Ticks>) -> Option<&FileCopy> {
         let is_past = |copy: &&FileCopy| {
+            let made_by = migration::made_by(copy.facts(question.size), question, requested);
             // A server that has it now and had not then: nova copies it, and this is old.
-            question.migrating
-                && (copy.settled
-                    || question.has_moved_from(copy.host.as_deref())
-                    || question.attached && !copy.attached)
+            made_by == MadeBy::Earlier || question.migrating && question.attached && !copy.attached
         };
         self.latest(question, |copy| copy.end.is_none())
             .or_else(|| {

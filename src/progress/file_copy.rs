@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Question;
 use super::device::Identity;
 use super::fdinfo::Fd;
+use super::migration::{self, Facts};
 use super::open_files::{Mark, OpenFile};
-use super::process::ProcessId;
+use super::process::{self, ProcessId, Ticks};
 
 /// The shortest time a pace is measured over.
 const PACE_LEAST: Duration = Duration::from_millis(100);
@@ -34,6 +35,21 @@ pub(super) struct FileCopy {
     /// What is copied where, if both are known.
     #[serde(default)]
     pub ends: Option<Ends>,
+    /// What is known of it, if that is not enough to call it a copy.
+    #[serde(default)]
+    pub lone: Option<Lone>,
+    /// When it was first seen.
+    #[serde(default)]
+    begun: Option<Ticks>,
+    /// When it was seen to have ended, by the clock on the wall.
+    #[serde(default)]
+    ended_at: Option<SystemTime>,
+    /// The furthest it may have come by then.
+    #[serde(default)]
+    at_most: Option<u64>,
+    /// When the volume's row was last changed, as told while this went on.
+    #[serde(default)]
+    pub updated_at: Option<SystemTime>,
     /// How far it was when last looked at.
     pub position: u64,
     /// How it moves, as far as this daemon has seen.
@@ -81,6 +97,15 @@ pub(super) struct Ends {
     pub bytes: Option<u64>,
 }
 
+/// One file that may be an end of a volume's copy: of the other nothing is to be seen, as of an image in Ceph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Lone {
+    /// What it is called.
+    pub identity: Identity,
+    /// Whether it is written, rather than read.
+    pub writes: bool,
+}
+
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum End {
@@ -121,6 +146,14 @@ impl FileCopy {
         }
     }
 
+    /// One of which a single end is to be seen.
+    pub(super) fn lone(lone: Lone, file: &OpenFile, listed: Instant) -> Self {
+        Self {
+            lone: Some(lone),
+            ..Self::new(file, listed)
+        }
+    }
+
     fn new(file: &OpenFile, listed: Instant) -> Self {
         Self {
             id: file.id,
@@ -128,6 +161,11 @@ impl FileCopy {
             mark: file.mark,
             volume: None,
             ends: None,
+            lone: None,
+            begun: Some(process::now()),
+            ended_at: None,
+            at_most: None,
+            updated_at: None,
             position: file.position,
             track: Some(Track::begin(listed, file.position)),
             moves: file.moves,
@@ -149,10 +187,7 @@ impl FileCopy {
     pub(super) fn is_of(&self, question: &Question) -> bool {
         match (&self.volume, &self.ends) {
             (Some(volume), _) => *volume == question.volume_id,
-            (None, Some(ends)) => question
-                .names
-                .iter()
-                .any(|name| ends.source.names_volume(name)),
+            (None, Some(ends)) => ends.source.is_of(question),
             (None, None) => false,
         }
     }
@@ -169,6 +204,37 @@ impl FileCopy {
             track.from = (now, position);
         }
         self.position = position;
+    }
+
+    /// Takes in that it was over by `now`.
+    pub(super) fn ends(&mut self, end: End, now: Instant) {
+        let unseen = self
+            .track
+            .map(|track| (track.pace, now.saturating_duration_since(track.seen)));
+        self.at_most = unseen.map(|(pace, unseen)| {
+            let reach = migration::at_most(self.position, Some(pace), unseen);
+            reach.saturating_add(PIECES)
+        });
+        self.end = Some(end);
+        self.ended = Some(now);
+        self.ended_at = Some(SystemTime::now());
+        self.lately = self.ended_at;
+    }
+
+    /// What tells which migration it was made by, that of a volume of `size` bytes.
+    pub(super) fn facts(&self, size: u64) -> Facts<'_> {
+        let there = self.ends.as_ref().and_then(|ends| ends.bytes);
+        let size = there
+            .filter(|&there| there > 0)
+            .map_or(size, |there| there.min(size));
+        Facts {
+            begun: self.begun,
+            ended: self.ended_at,
+            cut_short: self.moves && self.at_most.is_some_and(|most| most < size),
+            settled: self.settled,
+            host: self.host.as_deref(),
+            updated_at: self.updated_at,
+        }
     }
 
     /// How it ended that was found closed `now`. It is through, unless even at several times its pace the

@@ -12,7 +12,7 @@ use super::volume_ids::{Mention, mentions};
 const DIGITS: usize = 16;
 
 /// How many numbers and units of one disk or record are kept.
-const LIMIT: usize = 64;
+const LIMIT: usize = 16;
 
 /// The designators of VPD page 83 (SPC-5, 7.7.6): of the logical unit itself, by EUI-64, NAA or a SCSI name.
 const LOGICAL_UNIT: u8 = 0;
@@ -22,7 +22,7 @@ const SCSI_NAME: u8 = 8;
 
 /// World-wide numbers, and logical units of iSCSI targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hardware {
+pub struct Hardware {
     /// Small hexadecimal digits, without `0x`, `naa.`, `eui.`.
     numbers: Vec<String>,
     /// Target and logical unit.
@@ -31,7 +31,8 @@ pub(super) struct Hardware {
 
 impl Hardware {
     /// What the texts of a volume's record tell: `provider_location`, `provider_id`, `admin_metadata`.
-    pub(super) fn of_record<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+    #[must_use]
+    pub fn of_record<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hardware = Self::default();
         for text in texts {
             hardware.add_numbers(text);
@@ -53,7 +54,10 @@ impl Hardware {
 
     /// Takes in what another look told.
     pub(super) fn learn(&mut self, later: Self) {
-        later.numbers.into_iter().for_each(|number| self.number(number));
+        later
+            .numbers
+            .into_iter()
+            .for_each(|number| self.number(number));
         later
             .units
             .into_iter()
@@ -157,7 +161,9 @@ impl Hardware {
 /// Whether a word is the name of an iSCSI target (RFC 3720, 3.2.6.3).
 fn is_target(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
-    ["iqn.", "eui.", "naa."].iter().any(|kind| word.starts_with(kind))
+    ["iqn.", "eui.", "naa."]
+        .iter()
+        .any(|kind| word.starts_with(kind))
 }
 
 /// A unit as udev writes it: a number, above 255 a hexadecimal one of 16 digits.
@@ -200,7 +206,10 @@ mod tests {
             format!("wwn-0x{NAA_NUMBER}"),
             format!(r#"{{"lun_wwn": "{NAA_NUMBER}", "id": 7}}"#),
         ] {
-            assert!(record(&text).meets(&disk(&format!("naa.{NAA_NUMBER}"))), "{text}");
+            assert!(
+                record(&text).meets(&disk(&format!("naa.{NAA_NUMBER}"))),
+                "{text}"
+            );
         }
         let eui = record("eui.0025388B91B2C3D4");
         assert!(eui.meets(&disk("nvme-eui.0025388b91b2c3d4")));

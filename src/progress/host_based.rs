@@ -10,7 +10,9 @@ use std::path::Path;
 use super::dd::Purpose;
 use super::device::Identity;
 use super::memory::{Memory, Record};
+use super::migration::{self, MadeBy};
 use super::process::ProcessId;
+use super::volumes::KnownBy;
 use super::{Answer, Question};
 
 /// How much smaller an encrypted volume is than its size: LUKS2's header takes 16 MiB.
@@ -31,7 +33,7 @@ pub(super) fn running(memory: &Memory, question: &Question) -> Vec<ProcessId> {
         .records()
         .iter()
         .filter(|record| record.purpose == Purpose::Copy && record.runs())
-        .filter(|record| reads(record, question))
+        .filter(|record| known_by(memory, record, question).is_some())
         .collect();
     copies.sort_by_key(|record| Reverse(rank(record, question)));
     copies.iter().map(|record| record.id).collect()
@@ -39,7 +41,12 @@ pub(super) fn running(memory: &Memory, question: &Question) -> Vec<ProcessId> {
 
 /// What is to be said of the volume as things stand.
 pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
+    let requested = memory.volumes.requested(&question.volume_id);
     if let Some(&id) = running(memory, question).first() {
+        // A dd may outlive the cinder-volume that started it, and the migration with that.
+        if question.migrating && requested.is_some_and(|at| migration::precedes(id.start, at)) {
+            return Verdict::Unseen(Answer::Unknown);
+        }
         let position = memory
             .records()
             .iter()
@@ -52,7 +59,7 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
     let (past, copies): (Vec<&Record>, Vec<&Record>) = memory
         .records()
         .iter()
-        .filter(|record| was_copy_of(record, question))
+        .filter(|record| was_copy_of(memory, record, question))
         .partition(|record| is_past(record));
     let copy = copies
         .into_iter()
@@ -69,6 +76,10 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
     if question.migrating && !is_recent && (copy.is_some() || !wipes.is_empty()) {
         return Verdict::Unseen(Answer::Unknown);
     }
+    // A wipe that failed may have been that of a volume which was to be deleted.
+    let (wipes, doubtful): (Vec<&Record>, Vec<&Record>) = wipes
+        .into_iter()
+        .partition(|wipe| wipe.runs() || wipe.confirmed || wipe.reached(question.size));
     match copy {
         // A server has it now, and had not when this copy was made: nova copies it, and dd's result is old.
         Some(copy) if question.attached && question.migrating && !copy.attached => {
@@ -79,13 +90,33 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
         {
             Verdict::Seen(Answer::Percent(100))
         }
-        Some(copy) => Verdict::Seen(percent(copy.position().unwrap_or(0), question.size)),
-        None if question.migrating && !wipes.is_empty() => Verdict::Seen(Answer::Percent(100)),
-        None if question.attached => Verdict::Unseen(Answer::Unknown),
-        None if question.migrating && may_run_unnamed(memory, question) => {
+        Some(copy) if question.migrating && is_doubtful(copy, &doubtful, question) => {
             Verdict::Unseen(Answer::Unknown)
         }
-        None => Verdict::Unseen(Answer::Percent(0)),
+        Some(copy) => Verdict::Seen(percent(copy.position().unwrap_or(0), question.size)),
+        None if question.migrating && !wipes.is_empty() => Verdict::Seen(Answer::Percent(100)),
+        None if question.migrating && !doubtful.is_empty() => Verdict::Unseen(Answer::Unknown),
+        None if question.migrating && may_have_begun(memory, question) => {
+            Verdict::Unseen(Answer::Unknown)
+        }
+        None => Verdict::Unseen(nothing_seen(question)),
+    }
+}
+
+/// Whether what a copy tells may be of a migration before the one that goes on.
+fn is_doubtful(copy: &Record, wipes: &[&Record], question: &Question) -> bool {
+    migration::made_by(copy.facts(question.size), question, None) == MadeBy::Either
+        || wipes.iter().any(|wipe| follows(wipe, copy))
+}
+
+/// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, or it is
+/// made.
+pub(super) fn nothing_seen(question: &Question) -> Answer {
+    let elsewhere = question.attached || question.migrating && question.clustered;
+    if elsewhere || question.completing {
+        Answer::Unknown
+    } else {
+        Answer::Percent(0)
     }
 }
 
@@ -94,16 +125,27 @@ pub(super) fn decide(memory: &Memory, question: &Question) -> Verdict {
 /// migration is known to be another one.
 pub(super) fn note(memory: &mut Memory, question: &Question) {
     if let Some(&id) = running(memory, question).first() {
+        let rule = memory
+            .get(id)
+            .and_then(|copy| known_by(memory, copy, question));
         if let Some(copy) = memory.get_mut(id) {
             copy.volume = Some(question.volume_id.clone());
+            copy.known_by = rule;
             copy.attached |= question.attached;
+            copy.updated_at = question.updated_at.or(copy.updated_at);
             copy.host = copy.host.take().or_else(|| question.host.clone());
         }
         return;
     }
     let past_to = past_to(memory, question);
+    let concerned: Vec<ProcessId> = memory
+        .records()
+        .iter()
+        .filter(|record| concerns(memory, record, question))
+        .map(|record| record.id)
+        .collect();
     for record in memory.records_mut() {
-        if !concerns(record, question) {
+        if !concerned.contains(&record.id) {
             continue;
         }
         if !question.migrating {
@@ -111,6 +153,10 @@ pub(super) fn note(memory: &mut Memory, question: &Question) {
         } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
             record.goes_on();
             record.host = record.host.take().or_else(|| question.host.clone());
+            if record.runs() {
+                record.confirmed = true;
+                record.updated_at = question.updated_at.or(record.updated_at);
+            }
         }
     }
 }
@@ -121,42 +167,76 @@ pub(super) fn percent(position: u64, size: u64) -> Answer {
     Answer::Percent(u8::try_from(percent.min(100)).unwrap_or(100))
 }
 
-/// Whether a dd reads the volume. Names in a `src_path` count only while it runs: a kernel name may mean
-/// another volume afterwards.
-fn reads(record: &Record, question: &Question) -> bool {
-    is_named(&record.source, question) || is_at(&record.source, question.src_path.as_deref())
+/// By which rule a dd reads the volume, if it does. A path that the caller names counts only while it runs: a
+/// kernel name may mean another volume afterwards. What was once known of a process stays known.
+fn known_by(memory: &Memory, record: &Record, question: &Question) -> Option<KnownBy> {
+    let source = &record.source;
+    if source.is_of(question) {
+        return Some(KnownBy::Name);
+    }
+    let may_be_claimed = matches!(
+        record.known_by,
+        None | Some(KnownBy::Path | KnownBy::Request)
+    );
+    if record.runs() && may_be_claimed && is_at(source, question.src_path.as_deref()) {
+        return Some(KnownBy::Path);
+    }
+    if let Some(volume) = &record.volume {
+        let rule = record.known_by.unwrap_or(KnownBy::Name);
+        return (*volume == question.volume_id).then_some(rule);
+    }
+    let others = memory.records().iter().map(|other| &other.source);
+    let by_record = source.may_be_any(&question.template())
+        && memory.volumes.tells_of(question, source, others);
+    by_record.then_some(KnownBy::Record)
 }
 
-fn was_copy_of(record: &Record, question: &Question) -> bool {
+fn was_copy_of(memory: &Memory, record: &Record, question: &Question) -> bool {
     record.purpose == Purpose::Copy
         && !record.runs()
         && record.position().is_some()
-        && (is_named(&record.source, question)
-            || record.volume.as_deref() == Some(question.volume_id.as_str()))
+        && known_by(memory, record, question).is_some()
 }
 
 fn wipes(record: &Record, question: &Question) -> bool {
-    record.purpose == Purpose::Wipe && is_named(&record.destination, question)
+    record.purpose == Purpose::Wipe && record.destination.is_of(question)
 }
 
 /// Whether it is the volume's and over, or wipes what the volume left behind.
-fn concerns(record: &Record, question: &Question) -> bool {
-    was_copy_of(record, question) || wipes(record, question)
+fn concerns(memory: &Memory, record: &Record, question: &Question) -> bool {
+    was_copy_of(memory, record, question) || wipes(record, question)
 }
 
-/// Whether there is a copy that may be the volume's, for all that can be told: of a disk that nothing
-/// names, and of the volume's size. Neither 0 nor that copy's progress would be true.
-fn may_run_unnamed(memory: &Memory, question: &Question) -> bool {
+/// Whether there is a copy that may be this migration's, for all that can be told: of a disk that nothing
+/// names, and of the volume's size, or one of the volume that came and went between two looks. Neither 0
+/// nor that copy's progress would be true.
+fn may_have_begun(memory: &Memory, question: &Question) -> bool {
     let template = question.template();
+    let requested = memory.volumes.requested(&question.volume_id);
+    let may_be_its_own = |record: &Record| {
+        record.volume.is_none()
+            && record.source.may_be_any(&template)
+            && !memory.volumes.names_another(question, &record.source)
+            && may_be_all_of(record.bytes, question)
+    };
+    let unseen = |record: &Record| {
+        record.position().is_none() && known_by(memory, record, question).is_some()
+    };
     memory.records().iter().any(|record| {
         record.purpose == Purpose::Copy
-            && record.is_recent()
-            && record.volume.is_none()
-            && record.source.may_be_any(&template)
-            && record.bytes.is_none_or(|bytes| {
-                bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES
-            })
+            && migration::may_be_of_this(
+                record.facts(question.size),
+                record.lately(),
+                question,
+                requested,
+            )
+            && (may_be_its_own(record) || unseen(record))
     })
+}
+
+/// Whether so many bytes may be the whole volume.
+pub(super) fn may_be_all_of(bytes: Option<u64>, question: &Question) -> bool {
+    bytes.is_none_or(|bytes| bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES)
 }
 
 /// Whether a wipe says that a copy was completed: cinder wipes the old volume after the copy, and only
@@ -169,21 +249,13 @@ fn follows(wipe: &Record, copy: &Record) -> bool {
 /// cinder changes a volume's host when a migration is through, and cinder-api does not ask about one
 /// that is.
 fn past_to(memory: &Memory, question: &Question) -> Option<ProcessId> {
+    let requested = memory.volumes.requested(&question.volume_id);
     let is_past = |record: &&Record| {
-        concerns(record, question)
-            && (record.settled || question.has_moved_from(record.host.as_deref()))
+        let made_by = migration::made_by(record.facts(question.size), question, requested);
+        concerns(memory, record, question) && made_by == MadeBy::Earlier
     };
     let past = memory.records().iter().filter(is_past);
-    past.map(|record| record.id)
-        .max()
-        .filter(|_| question.migrating)
-}
-
-fn is_named(identity: &Identity, question: &Question) -> bool {
-    question
-        .names
-        .iter()
-        .any(|name| identity.names_volume(name))
+    past.map(|record| record.id).max()
 }
 
 fn is_at(identity: &Identity, path: Option<&Path>) -> bool {
@@ -198,7 +270,7 @@ fn rank(record: &Record, question: &Question) -> (bool, bool, bool, ProcessId) {
     (
         is_at(destination, question.dest_path.as_deref()),
         is_at(&record.source, question.src_path.as_deref()),
-        destination.looks_like_a_volume() || is_named(destination, question),
+        destination.looks_like_a_volume() || destination.is_of(question),
         record.id,
     )
 }

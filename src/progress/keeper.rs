@@ -79,7 +79,7 @@ impl Keeper {
         let print = (memory.fingerprint(), files.fingerprint());
         // A memory that was always empty leaves no file behind.
         let nothing_new = self.written == Some(print)
-            || (self.written.is_none() && memory.records().is_empty() && files.is_empty());
+            || (self.written.is_none() && memory.is_empty() && files.is_empty());
         if nothing_new {
             return;
         }

@@ -13,9 +13,11 @@ use super::dd::Purpose;
 use super::device::Identity;
 use super::error::ProgressError;
 use super::fdinfo::{self, Fd};
-use super::process::{Folder, ProcessId};
+use super::migration::{self, Facts, is_recent};
+use super::process::{self, Folder, ProcessId};
 use super::saved::{Saved, SavedRecord};
 use super::table::{Begin, Found, Scan};
+use super::volumes::{KnownBy, KnownVolumes};
 
 /// How many processes are remembered; the oldest that is gone makes room.
 pub(super) const MEMORY_LIMIT: usize = 1024;
@@ -31,16 +33,6 @@ pub(super) const BRIDGE: Duration = Duration::from_millis(250);
 
 /// How much faster than ever before a copy may have been in its last moments.
 const BRIDGE_MARGIN: f64 = 2.0;
-
-/// How long after its copy a volume may still count as migrating without anybody saying so: cinder
-/// detaches both ends first, and deletes the old volume.
-const COMPLETING: Duration = Duration::from_secs(600);
-
-/// Whether it is no longer ago than a migration takes to complete. A clock that was set back counts
-/// as no time.
-pub(super) fn is_recent(at: SystemTime) -> bool {
-    at.elapsed().map_or(true, |passed| passed <= COMPLETING)
-}
 
 /// The last look at a process and its outcome, for all who waited for it.
 pub(super) type Gate = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
@@ -64,6 +56,8 @@ pub(super) struct Record {
     track: Track,
     /// How far it counted as having come when an earlier run of the daemon wrote it down.
     proved: u64,
+    /// The furthest it may have come by then, where that was known; none for what this run has seen.
+    restored: Option<Option<u64>>,
     /// The destination's descriptor, once it is known beyond doubt.
     fd: Option<Fd>,
     /// Its folder, while it runs.
@@ -77,8 +71,16 @@ pub(super) struct Record {
     lately: Option<SystemTime>,
     /// The size of the volume that was last asked for.
     pub size: Option<u64>,
-    /// The volume that was given this copy as its own, by name or by `src_path`.
+    /// The volume that was given this copy as its own.
     pub volume: Option<String>,
+    /// By which rule.
+    pub known_by: Option<KnownBy>,
+    /// When it was seen to be gone, by the clock on the wall.
+    ended: Option<SystemTime>,
+    /// When the volume's row was last changed, as a call told while this ran.
+    pub updated_at: Option<SystemTime>,
+    /// Whether the volume was asked for while this ran, and its migration went on.
+    pub confirmed: bool,
     /// Whether the volume was attached when it was asked for while this ran.
     pub attached: bool,
     /// Where the volume was, by its object, when it was first asked for.
@@ -116,6 +118,7 @@ impl Record {
             begin: found.begin,
             track: Track::default(),
             proved: 0,
+            restored: None,
             fd: None,
             folder: None,
             closed: None,
@@ -123,6 +126,10 @@ impl Record {
             lately: None,
             size: None,
             volume: None,
+            known_by: None,
+            ended: None,
+            updated_at: None,
+            confirmed: false,
             attached: false,
             host: None,
             settled: false,
@@ -148,6 +155,7 @@ impl Record {
             Reading::Written(written) => {
                 self.fd = written.sure.then_some(written.fd);
                 self.closed = None;
+                self.restored = None;
                 self.track.add(at, self.begin.in_source(written.position));
             }
         }
@@ -156,7 +164,8 @@ impl Record {
     fn ends(&mut self, at: Instant) {
         if self.gone.is_none() {
             self.gone = Some(at);
-            self.lately = Some(SystemTime::now());
+            self.ended = Some(SystemTime::now());
+            self.lately = self.ended;
             self.folder = None;
             tracing::info!(
                 pid = self.id.pid,
@@ -176,6 +185,11 @@ impl Record {
     /// Whether it runs, or is sure to concern the migration that goes on.
     pub(super) fn is_recent(&self) -> bool {
         self.runs() || self.lately.is_none_or(is_recent)
+    }
+
+    /// When it was last sure to concern the migration that goes on; none while it runs unasked.
+    pub(super) fn lately(&self) -> Option<SystemTime> {
+        self.lately
     }
 
     /// Takes in that the migration it concerns goes on still.
@@ -210,10 +224,15 @@ impl Record {
             begin: self.begin,
             position: self.position(),
             reach: self.reach(),
+            at_most: self.at_most(),
             over: !self.runs(),
             lately: self.lately,
             size: self.size,
             volume: self.volume.clone(),
+            known_by: self.known_by,
+            ended: self.ended,
+            updated_at: self.updated_at,
+            confirmed: self.confirmed,
             attached: self.attached,
             host: self.host.clone(),
             settled: self.settled,
@@ -240,14 +259,53 @@ impl Record {
             record.track.add(at, position);
         }
         record.proved = saved.reach;
+        record.restored = Some(saved.at_most.filter(|_| saved.over));
         record.gone = saved.over.then_some(at);
         record.lately = saved.lately;
         record.size = saved.size;
         record.volume = saved.volume;
+        record.known_by = saved.known_by;
+        record.ended = saved.ended;
+        record.updated_at = saved.updated_at;
+        record.confirmed = saved.confirmed;
         record.attached = saved.attached;
         record.host = saved.host;
         record.settled = saved.settled;
         record
+    }
+
+    /// What tells which migration it was made by, that of a volume of `size` bytes.
+    pub(super) fn facts(&self, size: u64) -> Facts<'_> {
+        Facts {
+            begun: Some(self.id.start),
+            ended: self.ended,
+            cut_short: self.was_cut_short(size),
+            settled: self.settled,
+            host: self.host.as_deref(),
+            updated_at: self.updated_at,
+        }
+    }
+
+    /// Whether it surely ended before it had come to `size`.
+    fn was_cut_short(&self, size: u64) -> bool {
+        self.at_most().is_some_and(|most| most < self.end(size))
+    }
+
+    /// The furthest it may have come in all, once it is over.
+    fn at_most(&self) -> Option<u64> {
+        if let Some(most) = self.restored {
+            return most;
+        }
+        let (at, position) = self.track.last()?;
+        let ended = self.closed.or(self.gone)?;
+        let unseen = ended.saturating_duration_since(at);
+        Some(migration::at_most(position, self.track.pace(), unseen))
+    }
+
+    /// Where it ends at the latest, of a volume of `size` bytes.
+    fn end(&self, size: u64) -> u64 {
+        let there = self.source.bytes().filter(|&bytes| bytes > 0);
+        there.map_or(size, |there| there.min(size))
     }
 
     /// Whether a copy that is over had reached `size`.
@@ -259,9 +317,7 @@ impl Record {
     /// A source may be smaller than its volume: encryption keeps a few MiB for itself, and a file may
     /// hold less than it stands for. Its end is the end.
     pub(super) fn reached(&self, size: u64) -> bool {
-        let there = self.source.bytes().filter(|&bytes| bytes > 0);
-        let end = there.map_or(size, |there| there.min(size));
-        self.position().is_some() && self.reach() >= end
+        self.position().is_some() && self.reach() >= self.end(size)
     }
 
     /// How far it counts as having come.
@@ -360,6 +416,8 @@ impl Track {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     records: Vec<Record>,
+    /// What calls and operations told of volumes.
+    pub volumes: KnownVolumes,
 }
 
 impl Memory {
@@ -379,6 +437,12 @@ impl Memory {
                 record.ends(at);
             }
         }
+        self.assign();
+    }
+
+    /// Gives copies that nothing names to the migrations that were asked for.
+    pub(super) fn assign(&mut self) {
+        self.volumes.assign(&mut self.records, process::now());
     }
 
     fn add(&mut self, found: Found) {
@@ -411,7 +475,9 @@ impl Memory {
 
     /// All there is to write down for a later run of the daemon.
     pub(super) fn saved(&self, boot: &str) -> Saved {
-        Saved::new(boot, self.records.iter().map(Record::saved).collect())
+        let mut saved = Saved::new(boot, self.records.iter().map(Record::saved).collect());
+        saved.volumes = self.volumes.clone();
+        saved
     }
 
     /// What an earlier run of the daemon has written down.
@@ -423,7 +489,10 @@ impl Memory {
             .map(|record| Record::restored(record, now))
             .collect();
         records.truncate(MEMORY_LIMIT);
-        Self { records }
+        Self {
+            records,
+            volumes: saved.volumes.bounded(),
+        }
     }
 
     /// Changes when there is something new to write down; cheap, because it is asked for every second.
@@ -434,8 +503,15 @@ impl Memory {
             let state = (record.runs(), record.attached, record.settled);
             (record.id, record.position(), record.reach(), words, state).hash(&mut hasher);
             (record.size, &record.volume, &record.host).hash(&mut hasher);
+            (record.known_by, record.updated_at, record.confirmed).hash(&mut hasher);
         }
+        self.volumes.changes().hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Whether there is nothing to write down.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.volumes.is_empty()
     }
 
     /// Everything remembered.
@@ -449,6 +525,11 @@ impl Memory {
     }
 
     /// One process, if it is remembered.
+    pub(super) fn get(&self, id: ProcessId) -> Option<&Record> {
+        self.records.iter().find(|record| record.id == id)
+    }
+
+    /// One process, if it is remembered, to be changed.
     pub(super) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Record> {
         self.records.iter_mut().find(|record| record.id == id)
     }

@@ -17,12 +17,6 @@
 
 /// The copies that run on this node, for whoever wants to see them all.
 mod copies;
-/// What a disk is called by its electronics and by the records of volumes.
-mod hardware;
-/// What sysfs tells of a disk.
-mod sysfs;
-/// Volume ids in the names of disks.
-mod volume_ids;
 /// What dd was told to do, from its command line.
 mod dd;
 /// Which volume a path given to dd means.
@@ -41,6 +35,8 @@ mod file_copies;
 mod file_copy;
 /// Which two open files of a process are the ends of one copy.
 mod file_pairs;
+/// What a disk is called by its electronics and by the records of volumes.
+mod hardware;
 /// Which of the processes seen is a volume's copy, and what that means for the answer.
 mod host_based;
 /// Writes down what is remembered, now and then, off the async tasks.
@@ -51,6 +47,8 @@ mod known;
 mod looks;
 /// Copies and wipes seen so far, running or gone.
 mod memory;
+/// Whether a copy was made by the migration that goes on.
+mod migration;
 /// Processes born since the last look, without listing all the others.
 mod newborn;
 /// What a process has open, and how far it is with it.
@@ -63,10 +61,16 @@ mod saved;
 mod sight;
 /// The file it is written to and read from.
 mod state_file;
+/// What sysfs tells of a disk.
+mod sysfs;
 /// The processes of the node, looked at incrementally.
 mod table;
 /// The room's door: questions in, answers out, upkeep in the background.
 mod tracker;
+/// Volume ids in the names of disks.
+mod volume_ids;
+/// Volumes that calls and operations told of.
+mod volumes;
 
 /// Every row of the table of answers, proved on made-up processes.
 #[cfg(test)]
@@ -93,10 +97,13 @@ mod restarts;
 pub use copies::{Copies, Means, RunningCopy, Seen};
 pub use driver_based::DriverCall;
 pub use error::{ProgressError, Trouble};
+pub use hardware::Hardware;
 pub use sight::{Daemon, Sight, sight};
 pub use tracker::Tracker;
+pub use volumes::{KnownBy, MigrationRequest};
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// Where the kernel's views of the node are; a test gives folders of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +144,14 @@ pub struct Question {
     /// `host@backend#pool` of the volume object: where the volume was before the migration, until it is
     /// through. What was seen under another host belongs to an earlier migration.
     pub host: Option<String>,
+    /// When the volume's row was last changed, by the clock of whoever changed it; a new migration does.
+    pub updated_at: Option<SystemTime>,
+    /// What the volume's record tells of its disk.
+    pub record: Hardware,
+    /// Another node may make the copy: the volume belongs to a cluster of services.
+    pub clustered: bool,
+    /// The volume object says that the copy is made, and the migration not yet through.
+    pub completing: bool,
     /// The path the caller believes is copied from. A dd that reads it counts as this volume's,
     /// and is preferred when several dd read the volume.
     pub src_path: Option<PathBuf>,
@@ -161,6 +176,10 @@ impl Question {
             attached: false,
             migrating: true,
             host: None,
+            updated_at: None,
+            record: Hardware::default(),
+            clustered: false,
+            completing: false,
             src_path: None,
             dest_path: None,
             mode: Mode::Auto,

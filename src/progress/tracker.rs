@@ -30,6 +30,7 @@ use super::process::{self, Pid, ProcessId};
 use super::saved::Saved;
 use super::state_file;
 use super::table::Table;
+use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
 use crate::in_step;
@@ -176,6 +177,11 @@ impl Tracker {
     /// process could be looked at. What was remembered is kept for the next question.
     pub async fn answer(&self, question: Question) -> Result<Answer, ProgressError> {
         let asked = Instant::now();
+        {
+            let mut memory = self.memory();
+            memory.volumes.hear(&question, process::now());
+            memory.assign();
+        }
         let looking = async {
             match question.mode {
                 Mode::HostBased => {
@@ -208,9 +214,9 @@ impl Tracker {
         }
     }
 
-    /// A dd that was seen speaks first. Where there is none, who cannot see open files can still say so
-    /// much: an error of theirs is for those who asked for open files. And a dd that could not be looked
-    /// at may be the volume's only where nothing else is.
+    /// A dd that was seen speaks first. Where there is none and open files cannot be seen, nothing is known;
+    /// their error is for those who asked for open files. And a dd that could not be looked at may be the
+    /// volume's only where nothing else is.
     async fn by_any_means(
         &self,
         question: &Question,
@@ -227,9 +233,16 @@ impl Tracker {
         match self.file_based(question, asked).await {
             Ok(Verdict::Seen(Answer::Unknown)) => Ok(Sight::Nothing(Answer::Unknown)),
             Ok(Verdict::Seen(answer)) => Ok(Sight::Something(answer)),
-            Ok(Verdict::Unseen(_)) | Err(_) => match by_dd {
+            Ok(Verdict::Unseen(answer)) => match by_dd {
                 Err(_) if question.driver.is_some() => Ok(Sight::Nothing(Answer::Unknown)),
-                by_dd => Ok(Sight::Nothing(by_dd?.into())),
+                Err(error) => Err(error),
+                Ok(_) if answer == Answer::Unknown => Ok(Sight::Nothing(answer)),
+                Ok(verdict) => Ok(Sight::Nothing(verdict.into())),
+            },
+            // No dd, and open files cannot be seen: that is not to know that nothing is copied.
+            Err(_) => match by_dd {
+                Err(error) if question.driver.is_none() => Err(error),
+                _ => Ok(Sight::Nothing(Answer::Unknown)),
             },
         }
     }
@@ -239,12 +252,23 @@ impl Tracker {
         question: &Question,
         asked: Instant,
     ) -> Result<Verdict, ProgressError> {
-        if let Some(verdict) = self.inner.files.known(question).await? {
+        let requested = self.memory().volumes.requested(&question.volume_id);
+        if let Some(verdict) = self.inner.files.known(question, requested).await? {
             return Ok(verdict);
         }
         self.scan_since(asked).await?;
         let copiers = self.inner.book.lock().await.copiers.clone();
-        self.inner.files.find(question, copiers).await
+        self.inner.files.find(question, requested, copiers).await
+    }
+
+    /// Takes in a request for a migration that passed so long ago.
+    pub fn requested(&self, request: MigrationRequest, ago: Duration) {
+        let ago = ago.as_secs() * process::ticks_per_second();
+        let mut memory = self.memory();
+        memory
+            .volumes
+            .request(request, process::now().saturating_sub(ago));
+        memory.assign();
     }
 
     /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees

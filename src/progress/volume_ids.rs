@@ -62,7 +62,11 @@ fn mention_at(text: &str, start: usize) -> Option<Mention<'_>> {
         digits.push_str(word);
         rest = after;
     }
-    if rest.bytes().next().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+    if rest
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_hexdigit())
+    {
         return None;
     }
     let id = Uuid::try_parse(&digits).ok().filter(|id| !id.is_nil())?;
@@ -121,7 +125,10 @@ impl Template {
     pub(super) fn id_in_link(&self, text: &str) -> Option<Uuid> {
         mentions(text)
             .find(|mention| {
-                let cinders = mention.before.to_ascii_lowercase().ends_with(CINDERS_TARGET);
+                let cinders = mention
+                    .before
+                    .to_ascii_lowercase()
+                    .ends_with(CINDERS_TARGET);
                 if self.speaks() {
                     self.made(mention)
                 } else {
@@ -214,9 +221,21 @@ mod tests {
         let dashed = Template::parse("volume-%s").unwrap();
         let bare = Template::parse("%s").unwrap();
         for (text, by_dashed, by_bare) in [
-            (format!("iqn.2010-10.org.openstack:volume-{ID}-lun-1"), true, false),
-            (format!("iqn.2010-10.org.openstackvolume-{ID}-lun-1"), true, false),
-            (format!("iqn.x:VOLUME_{}", ID.to_uppercase().replace('-', "_")), true, false),
+            (
+                format!("iqn.2010-10.org.openstack:volume-{ID}-lun-1"),
+                true,
+                false,
+            ),
+            (
+                format!("iqn.2010-10.org.openstackvolume-{ID}-lun-1"),
+                true,
+                false,
+            ),
+            (
+                format!("iqn.x:VOLUME_{}", ID.to_uppercase().replace('-', "_")),
+                true,
+                false,
+            ),
             (format!("iqn.2010-10.org.openstack:{ID}-lun-1"), false, true),
             (format!("iqn.1992-08.com.array:sn.{ID}-lun-1"), false, false),
             (format!("iqn.x:uuid-{ID}.77-lun-0"), false, false),

@@ -27,6 +27,21 @@ need_debian_packages() {
     install_without_starting "${missing[@]}" >&2
 }
 
+# need_programs: what every script starts and what a build needs, on a machine that has a Rust toolchain and
+# nothing else. The linker and the C compiler are gcc's (rustls' crypto provider is partly written in C);
+# `kill` is of procps, the certificates are those that cargo and pip check their registries with.
+need_programs() {
+    need_debian_packages bash ca-certificates coreutils diffutils findutils gcc git grep libc6-dev procps sed \
+        util-linux "$@"
+    command -v cargo >/dev/null ||
+        die "no cargo on the PATH: install a Rust toolchain first (1.88 or newer), for instance with rustup"
+}
+
+# need_python: a Python 3 that can make environments of its own.
+need_python() {
+    python3 -c 'import ensurepip' 2>/dev/null || need_debian_packages python3 python3-venv
+}
+
 # The broker's packages come with services (5672 and 4369, at once and at every boot).
 # We only want the programs; services that were there before are left as they are.
 install_without_starting() (
@@ -140,4 +155,54 @@ find_python2() {
             return
         fi
     done
+}
+
+# The RabbitMQ of this Debian, and where the newer ones lie.
+installed_version=3.10
+broker_roots=$repo/.roots
+
+# make_broker_root VERSION: the programs of a newer Debian's rabbitmq-server, unpacked and nothing more. At once
+# when it is there.
+make_broker_root() {
+    local suite root=$broker_roots/rabbitmq-$1
+    case $1 in
+        4.0) suite=trixie ;;
+        4.3) suite=forky ;;
+        *) die "RabbitMQ $1: only $installed_version, 4.0 and 4.3 can be had" ;;
+    esac
+    [[ ! -e $root/made ]] || return 0
+    ((EUID == 0)) || die "RabbitMQ $1 runs from a root of its own: run this as root"
+    need_debian_packages mmdebstrap util-linux
+    mkdir -p "$broker_roots"
+    # Several may want it at once.
+    (
+        flock 9
+        [[ ! -e $root/made ]] || exit 0
+        say "unpacking RabbitMQ $1 of Debian $suite"
+        rm -rf "$root"
+        debian_root --variant=extract --include=rabbitmq-server,bash,dash,coreutils,sed,grep,mawk,hostname "$suite" "$root"
+        mkdir -p "$root"/{dev,proc,tmp}
+        # What the packages' own scripts would have linked.
+        ln -sf mawk "$root/usr/bin/awk"
+        ln -sf dash "$root/usr/bin/sh"
+        echo '127.0.0.1 localhost' >"$root/etc/hosts"
+        touch "$root/made"
+    ) 9>"$broker_roots/lock" >&2
+}
+
+debian_keys=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# debian_root ARGS... SUITE ROOT: mmdebstrap of that suite of Debian, from where this machine has its packages and
+# the way it reaches them.
+debian_root() {
+    local file codename line options=() suite=${*: -2:1}
+    codename=$(source /etc/os-release && echo "$VERSION_CODENAME")
+    line=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main' |
+        awk -v suite="$suite" -v here="$codename" -v keys="$debian_keys" '
+            $1 == here { print "deb [signed-by=" keys "] " $2, suite, "main"; exit }')
+    [[ -n $line ]] || die "no package source for $codename in /etc/apt: none to take $suite from"
+    for file in /etc/apt/apt.conf.d/*; do
+        if grep -qE '^ *Acquire' "$file"; then options+=("--aptopt=$file"); fi
+    done
+    mmdebstrap --quiet "${options[@]}" "$@" "$line" >&2
 }

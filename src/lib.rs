@@ -11,25 +11,22 @@
 //!  RabbitMQ ─▶ amqp::handover ─▶ worker ─▶ rpc (envelope ▸ request ▸ dispatcher)
 //!     ▲   ▲        │ not ours      │ ours
 //!     │   └────────┘ T, in one     ▼
-//!     │     transaction         progress (tracker ▸ table ▸ fdinfo)
+//!     │     transaction         progress (tracker ▸ scan ▸ fdinfo)
 //!     │                            │
-//!     └── amqp::outbox ◀── rpc::reply
+//!     └── amqp::replies ◀── rpc::reply
 //! ```
 //!
 //! # The rooms
 //!
 //! Dependencies point down. [`amqp`] knows lapin and no RPC; [`rpc`] is pure functions on bytes
 //! and values; [`progress`] knows processes and devices and neither of the two; [`config`] knows
-//! files. [`worker`] is the one place where the first three meet, by the rules of [`policy`], which
-//! [`reload`] may change. [`metrics`] and [`notify`] only watch. [`daemon`] builds them all from
-//! the settings, and [`cli`] is what `main` hands over to.
+//! files. [`worker`] is the one place where the first three meet, by the rules of its
+//! [`policy`](worker::policy), which [`daemon::reload`] may change. [`metrics`] and
+//! [`daemon::systemd`] only watch. [`daemon`] builds them all from the settings, and [`cli`] is what
+//! `main` hands over to. At the bottom lie [`liveness`], [`ticker`] and [`counters`].
 
 /// Connections, queues, the hand-over and the replies.
 pub mod amqp;
-/// What became of the calls that were ours, in numbers.
-pub mod calls;
-/// An error with its causes in one line.
-mod chain;
 /// The command line, one file per verb.
 pub mod cli;
 /// oslo.config files, transport_url and the typed settings made from them.
@@ -38,21 +35,17 @@ pub mod config;
 pub mod counters;
 /// Settings in, connections and workers out, and an orderly end.
 pub mod daemon;
-/// Waiting in step.
-pub mod in_step;
+/// An error with its causes in one line.
+mod error_chain;
+/// Signs of life: what each part is doing, and that none is stuck.
+pub mod liveness;
 /// What is seen from outside: metrics and health, over HTTP.
 pub mod metrics;
-/// What the service manager is told.
-pub mod notify;
-/// By what rules calls are answered.
-pub mod policy;
 /// How far a copy is: processes, devices and the memory of what was seen.
 pub mod progress;
-/// Settings read again while the daemon runs.
-pub mod reload;
 /// The wire of oslo.messaging RPC: pure functions on bytes and values.
 pub mod rpc;
-/// What is done on each connection.
-pub mod sessions;
+/// Waiting in step.
+pub mod ticker;
 /// Delivery → request → answer → reply.
 pub mod worker;

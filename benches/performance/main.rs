@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../tests/broker/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 /// Latency, throughput and cost of the call.

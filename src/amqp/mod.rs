@@ -13,47 +13,31 @@
 //! **The rule.** lapin's recovery stays off. [`supervisor`] owns the one loop: connect, serve
 //! until *anything* ends, drop everything, next host, wait a jittered while. Inside it
 //! [`handover`] works in AMQP transactions, so that a message is on cinder-volume's topic queue
-//! or still on its server queue, at every instant; and [`outbox`] sends the replies on a
+//! or still on its server queue, at every instant; and [`replies`] sends the replies on a
 //! connection of its own, because a broker that is short of memory stops reading from whoever
 //! publishes.
 //!
-//! [`supervisor`]: crate::amqp::supervisor
+//! [`supervisor`]: crate::amqp::connection::supervisor
 //! [`handover`]: crate::amqp::handover
-//! [`outbox`]: crate::amqp::outbox
+//! [`replies`]: crate::amqp::replies
 
-/// Why a backend's queue is not consumed for a while.
-mod aside;
-/// How long to wait before the next try.
-pub mod backoff;
 /// The caller's side.
 pub mod caller;
-/// The broker's certificate.
-pub mod certificate;
-/// One open connection to one broker host.
-pub mod connection;
-/// What happened on the broker's side, in numbers.
-pub mod counters;
-/// As what a queue was declared.
-pub mod declared;
 /// Start-up checks: nobody else is where we would be.
-pub mod guard;
+pub mod claim;
+/// Connections to one broker host after another.
+pub mod connection;
 /// Sidecar: keep what is ours, hand the rest over to cinder-volume.
 pub mod handover;
 /// What there is on the broker, without touching it.
-pub mod look;
+pub mod inspect;
 /// A message as it came, and where it goes.
 pub mod message;
+/// What happened on the broker's side, in numbers.
+pub mod metrics;
 /// Replies: confirmed, and patient with reply queues that are not there yet.
-pub mod outbox;
-/// Looking queues up while serving, within a time limit.
-pub mod probe;
+pub mod replies;
 /// Standalone: consume a topic as its only RPC server.
-pub mod server;
-/// The one loop that keeps a connection.
-pub mod supervisor;
-/// TLS to the broker.
-pub mod tls;
+pub mod standalone;
 /// Exchanges and queues as oslo.messaging would declare them, and passive look-ups.
 pub mod topology;
-/// Signs of life: what each part is doing, and that none is stuck.
-pub mod vitals;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{log, run_to_end};
 use crate::amqp::caller::{Caller, Sent};
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::look::{Seen, look};
+use crate::amqp::inspect::queues::{Seen, look};
 use crate::amqp::message::Message;
 use crate::amqp::topology::Names;
 use crate::config::{Address, Settings};

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{complain, log};
 use crate::config::{Settings, Sources};
 use crate::daemon;
-use crate::reload::Reload;
+use crate::daemon::reload::Reload;
 
 /// Threads that run async tasks. With two, each message is one more to wake, which costs more than all
 /// that is done with it; what may block, reads and log lines, is on threads of its own.

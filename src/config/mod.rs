@@ -11,57 +11,28 @@
 //!
 //! Options of cinder's that the daemon does not need are ignored, whatever they hold.
 
-/// The services of cinder-volume on this node and the names of their queues.
-mod backends;
-/// Which brokers to connect to, and how.
-mod brokers;
-/// What can be wrong with the settings.
-mod error;
-/// First stage: what each source said.
-mod fragments;
-/// Second stage: the sources laid over one another.
-mod inputs;
-/// The settings of those who only look around on this node.
-mod local;
-/// Every option: name, older spellings, default.
-mod options;
-/// Where a value was written.
-mod origin;
-/// Where options were set.
-mod origins;
-/// oslo.config's file syntax.
-mod oslo_file;
-/// The section `[progress]`.
-mod progress;
-/// The section `[oslo_messaging_rabbit]`.
-mod rabbit;
-/// Passwords.
-mod secret;
-/// Third stage: checked settings.
+/// How oslo.config reads.
+mod oslo;
+/// What is made of it: checked settings.
 mod settings;
-/// Where settings come from.
-mod sources;
-/// `$name` inside a value.
-mod substitution;
-/// `transport_url`.
-mod transport_url;
-/// Texts into types.
-mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub use backends::{Address, Backend};
-pub use brokers::{BrokerHost, Brokers, Tls, TlsVersion};
-pub use error::{ConfigError, Place};
-pub use local::Local;
-pub use origin::Origin;
-pub use origins::Origins;
-pub use progress::{Driver, Listen, MigrationMode, Mode, Progress};
-pub use rabbit::{FailoverStrategy, LoginMethod, Rabbit};
-pub use secret::Secret;
+pub use oslo::error::{ConfigError, Place};
+pub use oslo::origin::Origin;
+pub use oslo::sources::Sources;
 pub use settings::Settings;
-pub use sources::Sources;
+pub use settings::backends::{Address, Backend};
+pub use settings::brokers::{BrokerHost, Brokers, Tls, TlsVersion};
+pub use settings::node::Local;
+pub use settings::origins::Origins;
+pub use settings::progress::{Driver, Listen, MigrationMode, Mode, Progress};
+pub use settings::rabbit::{FailoverStrategy, LoginMethod, Rabbit};
+pub use settings::secret::Secret;
+
+use settings::inputs::Inputs;
+use settings::{node, origins};
 
 /// Reads all of `sources` and checks what they say.
 ///
@@ -84,7 +55,7 @@ pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
 pub fn load_with_origins(sources: &Sources) -> Result<(Settings, Origins), ConfigError> {
     let (fragments, files) = sources.read()?;
     let machine = gethostname::gethostname().to_string_lossy().into_owned();
-    let inputs = inputs::Inputs::new(fragments, machine);
+    let inputs = Inputs::new(fragments, machine);
     let origins = origins::read(&inputs);
     Ok((settings::settle(inputs, files)?, origins))
 }
@@ -96,5 +67,5 @@ pub fn load_with_origins(sources: &Sources) -> Result<(Settings, Origins), Confi
 /// As [`load`], of the few options that are looked at.
 pub fn load_local(sources: &Sources) -> Result<Local, ConfigError> {
     let (fragments, _) = sources.read()?;
-    local::settle(&inputs::Inputs::new(fragments, String::new()))
+    node::settle(&Inputs::new(fragments, String::new()))
 }

@@ -1,7 +1,7 @@
 //! Whether the daemon can do its work, in a word for machines and a line for people.
 
 use super::Watched;
-use crate::amqp::vitals::{Doing, Role};
+use crate::liveness::{Doing, Role};
 
 /// The verdict: `Ok` when it can answer calls, or leaves its queues to cinder-volume on purpose.
 ///

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use crate::amqp::counters::Counters;
-use crate::amqp::vitals::Vitals;
-use crate::calls::Calls;
-use crate::policy::LivePolicy;
+use crate::amqp::metrics::Counters;
+use crate::liveness::Vitals;
 use crate::progress::Tracker;
+use crate::worker::outcomes::Calls;
+use crate::worker::policy::LivePolicy;
 
 pub use http::{bind, serve};
 

@@ -13,12 +13,12 @@ use prometheus::proto::{
 };
 
 use super::Watched;
-use crate::amqp::counters::Reason;
-use crate::amqp::vitals::{Doing, Role};
-use crate::calls::Outcome;
+use crate::amqp::metrics::Reason;
 use crate::counters::TimingsNow;
-use crate::policy::LivePolicy;
+use crate::liveness::{Doing, Role};
 use crate::progress::{RunningCopy, Seen, Trouble};
+use crate::worker::outcomes::Outcome;
+use crate::worker::policy::LivePolicy;
 
 /// Copies shown at most, the oldest.
 const COPIES: usize = 128;

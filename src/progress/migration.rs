@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Question;
-use super::process::{self, Ticks};
+use super::proc::process::{self, Ticks};
 
 /// How long after its copy a volume may still count as migrating without anybody saying so: cinder
 /// detaches both ends first, and deletes the old volume.

@@ -2,103 +2,51 @@
 //!
 //! cinder-volume copies a volume with `dd` and says nothing until it ends. What can be seen from
 //! outside is the position of the descriptor dd writes to, in `/proc/<pid>/fdinfo/<fd>`. Three
-//! things make this harder than it sounds, and each has one file here:
+//! things make this harder than it sounds, and each has one place here:
 //!
 //! - dd is often given kernel names (`if=/dev/sdb`), so a path must be traced back to a volume: `device`.
-//! - the same volume is also probed, wiped and backed up with dd: `dd` tells these apart, `host_based`
-//!   chooses among what is left.
-//! - the interesting moment, the end, is the one where the process and all its files vanish: `memory`
-//!   keeps what was last seen, `keeper` keeps it over a restart of the daemon, and [`Tracker::watch`](crate::progress::Tracker::watch)
-//!   makes sure it was seen late enough.
+//! - the same volume is also probed, wiped and backed up with dd: `host_based::operands` tells these apart,
+//!   `host_based::decide` chooses among what is left.
+//! - the interesting moment, the end, is the one where the process and all its files vanish: `host_based::history`
+//!   keeps what was last seen, `state` keeps it over a restart of the daemon, and
+//!   [`Tracker::watch`](crate::progress::Tracker::watch) makes sure it was seen late enough.
 //!
 //! A read under `/proc` can hang for as long as the process it asks about is stuck in the kernel.
-//! So nothing here reads on an async task: `looks` runs each look on a thread of its own, under a
+//! So nothing here reads on an async task: `proc::bounded` runs each look on a thread of its own, under a
 //! time limit, and remembers which processes hang.
 
-/// The copies that run on this node, for whoever wants to see them all.
-mod copies;
-/// What dd was told to do, from its command line.
-mod dd;
-/// Which volume a path given to dd means.
+/// Whether processes can be looked at.
+mod access;
+/// Which volume a path means.
 mod device;
 /// Copies that the storage makes itself, told by a command.
 mod driver_based;
-/// What can go wrong, in words for the caller and words for the log.
-mod error;
-/// Descriptor positions, and which descriptor writes the destination.
-mod fdinfo;
 /// Copies that a process makes through open files.
 mod file_based;
-/// Such copies seen so far, and what they mean for the answer.
-mod file_copies;
-/// One of them, as it is remembered.
-mod file_copy;
-/// Which two open files of a process are the ends of one copy.
-mod file_pairs;
-/// What a disk is called by its electronics and by the records of volumes.
-mod hardware;
-/// Which of the processes seen is a volume's copy, and what that means for the answer.
+/// Copies that dd makes.
 mod host_based;
-/// Writes down what is remembered, now and then, off the async tasks.
-mod keeper;
-/// One look at a dd that is known.
-mod known;
-/// Blocking reads on other threads, under a time limit.
-mod looks;
-/// Copies and wipes seen so far, running or gone.
-mod memory;
 /// Whether a copy was made by the migration that goes on.
 mod migration;
-/// Processes born since the last look, without listing all the others.
-mod newborn;
-/// What a process has open, and how far it is with it.
-mod open_files;
-/// Small reads about one process.
-mod process;
-/// What of the memory survives the daemon, as it is written down.
-mod saved;
-/// Whether processes can be looked at.
-mod sight;
-/// The file it is written to and read from.
-mod state_file;
-/// What sysfs tells of a disk.
-mod sysfs;
-/// The processes of the node, looked at incrementally.
-mod table;
+/// `/proc`, and nothing else.
+mod proc;
+/// The copies that run on this node, for whoever wants to see them all.
+mod report;
+/// What survives a restart of the daemon.
+mod state;
 /// The room's door: questions in, answers out, upkeep in the background.
 mod tracker;
-/// Volume ids in the names of disks.
-mod volume_ids;
 /// Volumes that calls and operations told of.
 mod volumes;
 
-/// Every row of the table of answers, proved on made-up processes.
+/// The rules of this room, proved on made-up nodes.
 #[cfg(test)]
-mod answers;
-/// Made-up `/proc`, `/sys` and `/dev` trees for the tests of this room.
-#[cfg(test)]
-mod fake;
-/// Copies through open files, answered from made-up processes.
-#[cfg(test)]
-mod file_answers;
-/// Such copies, noticed though nobody asks.
-#[cfg(test)]
-mod file_sweeps;
-/// What the tests of this room ask, and of whom.
-#[cfg(test)]
-mod questions;
-/// Two migrations of a real node, replayed step by step.
-#[cfg(test)]
-mod replay;
-/// Restarts of the daemon before, during and after a copy.
-#[cfg(test)]
-mod restarts;
+mod tests;
 
-pub use copies::{Copies, Means, RunningCopy, Seen};
+pub use access::{Daemon, Sight, sight};
+pub use device::Hardware;
 pub use driver_based::DriverCall;
-pub use error::{ProgressError, Trouble};
-pub use hardware::Hardware;
-pub use sight::{Daemon, Sight, sight};
+pub use proc::error::{ProgressError, Trouble};
+pub use report::{Copies, Means, RunningCopy, Seen};
 pub use tracker::Tracker;
 pub use volumes::{KnownBy, MigrationRequest};
 

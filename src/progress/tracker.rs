@@ -15,25 +15,25 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
-use super::copies::{Copies, RunningCopy, Seen};
-use super::dd::Purpose;
 use super::driver_based::Drivers;
-use super::error::ProgressError;
 use super::file_based::FileBased;
-use super::file_copies::FileCopies;
+use super::file_based::history::FileCopies;
+use super::host_based::history::{Memory, Record};
+use super::host_based::operands::Purpose;
+use super::host_based::position::Known;
+use super::host_based::scan::Table;
 use super::host_based::{self, Verdict};
-use super::keeper::Keeper;
-use super::known::Known;
-use super::looks::Looks;
-use super::memory::{Memory, Record};
-use super::process::{self, Pid, ProcessId};
-use super::saved::Saved;
-use super::state_file;
-use super::table::Table;
+use super::proc::bounded::Looks;
+use super::proc::error::ProgressError;
+use super::proc::process::{self, Pid, ProcessId};
+use super::report::{Copies, RunningCopy, Seen};
+use super::state;
+use super::state::format::Saved;
+use super::state::writer::Keeper;
 use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
-use crate::in_step;
+use crate::ticker;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
@@ -119,7 +119,7 @@ impl Tracker {
     pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
         let (proc, path) = (roots.proc.clone(), state_file.clone());
         let reading =
-            tokio::task::spawn_blocking(move || state_file::load(&path, &process::boot_id(&proc)));
+            tokio::task::spawn_blocking(move || state::file::load(&path, &process::boot_id(&proc)));
         let saved = match tokio::time::timeout(STATE_LIMIT, reading).await {
             Ok(Ok(Ok(saved))) => Some(saved),
             Ok(Ok(Err(cause))) => forgotten(&state_file, &cause),
@@ -598,7 +598,7 @@ impl Tracker {
         if close {
             tokio::time::sleep(CLOSE_WATCH.min(interval)).await;
         } else {
-            in_step::tick(interval).await;
+            ticker::tick(interval).await;
         }
     }
 

@@ -8,11 +8,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Question;
-use super::dd::Purpose;
-use super::device::Identity;
-use super::hardware::Hardware;
-use super::memory::Record;
-use super::process::{self, Ticks};
+use super::device::{Hardware, Identity};
+use super::host_based::history::Record;
+use super::host_based::operands::Purpose;
+use super::proc::process::{self, Ticks};
 
 /// How many volumes are remembered; one that nothing is expected of makes room.
 const LIMIT: usize = 1024;
@@ -97,6 +96,13 @@ pub(super) struct KnownVolumes {
 impl KnownVolumes {
     /// Takes in a request that passed at `at`.
     pub(super) fn request(&mut self, request: MigrationRequest, at: Ticks) {
+        // Requests are read on several threads, and may overtake one another.
+        if self
+            .requested(&request.volume_id)
+            .is_some_and(|last| last > at)
+        {
+            return;
+        }
         self.template = request.volume_name_template;
         self.put(KnownVolume {
             id: request.volume_id,

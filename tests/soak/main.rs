@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../broker/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 /// Faults of the broker.

@@ -6,8 +6,8 @@
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, log, run_to_end};
-use crate::chain::chain;
 use crate::config::{Sources, load_with_origins};
+use crate::error_chain::chain;
 
 /// Each broker, and what it has.
 mod broker;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::report::Report;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::declared::{Declared, Inquiry};
 use crate::amqp::handover::BACKLOG;
-use crate::amqp::look::{Seen, look};
+use crate::amqp::inspect::queue_type::{Declared, Inquiry};
+use crate::amqp::inspect::queues::{Seen, look};
 use crate::amqp::topology::{Names, Standing};
 use crate::config::{Mode, Settings};
 

@@ -1,9 +1,9 @@
 //! Log lines on stderr: one per event, fields not prose, never a body, never a password.
 
-/// No more lines of one kind than somebody can read.
-mod limit;
 /// What a line looks like.
-mod lines;
+mod format;
+/// No more lines of one kind than somebody can read.
+mod rate_limit;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -51,9 +51,9 @@ fn begin(debug: bool, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'stati
     let (targets, handle) = reload::Layer::new(targets(debug));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(lines::are_coloured())
-        .event_format(lines::Lines::for_stderr())
-        .with_filter(limit::Limit::default());
+        .with_ansi(format::are_coloured())
+        .event_format(format::Lines::for_stderr())
+        .with_filter(rate_limit::Limit::default());
     tracing_subscriber::registry()
         .with(targets)
         .with(lines)

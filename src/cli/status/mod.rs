@@ -12,12 +12,12 @@ use crate::progress::{Copies, ProgressError, Roots, Tracker};
 
 /// Bars on a terminal.
 mod bars;
+/// Numbers and times as people read them.
+mod format;
 /// What one copy is said to be.
 mod row;
 /// How fast a copy is, and whether it moves at all.
 mod speed;
-/// Numbers and times as people read them.
-mod words;
 
 use bars::Bars;
 use row::Row;

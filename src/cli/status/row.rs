@@ -4,8 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
+use super::format;
 use super::speed::{Speed, State};
-use super::words;
 use crate::progress::{Means, ProgressError, RunningCopy};
 
 /// One copy. What is not known is null.
@@ -60,12 +60,12 @@ impl Row {
             .map(|(position, total)| total.saturating_sub(position));
         Self {
             volume_id: copy.volume_id(template),
-            source: words::harmless(&copy.source),
-            destination: words::harmless(&copy.destination),
+            source: format::harmless(&copy.source),
+            destination: format::harmless(&copy.destination),
             percent: copy
                 .position
                 .zip(copy.total)
-                .and_then(|(position, total)| words::percent(position, total)),
+                .and_then(|(position, total)| format::percent(position, total)),
             bytes: copy.position,
             total_bytes: copy.total,
             bytes_per_second: rate.map(|rate| rate as u64),
@@ -94,13 +94,13 @@ impl Row {
 
     /// How far it is, but for the percentage.
     pub(super) fn facts(&self) -> String {
-        let bytes = |bytes: Option<u64>| bytes.map_or("?".to_owned(), words::bytes);
+        let bytes = |bytes: Option<u64>| bytes.map_or("?".to_owned(), format::bytes);
         let mut facts = format!("{} of {}", bytes(self.bytes), bytes(self.total_bytes));
         if let Some(rate) = self.bytes_per_second {
-            facts += &format!(", {}/s", words::bytes(rate));
+            facts += &format!(", {}/s", format::bytes(rate));
         }
         if let Some(left) = self.seconds_left {
-            facts += &format!(", {} left", words::duration(left));
+            facts += &format!(", {} left", format::duration(left));
         }
         facts += match self.state {
             Some(State::Copying) => ", copying",
@@ -133,5 +133,5 @@ impl Row {
 
 fn since(started: SystemTime) -> Option<String> {
     let since = started.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(words::utc(since.as_secs()))
+    Some(format::utc(since.as_secs()))
 }

@@ -30,7 +30,7 @@ fn reads_as_oslo_config_does() {
         if path.extension().is_some_and(|end| end == "conf") {
             let expected = std::fs::read(path.with_extension("json")).unwrap();
             let expected = serde_json::from_slice(&expected).unwrap();
-            let found = oslo_file::parse(&path, &std::fs::read(&path).unwrap());
+            let found = oslo::file::parse(&path, &std::fs::read(&path).unwrap());
             let name = path.file_stem().unwrap().to_string_lossy();
             match expected {
                 Oracle::Error { line } => compare_error(&name, line, found),

@@ -154,5 +154,5 @@ fn what_was_named_must_exist() {
 #[test]
 fn a_comment_in_latin_1_harms_nobody() {
     let path = Path::new("a.conf");
-    assert!(oslo_file::parse(path, b"[DEFAULT]\n# f\xfcr\n; f\xfcr\nhost = b\n").is_ok());
+    assert!(oslo::file::parse(path, b"[DEFAULT]\n# f\xfcr\n; f\xfcr\nhost = b\n").is_ok());
 }

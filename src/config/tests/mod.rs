@@ -19,6 +19,8 @@ mod transport_urls;
 
 use std::path::{Path, PathBuf};
 
+use super::oslo::{fragments, values};
+use super::settings::{brokers, inputs, options, transport_url};
 use super::*;
 
 /// A file below `tests/fixtures/config`.
@@ -30,7 +32,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// What the file of this content, alone, leads to on a machine called `machine`.
 fn load_text(text: &str) -> Result<Settings, ConfigError> {
-    let fragment = oslo_file::parse(Path::new("/etc/test.conf"), text.as_bytes())?;
+    let fragment = oslo::file::parse(Path::new("/etc/test.conf"), text.as_bytes())?;
     let inputs = inputs::Inputs::new(vec![fragment], "machine".to_owned());
     settings::settle(inputs, vec![])
 }

@@ -7,7 +7,7 @@ use super::*;
 proptest! {
     #[test]
     fn on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = oslo_file::parse(Path::new("x.conf"), &bytes);
+        let _ = oslo::file::parse(Path::new("x.conf"), &bytes);
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! Why a backend's queue is not consumed for a while.
+
+use std::time::Duration;
+
+use crate::amqp::connection::ConnectionError;
+use crate::amqp::metrics::Reason;
+
+/// Why we stand aside.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Aside {
+    /// A queue is missing.
+    #[error("queue {0} is missing: cinder-volume has not declared it yet, or its name differs")]
+    Missing(String),
+    /// Nobody consumes T.
+    #[error("nobody consumes {0}: cinder-volume is down or starting")]
+    Unattended(String),
+    /// A consumer of T has left.
+    #[error("a consumer of {0} has left: cinder-volume is going down")]
+    Leaving(String),
+    /// Messages pile up on T.
+    #[error("messages pile up on {0}: cinder-volume does not keep up")]
+    Backlog(String),
+    /// The broker does not answer within this time.
+    #[error("the broker takes more than {0:?} to answer")]
+    Slow(Duration),
+    /// T vanished in the middle of a hand-over.
+    #[error("{0} vanished while messages were handed over to it")]
+    Vanished(String),
+    /// T refused a message.
+    #[error("{0} refuses messages: it is full, or its broker node is failing")]
+    Refused(String),
+    /// A message with a `CC` header.
+    #[error("a message on {0} asks for copies (header CC), which handing over would double")]
+    Copies(String),
+    /// The broker cancelled our consumer.
+    #[error("the broker has cancelled the consumer of {0}")]
+    Cancelled(String),
+    /// The channel failed.
+    #[error("{0}")]
+    Channel(#[from] lapin::Error),
+    /// The connection did.
+    #[error("{0}")]
+    Connection(#[from] ConnectionError),
+}
+
+impl Aside {
+    /// How it is counted.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Missing(_) => Reason::Missing,
+            Self::Unattended(_) => Reason::Unattended,
+            Self::Leaving(_) => Reason::Leaving,
+            Self::Backlog(_) => Reason::Backlog,
+            Self::Slow(_) => Reason::Slow,
+            Self::Vanished(_) => Reason::Vanished,
+            Self::Refused(_) => Reason::Refused,
+            Self::Copies(_) => Reason::Copies,
+            Self::Cancelled(_) => Reason::Cancelled,
+            Self::Channel(_) => Reason::Channel,
+            Self::Connection(_) => Reason::Connection,
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Replies: confirmed, and patient with reply queues that are not there yet.
+//!
+//! A caller names the queue on which it waits. That queue can be missing for a moment (the
+//! caller reconnects and declares it anew) or for good (the caller is gone). oslo.messaging
+//! tries again every quarter of a second for `kombu_missing_consumer_retry_timeout` seconds and
+//! then forgets about the queue for a minute; so do we, but with one message per queue and try,
+//! so that a thousand replies to a dead caller cost no more than one.
+//!
+//! Which message was returned is told by the returned message itself: with several in flight,
+//! lapin may hand a return to the confirmation of another.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, poll};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::connection::{Connection, ConnectionError};
+use super::metrics::Counters;
+use crate::liveness::Part;
+
+/// Between two tries on a missing reply queue, as in oslo.messaging (`_drivers/amqpdriver.py`).
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How long a reply queue that stayed away is remembered as dead, as in oslo.messaging
+/// (`ObsoleteReplyQueuesCache`).
+const DEAD_FOR: Duration = Duration::from_secs(60);
+
+/// Replies that wait to be sent at most; a caller that asks faster than the broker takes
+/// answers gets no answer.
+const CAPACITY: usize = 1024;
+
+/// Reply queues remembered at most, missing and dead together.
+const MEMORY: usize = 1024;
+
+/// Replies in flight at most.
+const IN_FLIGHT: usize = 128;
+
+/// A reply on its way. Its `Debug` says no more than where to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The caller's reply queue.
+    pub queue: String,
+    /// The body, ready to send.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Letter")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where replies are dropped in. Cheap to clone; the outbox ends when all clones are gone.
+#[derive(Debug, Clone)]
+pub struct Slot(mpsc::Sender<Letter>);
+
+impl Slot {
+    /// Takes a letter, or gives it back when too many wait already.
+    ///
+    /// # Errors
+    ///
+    /// The letter.
+    pub fn post(&self, letter: Letter) -> Result<(), Letter> {
+        self.0.try_send(letter).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(letter) | mpsc::error::TrySendError::Closed(letter) => {
+                letter
+            }
+        })
+    }
+}
+
+/// The replies that are not yet with the broker. Outlives connections.
+#[derive(Debug)]
+pub struct Outbox {
+    letters: mpsc::Receiver<Letter>,
+    /// To be sent now.
+    ready: VecDeque<Letter>,
+    /// Sent, in this order.
+    unconfirmed: BTreeMap<u64, Letter>,
+    next: u64,
+    absent: Absent,
+}
+
+impl Outbox {
+    /// An outbox and its slot. `patience` is `kombu_missing_consumer_retry_timeout`.
+    #[must_use]
+    pub fn new(patience: Duration) -> (Slot, Self) {
+        let (sender, letters) = mpsc::channel(CAPACITY);
+        let outbox = Self {
+            letters,
+            ready: VecDeque::new(),
+            unconfirmed: BTreeMap::new(),
+            next: 0,
+            absent: Absent::new(patience),
+        };
+        (Slot(sender), outbox)
+    }
+
+    /// Sends letters on `connection` until all slots are gone and everything is confirmed, or
+    /// until `stop`.
+    ///
+    /// A letter whose confirmation was lost with the previous connection is sent again: a
+    /// caller drops a second answer, but a first one that is missing costs it a time-out.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended.
+    pub async fn run(
+        &mut self,
+        connection: &Connection,
+        counters: &Counters,
+        part: &Part,
+        stop: &CancellationToken,
+    ) -> Result<(), ConnectionError> {
+        let channel = connection.channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        let mut confirmations = FuturesUnordered::new();
+        // In their order, and before what has not been sent at all: a heartbeat must not
+        // overtake the answer that ends its call.
+        for letter in std::mem::take(&mut self.unconfirmed).into_values().rev() {
+            self.ready.push_front(letter);
+        }
+        self.absent.start_over(Instant::now());
+        loop {
+            part.beat();
+            while confirmations.len() < IN_FLIGHT
+                && let Some(letter) = self.ready.pop_front()
+            {
+                let id = self.next;
+                self.next += 1;
+                self.unconfirmed.insert(id, letter.clone());
+                let channel = &channel;
+                let mut sending = Box::pin(async move { (id, publish(channel, &letter).await) });
+                // The first poll puts the frames in line: in this order, without waiting until each
+                // is written, which would cost every reply a turn of lapin's thread.
+                match poll!(sending.as_mut()) {
+                    Poll::Ready((id, confirmation)) => self.confirmed(id, confirmation?, counters),
+                    Poll::Pending => confirmations.push(sending),
+                }
+            }
+            let no_more = self.letters.is_closed() && self.letters.is_empty();
+            if no_more && confirmations.is_empty() && self.ready.is_empty() {
+                return Ok(());
+            }
+            let due = self.absent.due();
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = connection.ended() => return Err(ConnectionError::Ended),
+                Some((id, confirmation)) = confirmations.next() => {
+                    // Unconfirmed until there is a confirmation: an error leaves it to be sent again.
+                    self.confirmed(id, confirmation?, counters);
+                }
+                () = part.idle() => {}
+                () = sleep_until(due) => {
+                    let (tries, dropped) = self.absent.retry(Instant::now());
+                    counters.replies_dropped.add(dropped);
+                    self.ready.extend(tries);
+                }
+                letter = self.letters.recv(), if !no_more && confirmations.len() < IN_FLIGHT => {
+                    match letter.map(|letter| self.absent.admit(letter, Instant::now())) {
+                        Some(Admission::Send(letter)) => self.ready.push_back(letter),
+                        Some(Admission::Drop) => counters.replies_dropped.add(1),
+                        // The last slot is gone: seen at the head of the loop.
+                        Some(Admission::Wait) | None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// What became of a letter.
+    fn confirmed(&mut self, id: u64, confirmation: Confirmation, counters: &Counters) {
+        let letter = self.unconfirmed.remove(&id);
+        let bounced = match confirmation {
+            Confirmation::Ack(None) => {
+                counters.replies.add(1);
+                if let Some(letter) = &letter {
+                    self.ready.extend(self.absent.arrived(letter));
+                }
+                return;
+            }
+            // Not necessarily the letter of this confirmation.
+            Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
+                Some(Letter {
+                    queue: returned.delivery.routing_key.to_string(),
+                    body: returned.delivery.data,
+                })
+            }
+            // The broker could not store it: the same letter, a moment later.
+            Confirmation::Nack(None) | Confirmation::NotRequested => letter,
+        };
+        if let Some(letter) = bounced {
+            let dropped = self.absent.bounced(letter, Instant::now());
+            counters.replies_dropped.add(dropped);
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Publishes a letter and waits for the broker's word.
+async fn publish(channel: &Channel, letter: &Letter) -> Result<Confirmation, lapin::Error> {
+    // The properties of every reply of every release; see the captured messages.
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_content_encoding("utf-8".into())
+        .with_headers(FieldTable::default())
+        .with_delivery_mode(2)
+        .with_priority(0);
+    channel
+        .basic_publish(
+            "".into(),
+            letter.queue.as_str().into(),
+            BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            },
+            &letter.body,
+            properties,
+        )
+        .await?
+        .await
+}
+
+/// What to do with a letter that comes in.
+#[derive(Debug, PartialEq, Eq)]
+enum Admission {
+    Send(Letter),
+    Wait,
+    Drop,
+}
+
+/// The reply queues that were not there.
+#[derive(Debug)]
+struct Absent {
+    patience: Duration,
+    missing: HashMap<String, Missing>,
+    dead: HashMap<String, Instant>,
+    /// Letters of all missing queues together.
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Missing {
+    since: Instant,
+    next_try: Instant,
+    /// The first is the one that is tried.
+    letters: VecDeque<Letter>,
+}
+
+impl Absent {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            missing: HashMap::new(),
+            dead: HashMap::new(),
+            waiting: 0,
+        }
+    }
+
+    /// A new connection: what was missing on the old one has its full time again.
+    fn start_over(&mut self, now: Instant) {
+        for missing in self.missing.values_mut() {
+            missing.since = now;
+            missing.next_try = now;
+        }
+    }
+
+    fn admit(&mut self, letter: Letter, now: Instant) -> Admission {
+        self.dead.retain(|_, since| now - *since < DEAD_FOR);
+        if self.dead.contains_key(&letter.queue) {
+            return Admission::Drop;
+        }
+        match self.missing.get_mut(&letter.queue) {
+            None => Admission::Send(letter),
+            Some(missing) if self.waiting < CAPACITY => {
+                self.waiting += 1;
+                missing.letters.push_back(letter);
+                Admission::Wait
+            }
+            Some(_) => Admission::Drop,
+        }
+    }
+
+    /// The broker has returned `letter`. Returns how many letters were given up for it.
+    fn bounced(&mut self, letter: Letter, now: Instant) -> usize {
+        if self.dead.contains_key(&letter.queue) {
+            return 1;
+        }
+        if self.waiting >= CAPACITY || self.missing.len() + self.dead.len() >= MEMORY {
+            return 1;
+        }
+        self.waiting += 1;
+        if let Some(missing) = self.missing.get_mut(&letter.queue) {
+            missing.letters.push_front(letter);
+            return 0;
+        }
+        debug!(queue = %letter.queue, "the reply queue is missing");
+        self.missing.insert(
+            letter.queue.clone(),
+            Missing {
+                since: now,
+                next_try: now + RETRY,
+                letters: VecDeque::from([letter]),
+            },
+        );
+        0
+    }
+
+    /// The broker has taken `letter`: returns what has waited for its queue.
+    fn arrived(&mut self, letter: &Letter) -> VecDeque<Letter> {
+        let Some(missing) = self.missing.remove(&letter.queue) else {
+            return VecDeque::new();
+        };
+        self.waiting -= missing.letters.len();
+        missing.letters
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.missing.values().map(|missing| missing.next_try).min()
+    }
+
+    /// One letter for each queue whose time has come, and how many were given up.
+    fn retry(&mut self, now: Instant) -> (Vec<Letter>, usize) {
+        let mut tries = Vec::new();
+        let mut dropped = 0;
+        let (dead, waiting, patience) = (&mut self.dead, &mut self.waiting, self.patience);
+        self.missing.retain(|queue, missing| {
+            if missing.next_try > now {
+                return true;
+            }
+            if now - missing.since >= patience {
+                dropped += missing.letters.len();
+                *waiting -= missing.letters.len();
+                warn!(%queue, replies = missing.letters.len(), "the caller is gone: its replies are dropped");
+                dead.insert(queue.clone(), now);
+                return false;
+            }
+            missing.next_try = now + RETRY;
+            if let Some(letter) = missing.letters.pop_front() {
+                *waiting -= 1;
+                tries.push(letter);
+            }
+            true
+        });
+        (tries, dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(queue: &str, body: &str) -> Letter {
+        Letter {
+            queue: queue.into(),
+            body: body.into(),
+        }
+    }
+
+    #[test]
+    fn a_missing_queue_is_tried_with_one_letter_until_it_is_there() {
+        let mut absent = Absent::new(Duration::from_secs(60));
+        let now = Instant::now();
+        let first = letter("q", "1");
+        assert_eq!(absent.bounced(first.clone(), now), 0);
+        assert_eq!(absent.admit(letter("q", "2"), now), Admission::Wait);
+        assert_eq!(absent.retry(now).0, vec![]);
+        let (tries, dropped) = absent.retry(now + RETRY);
+        assert_eq!((tries, dropped), (vec![first.clone()], 0));
+        assert_eq!(absent.bounced(first.clone(), now + RETRY), 0);
+        let (tries, _) = absent.retry(now + 2 * RETRY);
+        assert_eq!(tries, vec![first.clone()]);
+        assert_eq!(absent.arrived(&first), VecDeque::from([letter("q", "2")]));
+        assert_eq!(absent.due(), None);
+    }
+
+    #[test]
+    fn a_caller_that_stays_away_costs_nothing_for_a_minute() {
+        let mut absent = Absent::new(Duration::from_secs(1));
+        let now = Instant::now();
+        absent.bounced(letter("q", "1"), now);
+        absent.admit(letter("q", "2"), now);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(absent.retry(later), (vec![], 2));
+        assert_eq!(absent.admit(letter("q", "3"), later), Admission::Drop);
+        assert_eq!(absent.due(), None);
+        let much_later = later + DEAD_FOR;
+        assert_eq!(
+            absent.admit(letter("q", "4"), much_later),
+            Admission::Send(letter("q", "4"))
+        );
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut absent = Absent::new(Duration::from_secs(60));
+        let now = Instant::now();
+        for n in 0..MEMORY {
+            assert_eq!(absent.bounced(letter(&format!("q{n}"), "1"), now), 0);
+        }
+        assert_eq!(absent.bounced(letter("one more", "1"), now), 1);
+        assert_eq!(absent.admit(letter("q1", "2"), now), Admission::Drop);
+        let (tries, dropped) = absent.retry(now + RETRY);
+        assert_eq!((tries.len(), dropped, absent.waiting), (MEMORY, 0, 0));
+    }
+}

@@ -1,0 +1,109 @@
+//! Standalone: consume a topic as its only RPC server, as oslo.messaging would.
+
+use std::task::Poll;
+
+use futures_util::stream::{FuturesUnordered, select_all};
+use futures_util::{StreamExt, poll};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::connection::{Connection, ConnectionError};
+use super::message::Message;
+use super::topology::{Names, consumer_arguments, declare};
+use crate::config::Rabbit;
+use crate::liveness::{Doing, Part};
+
+/// Acknowledgements on their way to the broker at most; while it takes none we take nothing.
+const ACKS: usize = 128;
+
+/// Declares exchange, T, Q and F and serves all three until `stop`.
+///
+/// Each message's acknowledgement is on its way before `take` sees it, as with oslo.messaging: a call
+/// that kills its server must not come back to kill the next.
+///
+/// # Errors
+///
+/// Anything that ends the channel: a queue that exists with other flags (406), a cancelled
+/// consumer, the end of the connection. The caller starts over.
+pub async fn serve(
+    connection: &Connection,
+    names: &Names,
+    rabbit: &Rabbit,
+    take: &(impl Fn(Message<'_>) + Sync),
+    part: &Part,
+    stop: &CancellationToken,
+) -> Result<(), ConnectionError> {
+    let channel = connection.channel().await?;
+    let fanout = declare(&channel, names, rabbit).await?;
+    // Streams cannot be consumed without a limit.
+    let prefetch = if rabbit.rabbit_stream_fanout {
+        rabbit.rabbit_qos_prefetch_count.max(1)
+    } else {
+        rabbit.rabbit_qos_prefetch_count
+    };
+    channel
+        .basic_qos(prefetch, BasicQosOptions::default())
+        .await?;
+    let mut consumers = Vec::new();
+    for queue in [&names.topic, &names.server, &fanout] {
+        let arguments = if *queue == fanout && rabbit.rabbit_stream_fanout {
+            // Only what comes from now on: older messages were for those who lived then.
+            let mut arguments = FieldTable::default();
+            arguments.insert(
+                "x-stream-offset".into(),
+                AMQPValue::LongString(LongString::from("next")),
+            );
+            arguments
+        } else {
+            consumer_arguments(rabbit)
+        };
+        let consumer = channel
+            .basic_consume(
+                queue.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                arguments,
+            )
+            .await?;
+        // A cancelled consumer ends its stream silently; the end is made visible, because the
+        // other two would go on.
+        consumers.push(consumer.map(Some).chain(futures_util::stream::iter([None])));
+    }
+    info!(queue = %names.server, topic = %names.topic, "serving alone");
+    part.does(Doing::Serving);
+    let mut deliveries = select_all(consumers.into_iter().map(Box::pin));
+    let mut acks = FuturesUnordered::new();
+    loop {
+        part.beat();
+        let delivery = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = connection.ended() => return Err(ConnectionError::Ended),
+            Some(acked) = acks.next() => {
+                acked?;
+                continue;
+            }
+            next = deliveries.next(), if acks.len() < ACKS => match next.flatten() {
+                Some(delivery) => delivery?,
+                None => return Err(ConnectionError::Cancelled),
+            },
+            // What is not written in time is no idleness.
+            () = part.idle(), if acks.is_empty() => continue,
+        };
+        let acker = delivery.acker.clone();
+        let mut ack = Box::pin(async move { acker.ack(BasicAckOptions::default()).await });
+        // The first poll puts it in line; to wait until it is written would cost every caller a turn of
+        // lapin's thread.
+        match poll!(ack.as_mut()) {
+            Poll::Ready(acked) => drop(acked?),
+            Poll::Pending => acks.push(ack),
+        }
+        take(Message::of(&delivery));
+    }
+    while let Some(acked) = acks.next().await {
+        acked?;
+    }
+    Ok(())
+}

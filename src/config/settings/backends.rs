@@ -1,0 +1,156 @@
+//! The services of cinder-volume on this node and the names of their queues.
+
+use super::inputs::Inputs;
+use super::options;
+use super::progress::{Driver, MigrationMode, Progress, driver_of, migration_mode};
+use crate::config::ConfigError;
+use crate::config::oslo::values;
+
+/// The topic that all of cinder-volume is reached under.
+const TOPIC: &str = "cinder-volume";
+
+/// One cinder-volume service: a backend, or the only one where `enabled_backends` is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Its section in cinder.conf; `None` where `enabled_backends` is empty.
+    pub name: Option<String>,
+    /// `backend_host` of its section, else `host`.
+    pub host: String,
+    /// Where it is reached: as `<host>@<backend>`, without `@<backend>` where there is no name.
+    pub address: Address,
+    /// How this backend migrates. Source: `[progress:<backend>] migration_mode`, else that of
+    /// `[progress]`.
+    pub migration_mode: MigrationMode,
+    /// What is asked about this backend's own copies. Source: `[progress:<backend>] driver_command` and
+    /// `driver_timeout`, each else that of `[progress]`.
+    pub driver: Option<Driver>,
+}
+
+/// What one cinder-volume service is reached by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Topic queue, and its routing key: `cinder-volume.<service>`.
+    pub topic: String,
+    /// Server queue, where the progress call arrives, and its routing key: the topic, a dot and the service's host.
+    pub server_queue: String,
+    /// Fanout exchange: the topic and `_fanout`.
+    pub fanout_exchange: String,
+}
+
+impl Address {
+    /// Of the service `<host>@<backend>`, or `<host>` where there are no backends.
+    #[must_use]
+    pub fn of(service: &str) -> Self {
+        let topic = format!("{TOPIC}.{service}");
+        Self {
+            server_queue: format!("{topic}.{}", bare_host(service)),
+            fanout_exchange: format!("{topic}_fanout"),
+            topic,
+        }
+    }
+
+    /// Of the service that has a volume whose `host` is `<host>@<backend>#<pool>`; the pool is no
+    /// part of the address (`_get_cctxt` in `cinder/volume/rpcapi.py`).
+    #[must_use]
+    pub fn of_volume_host(host: &str) -> Self {
+        Self::of(host.split('#').next().unwrap_or(host))
+    }
+}
+
+/// Reads `enabled_backends` and what each backend says of itself; never empty.
+pub(in crate::config) fn read(
+    inputs: &Inputs,
+    node: &str,
+    defaults: &Progress,
+) -> Result<Vec<Backend>, ConfigError> {
+    let mut names = inputs.read(&options::ENABLED_BACKENDS, values::list)?;
+    // A backend named twice has one set of queues all the same.
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+
+    if names.is_empty() {
+        let mut only = backend(None, node, defaults.migration_mode.clone());
+        only.driver.clone_from(&defaults.driver);
+        return Ok(vec![only]);
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            let section = crate::config::oslo::fragments::normal_group(&name);
+            let host = inputs
+                .read_in(&section, options::BACKEND_HOST, values::text)?
+                .filter(|host| !host.is_empty());
+            let own = format!("{}{section}", options::PROGRESS_OF_BACKEND);
+            let mode = inputs.read_in(&own, options::MIGRATION_MODE.name, migration_mode)?;
+            let mut backend = backend(
+                Some(name),
+                host.as_deref().unwrap_or(node),
+                mode.unwrap_or_else(|| defaults.migration_mode.clone()),
+            );
+            backend.driver = driver_of(inputs, &own)?;
+            Ok(backend)
+        })
+        .collect()
+}
+
+fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> Backend {
+    let address = match &name {
+        Some(name) => Address::of(&format!("{host}@{name}")),
+        None => Address::of(host),
+    };
+    Backend {
+        name,
+        host: host.to_owned(),
+        address,
+        migration_mode,
+        driver: None,
+    }
+}
+
+/// cinder takes the server's name from the service's by cutting off pool and backend, also where
+/// an operator wrote these into `host` himself.
+fn bare_host(host: &str) -> &str {
+    host.split(['#', '@']).next().unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, MigrationMode, backend};
+
+    #[test]
+    fn queues_are_named_as_on_a_real_broker() {
+        let lvm1 = backend(Some("lvm1".into()), "storage1", MigrationMode::Auto);
+        assert_eq!(lvm1.address.topic, "cinder-volume.storage1@lvm1");
+        assert_eq!(
+            lvm1.address.server_queue,
+            "cinder-volume.storage1@lvm1.storage1"
+        );
+        assert_eq!(
+            lvm1.address.fanout_exchange,
+            "cinder-volume.storage1@lvm1_fanout"
+        );
+    }
+
+    #[test]
+    fn a_pool_is_no_part_of_an_address() {
+        let address = Address::of_volume_host("storage1@lvm1#pool");
+        assert_eq!(address, Address::of("storage1@lvm1"));
+        assert_eq!(address.server_queue, "cinder-volume.storage1@lvm1.storage1");
+    }
+
+    #[test]
+    fn without_backends_the_host_stands_alone() {
+        let only = backend(None, "storage1", MigrationMode::Auto);
+        assert_eq!(only.address.topic, "cinder-volume.storage1");
+        assert_eq!(only.address.server_queue, "cinder-volume.storage1.storage1");
+    }
+
+    #[test]
+    fn a_backend_written_into_host_is_not_part_of_the_server() {
+        let only = backend(None, "rbd:volumes@ceph", MigrationMode::Auto);
+        assert_eq!(
+            only.address.server_queue,
+            "cinder-volume.rbd:volumes@ceph.rbd:volumes"
+        );
+    }
+}

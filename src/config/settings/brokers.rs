@@ -1,0 +1,234 @@
+//! Which brokers to connect to: from `transport_url`, else from Ocata's options for a single broker.
+
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+use super::inputs::Inputs;
+use super::options;
+use super::transport_url::{self, TransportUrl};
+use crate::config::oslo::fragments::{Assignment, Fragment};
+use crate::config::oslo::values;
+use crate::config::{ConfigError, Origin, Secret};
+
+/// AMQP's port, also with TLS: oslo.messaging knows no other default.
+const DEFAULT_PORT: u16 = 5672;
+/// The account that a fresh RabbitMQ has, and what kombu takes when none is named.
+const GUEST: &str = "guest";
+
+/// The brokers, all of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brokers {
+    /// In the order written, at least one. Source: `transport_url`, or `rabbit_hosts`, or
+    /// `rabbit_host` and `rabbit_port`; default `localhost:5672`.
+    pub hosts: Vec<BrokerHost>,
+    /// Default `/`. Source: the path of `transport_url`, or `rabbit_virtual_host`.
+    pub virtual_host: String,
+    /// How to encrypt; `None` for plain TCP. Source: `[oslo_messaging_rabbit] ssl`, default off.
+    pub tls: Option<Tls>,
+}
+
+/// One broker and the account on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerHost {
+    /// Name or address; IPv6 without brackets.
+    pub host: String,
+    /// Default 5672, also with TLS.
+    pub port: u16,
+    /// Default `guest`.
+    pub username: String,
+    /// Default `guest`.
+    pub password: Secret,
+}
+
+/// What `[oslo_messaging_rabbit] ssl*` says, in force when `ssl` is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the authorities to trust; `None` for those of the system. Source: `ssl_ca_file`.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the client's certificate. Source: `ssl_cert_file`.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of the certificate's key; never set without `cert_file`. Source: `ssl_key_file`.
+    pub key_file: Option<PathBuf>,
+    /// Source: `ssl_version`.
+    pub version: TlsVersion,
+    /// Whether the broker's certificate and name are checked. Source: `[progress] tls_verify`,
+    /// default true, whatever Python makes of an empty `ssl_ca_file`.
+    pub verify: bool,
+    /// Whether the certificate has to bear the broker's name; counts where `verify` is true.
+    /// Source: `ssl_enforce_hostname_verification`, default true.
+    pub verify_name: bool,
+}
+
+/// Which versions of TLS may be spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2 or newer: `ssl_version` empty (the default) or `SSLv23`, Python's name for "negotiate".
+    Negotiated,
+    /// 1.2 and no other: `TLSv1_2`.
+    Tls12,
+}
+
+/// Host and port as an address names them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct Endpoint {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+}
+
+/// Reads `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
+pub(super) fn host_and_port(text: &str) -> Result<Endpoint, String> {
+    let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
+        let (host, rest) = bracketed
+            .split_once(']')
+            .ok_or("']' after the IPv6 address")?;
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err("nothing but ':' and a port after ']'".to_owned()),
+        }
+    } else {
+        if text.contains(['[', ']']) {
+            return Err("'[' before and ']' after the IPv6 address".to_owned());
+        }
+        match text.split_once(':') {
+            // Two colons or more: an address without a port.
+            Some((_, rest)) if rest.contains(':') => (text, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    Ok(Endpoint {
+        host: (!host.is_empty()).then(|| host.to_owned()),
+        port: port.map(values::integer(0..=u16::MAX)).transpose().map_err(|expected| {
+            format!("{expected} as port (':', '/', '?', '#' and '@' in a password are written %3A, %2F, %3F, %23, %40)")
+        })?,
+    })
+}
+
+/// Reads `transport_url`, lays its query over `inputs` and says where that leads.
+pub(in crate::config) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigError> {
+    let TransportUrl {
+        virtual_host,
+        hosts,
+        query,
+    } = inputs.read(&options::TRANSPORT_URL, transport_url::parse)?;
+    inputs.overlay(from_query(query));
+
+    let virtual_host = match virtual_host {
+        Some(name) => name,
+        None => inputs.read(&options::RABBIT_VIRTUAL_HOST, values::text)?,
+    };
+    let hosts = if hosts.is_empty() {
+        before_transport_url(inputs)?
+    } else {
+        hosts
+            .into_iter()
+            .map(|host| broker_host(host.endpoint, host.username, host.password))
+            .collect()
+    };
+    Ok(Brokers {
+        hosts,
+        virtual_host: as_kombu_reads_it(virtual_host),
+        tls: read_tls(inputs)?,
+    })
+}
+
+/// The highest layer: what the query string of `transport_url` sets for the driver.
+fn from_query(query: Vec<(String, String)>) -> Fragment {
+    let assignments = query
+        .into_iter()
+        .map(|(option, text)| Assignment {
+            group: options::RABBIT.to_owned(),
+            option,
+            text,
+            origin: Origin::TransportUrl,
+        })
+        .collect();
+    Fragment { assignments }
+}
+
+/// Hosts for a `transport_url` that names none.
+fn before_transport_url(inputs: &Inputs) -> Result<Vec<BrokerHost>, ConfigError> {
+    let port = inputs.read(&options::RABBIT_PORT, values::integer(0..=u16::MAX))?;
+    let username = inputs.read(&options::RABBIT_USERID, values::text)?;
+    let password = Secret::new(inputs.read(&options::RABBIT_PASSWORD, values::text)?);
+    let endpoints = inputs.read(&options::RABBIT_HOSTS, |text| {
+        values::list(text)?
+            .iter()
+            .map(|address| host_and_port(address))
+            .collect::<Result<Vec<Endpoint>, String>>()
+    })?;
+    if endpoints.is_empty() {
+        return Err(inputs.mistake(&options::RABBIT_HOSTS, "host:port, ..."));
+    }
+    Ok(endpoints
+        .into_iter()
+        .map(|endpoint| {
+            let endpoint = Endpoint {
+                port: endpoint.port.or(Some(port)),
+                ..endpoint
+            };
+            broker_host(endpoint, Some(username.clone()), Some(password.clone()))
+        })
+        .collect())
+}
+
+/// Fills the gaps as kombu does: an empty part counts as absent, and so does port 0.
+fn broker_host(
+    endpoint: Endpoint,
+    username: Option<String>,
+    password: Option<Secret>,
+) -> BrokerHost {
+    BrokerHost {
+        host: endpoint.host.unwrap_or_else(|| "localhost".to_owned()),
+        port: endpoint
+            .port
+            .filter(|port| *port != 0)
+            .unwrap_or(DEFAULT_PORT),
+        username: username
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| GUEST.to_owned()),
+        password: password
+            .filter(|password| !password.expose().is_empty())
+            .unwrap_or_else(|| Secret::new(GUEST)),
+    }
+}
+
+/// oslo.messaging hands the decoded name to kombu inside another URL, where it is decoded once more
+/// and where an empty one stands for `/`.
+fn as_kombu_reads_it(virtual_host: String) -> String {
+    if virtual_host.is_empty() {
+        "/".to_owned()
+    } else {
+        percent_decode_str(&virtual_host)
+            .decode_utf8_lossy()
+            .into_owned()
+    }
+}
+
+fn read_tls(inputs: &Inputs) -> Result<Option<Tls>, ConfigError> {
+    if !inputs.read(&options::SSL, values::boolean)? {
+        return Ok(None);
+    }
+    let tls = Tls {
+        ca_file: inputs.read(&options::SSL_CA_FILE, values::optional_path)?,
+        cert_file: inputs.read(&options::SSL_CERT_FILE, values::optional_path)?,
+        key_file: inputs.read(&options::SSL_KEY_FILE, values::optional_path)?,
+        version: inputs.read(&options::SSL_VERSION, tls_version)?,
+        verify: inputs.read(&options::TLS_VERIFY, values::boolean)?,
+        verify_name: inputs.read(&options::SSL_ENFORCE_HOSTNAME_VERIFICATION, values::boolean)?,
+    };
+    if tls.key_file.is_some() && tls.cert_file.is_none() {
+        return Err(inputs.mistake(&options::SSL_KEY_FILE, "ssl_cert_file beside it"));
+    }
+    Ok(Some(tls))
+}
+
+fn tls_version(text: &str) -> Result<TlsVersion, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "" | "sslv23" => Ok(TlsVersion::Negotiated),
+        "tlsv1_2" => Ok(TlsVersion::Tls12),
+        _ => Err("TLSv1_2, or nothing for the best both sides have; what is older than 1.2 is not spoken".to_owned()),
+    }
+}

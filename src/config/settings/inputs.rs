@@ -1,0 +1,165 @@
+//! Second stage: the sources laid over one another, one text for each option.
+
+use super::options::{self, Opt};
+use crate::config::oslo::fragments::{Assignment, Fragment};
+use crate::config::oslo::substitution::substitute;
+use crate::config::{ConfigError, Origin};
+
+/// How deep `$name` may lead from option to option; deeper is taken for a circle.
+const MAX_REFERENCES: usize = 32;
+
+/// All sources together.
+pub(in crate::config) struct Inputs {
+    /// Lowest first.
+    layers: Vec<Fragment>,
+    /// The machine's name, the default of `host`.
+    machine: String,
+}
+
+impl Inputs {
+    pub fn new(layers: Vec<Fragment>, machine: String) -> Self {
+        Self { layers, machine }
+    }
+
+    /// Lays `fragment` over everything there is.
+    pub fn overlay(&mut self, fragment: Fragment) {
+        self.layers.push(fragment);
+    }
+
+    /// Every assignment of every source.
+    pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
+        self.layers.iter().flat_map(|layer| &layer.assignments)
+    }
+
+    /// The value of `option`, made by `convert`, which says what it would have liked better.
+    pub fn read<T>(
+        &self,
+        option: &Opt,
+        convert: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        self.convert(&self.find(option), convert)
+    }
+
+    /// The same for an option of a section whose name depends on the backend; `None` if nobody set it.
+    pub fn read_in<T>(
+        &self,
+        group: &str,
+        name: &str,
+        convert: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.written(group, name)
+            .map(|assignment| self.convert(assignment, convert))
+            .transpose()
+    }
+
+    /// The error that `option` has a value which does not do, though it could be converted.
+    pub fn mistake(&self, option: &Opt, expected: impl Into<String>) -> ConfigError {
+        mistake(&self.find(option), expected)
+    }
+
+    /// Where the value of `option` was written.
+    pub fn origin(&self, option: &Opt) -> Origin {
+        self.find(option).origin
+    }
+
+    fn convert<T>(
+        &self,
+        assignment: &Assignment,
+        convert: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let text = self.filled_in(assignment, 0)?;
+        convert(&text).map_err(|expected| mistake(assignment, expected))
+    }
+
+    /// The assignment that counts: that of the highest layer, and there the present spelling before
+    /// the older ones; else the default.
+    fn find(&self, option: &Opt) -> Assignment {
+        self.layers
+            .iter()
+            .rev()
+            .find_map(|layer| {
+                option
+                    .names()
+                    .find_map(|(group, name)| layer.last(group, name))
+            })
+            .cloned()
+            .unwrap_or_else(|| Assignment {
+                group: option.group.to_owned(),
+                option: option.name.to_owned(),
+                text: if option.names().eq(options::HOST.names()) {
+                    self.machine.clone()
+                } else {
+                    option.default.to_owned()
+                },
+                origin: Origin::Default,
+            })
+    }
+
+    fn written(&self, group: &str, name: &str) -> Option<&Assignment> {
+        self.layers
+            .iter()
+            .rev()
+            .find_map(|layer| layer.last(group, name))
+    }
+
+    /// The text of `assignment` with every `$name` filled in.
+    fn filled_in(&self, assignment: &Assignment, depth: usize) -> Result<String, ConfigError> {
+        if assignment.origin == Origin::TransportUrl {
+            // The URL it comes from has been filled in already.
+            return Ok(assignment.text.clone());
+        }
+        if depth > MAX_REFERENCES {
+            return Err(mistake(
+                assignment,
+                "a value that does not lead back to itself",
+            ));
+        }
+        substitute(&assignment.text, |name| {
+            let target = self.referred(&assignment.group, name).ok_or_else(|| {
+                let which = if may_be_shown(assignment) {
+                    format!("${name}")
+                } else {
+                    "each $name in it".to_owned()
+                };
+                mistake(
+                    assignment,
+                    format!(
+                        "{which} to be the name of an option that is set (a plain $ is written $$)"
+                    ),
+                )
+            })?;
+            self.filled_in(&target, depth + 1)
+        })
+    }
+
+    /// What `$name` means in section `group`: that section's own option, else that of `[DEFAULT]`.
+    fn referred(&self, group: &str, name: &str) -> Option<Assignment> {
+        let in_group = |group: &str, name: &str| {
+            options::known(group, name)
+                .map(|option| self.find(option))
+                .or_else(|| self.written(group, name).cloned())
+        };
+        match name.split_once('.') {
+            Some((group, name)) => in_group(group, name),
+            None => in_group(group, name).or_else(|| in_group("DEFAULT", name)),
+        }
+    }
+}
+
+fn mistake(assignment: &Assignment, expected: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid {
+        place: assignment.place(),
+        value: may_be_shown(assignment).then(|| assignment.text.clone()),
+        expected: expected.into(),
+    }
+}
+
+/// Whether an error may quote the value. Not that of an option the daemon does not know: it may be
+/// anybody's password; nor one out of the URL: a password with a bare `?` in it ends up there.
+fn may_be_shown(assignment: &Assignment) -> bool {
+    assignment.origin != Origin::TransportUrl
+        && (assignment.option == options::BACKEND_HOST
+            || assignment.group.starts_with(options::PROGRESS_OF_BACKEND)
+            || options::known(&assignment.group, &assignment.option)
+                .is_some_and(|option| !option.secret))
+}

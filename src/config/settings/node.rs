@@ -1,0 +1,32 @@
+//! The settings of those who only look around on this node.
+
+use std::path::PathBuf;
+
+use super::inputs::Inputs;
+use super::options;
+use crate::config::ConfigError;
+use crate::config::oslo::values;
+
+/// What it takes to look around.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// What a volume is called; holds `%s` once. Source: `[DEFAULT] volume_name_template`.
+    pub volume_name_template: String,
+    /// Where procfs is mounted. Source: `[progress] proc_root`.
+    pub proc_root: PathBuf,
+    /// Where sysfs is mounted. Source: `[progress] sys_root`.
+    pub sys_root: PathBuf,
+    /// Where the device nodes are. Source: `[progress] dev_root`.
+    pub dev_root: PathBuf,
+}
+
+/// Checks of `inputs` what is needed and nothing else.
+pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
+    use options as o;
+    Ok(Local {
+        volume_name_template: inputs.read(&o::VOLUME_NAME_TEMPLATE, super::name_template)?,
+        proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
+        sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
+        dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+    })
+}

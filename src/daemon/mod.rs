@@ -1,0 +1,301 @@
+//! The daemon: settings in, connections and workers out, and an orderly end.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{info, warn};
+
+use crate::amqp::connection::ConnectionError;
+use crate::amqp::connection::supervisor::{Line, supervise};
+use crate::amqp::handover::{HandOver, Manner};
+use crate::amqp::metrics::Counters;
+use crate::amqp::replies::Outbox;
+use crate::amqp::topology::{Names, consumer_arguments};
+use crate::config::{Backend, Listen, Mode, Settings};
+use crate::liveness::{Role, Vitals};
+use crate::metrics::{self, Watched};
+use crate::progress::{Roots, Tracker};
+use crate::worker::outcomes::Calls;
+use crate::worker::policy::{LivePolicy, Policy};
+use crate::worker::{self, Means, Worker};
+
+/// Settings read again while the daemon runs.
+pub mod reload;
+/// What is done on each connection.
+pub mod sessions;
+/// What the service manager is told.
+pub mod systemd;
+
+use reload::Reload;
+use sessions::{Alone, Beside, Replies};
+
+/// How long everything may take after the signal to stop, in all: 5 s, less what ending the
+/// process takes.
+const FINISH: Duration = Duration::from_millis(4500);
+
+/// What of that is kept for the answers to reach the broker.
+const FLUSH: Duration = Duration::from_millis(1500);
+
+/// Why the daemon ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Somebody else serves our queues.
+    #[error("{0}")]
+    Refused(ConnectionError),
+    /// There is no listening where metrics should be served.
+    #[error("cannot listen on [progress] metrics_listen = {listen}")]
+    Listen {
+        /// Where.
+        listen: Listen,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A part of it has failed, which it must not; to be started again.
+    #[error("{part} has ended unexpectedly: {cause}")]
+    Broken {
+        /// Which part.
+        part: &'static str,
+        /// How it ended.
+        cause: String,
+    },
+}
+
+/// Runs until `stop`, then finishes what is in hand, all within five seconds. Whenever something comes
+/// out of `asked`, the settings are read again.
+///
+/// # Errors
+///
+/// Why it ended before that.
+pub async fn run(
+    settings: Settings,
+    reload: Reload,
+    mut asked: mpsc::Receiver<()>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Ended> {
+    let started = SystemTime::now();
+    // First of all: where it must not listen, it must not begin to serve either.
+    let listener = match &settings.progress.metrics_listen {
+        Some(listen) => Some(metrics::bind(listen).await.map_err(|source| {
+            let listen = listen.clone();
+            Ended::Listen { listen, source }
+        })?),
+        None => None,
+    };
+    let counters = Arc::new(Counters::default());
+    let calls = Arc::new(Calls::default());
+    let vitals = Vitals::of(&settings.rabbit);
+    let intake_stop = CancellationToken::new();
+    let outbox_stop = CancellationToken::new();
+    let answering = TaskTracker::new();
+
+    let progress = &settings.progress;
+    let roots = Roots {
+        proc: progress.proc_root.clone(),
+        sys: progress.sys_root.clone(),
+        dev: progress.dev_root.clone(),
+    };
+    let tracker = match progress.state_file.clone() {
+        Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,
+        None => Tracker::new(roots, progress.scan_interval),
+    };
+    let watch_stop = intake_stop.clone();
+    let mut watcher = tokio::spawn(
+        tracker
+            .clone()
+            .watch(async move { watch_stop.cancelled().await }),
+    );
+
+    let (slot, outbox) = Outbox::new(settings.rabbit.kombu_missing_consumer_retry_timeout);
+    let policies: Vec<LivePolicy> = settings
+        .backends
+        .iter()
+        .map(|backend| LivePolicy::new(Policy::of(&settings, backend)))
+        .collect();
+    let means = Means {
+        tracker: tracker.clone(),
+        replies: slot.clone(),
+        calls: Arc::clone(&calls),
+        counters: Arc::clone(&counters),
+        tasks: answering.clone(),
+        room: worker::room(),
+    };
+    let workers: Vec<Worker> = policies
+        .iter()
+        .map(|policy| Worker::new(policy.clone(), means.clone()))
+        .collect();
+    // The outbox ends with the last slot: none is kept here but the one that is dropped below.
+    drop(means);
+
+    let line = |what: &str, role: Role| Line {
+        brokers: settings.brokers.clone(),
+        label: format!("cinder-progress:{}:{what}", std::process::id()),
+        rabbit: settings.rabbit.clone(),
+        keeper: vitals.part(role, None),
+    };
+    let mut replies = tokio::spawn({
+        let (line, stop) = (line("replies", Role::Replies), outbox_stop.clone());
+        let (counters, vitals) = (Arc::clone(&counters), vitals.clone());
+        async move {
+            let session = Replies {
+                outbox,
+                counters: &counters,
+                vitals: &vitals,
+                stop: &stop,
+            };
+            supervise(line, &counters, &stop, session).await
+        }
+    });
+    let mut intake = tokio::spawn(intake(
+        line("intake", Role::Intake),
+        settings.clone(),
+        workers,
+        Arc::clone(&counters),
+        vitals.clone(),
+        intake_stop.clone(),
+    ));
+
+    if let Some(listener) = listener {
+        let queues = settings.backends.iter();
+        let watched = Arc::new(Watched {
+            started,
+            counters,
+            calls,
+            tracker,
+            vitals: vitals.clone(),
+            queues: queues.map(|b| b.address.server_queue.clone()).collect(),
+            policies: policies.clone(),
+            settings_good: Arc::clone(&reload.good),
+        });
+        tokio::spawn(metrics::serve(listener, watched, intake_stop.clone()));
+    }
+
+    info!(
+        mode = ?progress.mode,
+        topics = ?settings.backends.iter().map(|b| &b.address.topic).collect::<Vec<_>>(),
+        "started"
+    );
+    systemd::ready().await;
+    let watched = AbortOnDropHandle::new(tokio::spawn(systemd::keep_told(vitals.clone())));
+    let mut running = settings.clone();
+    let reloads = async {
+        while asked.recv().await.is_some() {
+            reload.again(&mut running, &policies).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        ended = &mut intake => Err(unexpected("the intake", ended)),
+        ended = &mut replies => Err(unexpected("the sending of replies", ended)),
+        ended = &mut watcher => Err(unexpected("the following of copies", ended.map(Ok))),
+        () = reloads => Ok(()),
+    };
+    info!("stopping");
+    let deadline = Instant::now() + FINISH;
+    drop(watched);
+    let told = tokio::spawn(systemd::stopping());
+    // Held until here, so that the outbox cannot end before the intake has said why it does.
+    drop(slot);
+    intake_stop.cancel();
+    finish("intake", deadline - FLUSH, &mut intake).await;
+    answering.close();
+    wait("calls", deadline - FLUSH, answering.wait()).await;
+    // The slots have gone with the intake and the last call: the outbox ends when it is empty.
+    if !vitals.is_connected(&Role::Replies) {
+        outbox_stop.cancel();
+    }
+    finish("replies", deadline, &mut replies).await;
+    finish("writing down what is remembered", deadline, &mut watcher).await;
+    wait("telling the service manager", deadline, told).await;
+    info!("stopped");
+    ended
+}
+
+fn unexpected(part: &'static str, ended: Result<Result<(), ConnectionError>, JoinError>) -> Ended {
+    match ended {
+        Ok(Err(refused)) => Ended::Refused(refused),
+        Ok(Ok(())) => Ended::Broken {
+            part,
+            cause: "it had nothing more to do".to_owned(),
+        },
+        Err(cause) => Ended::Broken {
+            part,
+            cause: cause.to_string(),
+        },
+    }
+}
+
+/// Waits for a task; past the deadline it is ended where it stands, so that it lets go of what
+/// it holds.
+async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
+    if task.is_finished() {
+        return;
+    }
+    wait(what, deadline, &mut *task).await;
+    if !task.is_finished() {
+        task.abort();
+        // Nothing but the end of the task is waited for; how it ended was decided above.
+        let _ = task.await;
+    }
+}
+
+async fn wait(what: &str, deadline: Instant, end: impl Future) {
+    if tokio::time::timeout_at(deadline, end).await.is_err() {
+        warn!(what, "not finished in time");
+    }
+}
+
+async fn intake(
+    line: Line,
+    settings: Settings,
+    workers: Vec<Worker>,
+    counters: Arc<Counters>,
+    vitals: Vitals,
+    stop: CancellationToken,
+) -> Result<(), ConnectionError> {
+    let (counters, vitals, stop) = (&*counters, &vitals, &stop);
+    let exchange = &settings.control_exchange;
+    let names = |backend: &Backend| Names::of(exchange, &backend.address);
+    let backends = settings.backends.iter().map(names);
+    match settings.progress.mode {
+        Mode::Sidecar => {
+            let backends = backends
+                .zip(workers)
+                .map(|(names, worker)| (HandOver::new(names, manner(&settings)), worker))
+                .collect();
+            let session = Beside {
+                backends,
+                served: false,
+                counters,
+                vitals,
+                stop,
+            };
+            supervise(line, counters, stop, session).await
+        }
+        Mode::Standalone => {
+            let session = Alone {
+                backends: backends.zip(workers).collect(),
+                rabbit: &settings.rabbit,
+                served: false,
+                vitals,
+                stop,
+            };
+            supervise(line, counters, stop, session).await
+        }
+    }
+}
+
+fn manner(settings: &Settings) -> Manner {
+    Manner {
+        priority: settings.progress.consumer_priority,
+        prefetch: settings.progress.prefetch,
+        arguments: consumer_arguments(&settings.rabbit),
+    }
+}

@@ -1,0 +1,122 @@
+//! What is done on each connection: replies on one, the intake of all backends on the other.
+
+use futures_util::future::{join_all, try_join_all};
+use tokio_util::sync::CancellationToken;
+
+use crate::amqp::claim::{self, Company};
+use crate::amqp::connection::supervisor::Session;
+use crate::amqp::connection::{Connection, ConnectionError};
+use crate::amqp::handover::{HandOver, Shift};
+use crate::amqp::message::Message;
+use crate::amqp::metrics::Counters;
+use crate::amqp::replies::Outbox;
+use crate::amqp::standalone;
+use crate::amqp::topology::Names;
+use crate::config::Rabbit;
+use crate::liveness::{Role, Vitals};
+use crate::worker::Worker;
+
+/// Sends the replies of all backends.
+pub struct Replies<'a> {
+    /// What is to be sent.
+    pub outbox: Outbox,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
+    /// Cancelled from outside to end at once, and from here when nothing more will come.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for Replies<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let part = self.vitals.part(Role::Outbox, Some(connection.alarm()));
+        self.outbox
+            .run(connection, self.counters, &part, self.stop)
+            .await?;
+        self.stop.cancel();
+        Ok(())
+    }
+}
+
+/// Serves all backends beside a cinder-volume.
+pub struct Beside<'a> {
+    /// The hand-over of each backend, and who is asked what is ours.
+    pub backends: Vec<(HandOver, Worker)>,
+    /// Whether we have served before: then somebody in our place is our own lost connection.
+    pub served: bool,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for Beside<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let (counters, vitals, stop) = (self.counters, self.vitals, self.stop);
+        let names: Vec<Names> = self
+            .backends
+            .iter()
+            .map(|(hand_over, _)| hand_over.names().clone())
+            .collect();
+        let entry = vitals.part(Role::Entry, Some(connection.alarm()));
+        claim::enter(connection, &names, Company::CinderVolume, !self.served).await?;
+        drop(entry);
+        self.served = true;
+        let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
+            let take = |message: Message<'_>| worker.take(message);
+            async move {
+                let shift = Shift {
+                    connection,
+                    take: &take,
+                    counters,
+                    vitals,
+                    stop,
+                };
+                hand_over.run(&shift).await
+            }
+        });
+        // To the end of each, so that none is dropped in the middle of a hand-over.
+        join_all(serving).await.into_iter().collect()
+    }
+}
+
+/// Serves all backends alone.
+pub struct Alone<'a> {
+    /// The names of each backend, and who answers.
+    pub backends: Vec<(Names, Worker)>,
+    /// What queues look like.
+    pub rabbit: &'a Rabbit,
+    /// Whether we have served before: then somebody in our place is our own lost connection.
+    pub served: bool,
+    /// Where it shows that it is at work.
+    pub vitals: &'a Vitals,
+    /// Ends it.
+    pub stop: &'a CancellationToken,
+}
+
+impl Session for Alone<'_> {
+    async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
+        let (rabbit, vitals, stop) = (self.rabbit, self.vitals, self.stop);
+        let names: Vec<Names> = self
+            .backends
+            .iter()
+            .map(|(names, _)| names.clone())
+            .collect();
+        let entry = vitals.part(Role::Entry, Some(connection.alarm()));
+        claim::enter(connection, &names, Company::Nobody, !self.served).await?;
+        drop(entry);
+        self.served = true;
+        let serving = self.backends.iter().map(|(names, worker)| {
+            let take = |message: Message<'_>| {
+                worker.take(message);
+            };
+            let part = vitals.part(Role::Queue(names.server.clone()), Some(connection.alarm()));
+            async move { standalone::serve(connection, names, rabbit, &take, &part, stop).await }
+        });
+        // One that fails takes the others along: they share the connection.
+        try_join_all(serving).await.map(drop)
+    }
+}

@@ -1,0 +1,166 @@
+//! What the service manager (systemd) is told: ready, how it stands, alive, reloading, stopping.
+//!
+//! All of it is nothing where no service manager listens (`NOTIFY_SOCKET` is not set).
+//!
+//! The watchdog is fed only while no part of the daemon is stuck; see
+//! [`liveness`](crate::liveness). It is fed by a task of the same runtime that does the work, so
+//! it also goes hungry when that runtime stands still.
+
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use crate::liveness::{Changes, Vitals};
+
+/// A service manager that has not taken a message by then will not: nothing waits for it longer.
+const SEND: Duration = Duration::from_secs(1);
+
+/// The daemon serves, or tries to; after a reload it does so again.
+pub async fn ready() {
+    tell(Message::Ready).await;
+}
+
+/// The settings are being read again. To be followed by [`ready`], whatever comes of it.
+pub async fn reloading() {
+    tell(Message::Reloading).await;
+}
+
+/// The daemon is about to end.
+pub async fn stopping() {
+    tell(Message::Stopping).await;
+}
+
+/// Tells how it stands whenever that changes, and feeds the watchdog while nothing is stuck, at
+/// half the time that the service manager allows. Never returns.
+pub async fn keep_told(vitals: Vitals) {
+    let mut changes = vitals.changes();
+    let pause = sd_notify::watchdog_enabled().map(|allowed| allowed / 2);
+    let feeding = feed(&vitals, pause, async || tell(Message::Alive).await);
+    tokio::join!(tell_changes(&vitals, &mut changes), feeding);
+}
+
+async fn tell_changes(vitals: &Vitals, changes: &mut Changes) {
+    let mut told = String::new();
+    loop {
+        let now = one_line(&vitals.summary());
+        if now != told {
+            tell(Message::Status(now.clone())).await;
+            told = now;
+        }
+        changes.next().await;
+    }
+}
+
+/// Calls `alive` every `pause`, while no part is stuck.
+async fn feed(vitals: &Vitals, pause: Option<Duration>, alive: impl AsyncFn()) {
+    let Some(pause) = pause.filter(|pause| !pause.is_zero()) else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = false;
+    loop {
+        ticks.tick().await;
+        match vitals.stuck() {
+            None => {
+                if std::mem::take(&mut said) {
+                    info!("it moves again: the watchdog is fed");
+                }
+                alive().await;
+            }
+            Some(stuck) => {
+                if !std::mem::replace(&mut said, true) {
+                    error!(
+                        part = ?stuck.role, silent_for = ?stuck.silence,
+                        "stuck: the watchdog is not fed, so that the service manager starts us again"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// An owned message: it is sent from another thread.
+enum Message {
+    Ready,
+    Reloading,
+    Stopping,
+    Alive,
+    Status(String),
+}
+
+/// Sends on a thread of its own, because a service manager that does not read blocks the sender.
+async fn tell(message: Message) {
+    let sending = tokio::task::spawn_blocking(move || send(&message));
+    match tokio::time::timeout(SEND, sending).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(cause))) => warn!(%cause, "the service manager cannot be told"),
+        Ok(Err(cause)) => warn!(%cause, "the service manager cannot be told"),
+        Err(_) => warn!("the service manager does not listen"),
+    }
+}
+
+fn send(message: &Message) -> io::Result<()> {
+    match message {
+        Message::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        // What was said last stays with the service manager when we are gone.
+        Message::Stopping => {
+            sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
+        }
+        Message::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        Message::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+        Message::Reloading => {
+            sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+        }
+    }
+}
+
+/// A line break would begin another message.
+fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::liveness::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_at_its_pace_until_a_part_is_stuck_and_again_when_it_moves() {
+        let patience = Duration::from_secs(30);
+        let vitals = Vitals::new(patience);
+        let part = vitals.part(Role::Entry, None);
+        let fed = Cell::new(0);
+        let second = Duration::from_secs(1);
+        let feeding = feed(&vitals, Some(second), async || fed.set(fed.get() + 1));
+        tokio::pin!(feeding);
+        let mut run = async |time| {
+            tokio::select! {
+                () = &mut feeding => panic!("feeding never ends"),
+                () = tokio::time::sleep(time) => {}
+            }
+            fed.replace(0)
+        };
+        let millisecond = Duration::from_millis(1);
+        assert_eq!(run(second * 10 + millisecond).await, 11);
+        assert_eq!(run(second * 20).await, 20);
+        assert_eq!(run(second * 100).await, 0);
+        part.beat();
+        assert_eq!(run(second * 10).await, 10);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_fed_who_did_not_ask() {
+        feed(&Vitals::new(SEND), None, async || panic!("fed")).await;
+    }
+
+    #[test]
+    fn a_status_is_one_line() {
+        assert_eq!(one_line("a\nREADY=1\tb"), "a READY=1 b");
+    }
+}

@@ -1,0 +1,245 @@
+//! Whether the node's processes can be looked at: tried on the first of them, which are root's and may do
+//! all that root may, as a dd of cinder-volume's.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::proc::error::{FD_NEEDS, PROC_NEEDS, ProgressError};
+use super::proc::{fdinfo, process};
+
+/// Whose descriptors are looked at: init, and the parent of the kernel's threads where the first is out
+/// of reach, as on a machine that something else started.
+const FIRST: [process::Pid; 2] = [1, 2];
+
+/// Longest time for a look.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Bits of capabilities (`linux/capability.h`).
+const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_SYS_PTRACE: u32 = 19;
+
+/// What can be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// Positions, in `fdinfo`: copies by dd.
+    pub positions: Result<(), ProgressError>,
+    /// What is open, by the links in `fd`: copies through open files.
+    pub links: Result<(), ProgressError>,
+    /// Whether the process that was tried is root's; in a container it may not be.
+    pub of_root: bool,
+    /// The daemons that run.
+    pub daemons: Vec<Daemon>,
+}
+
+/// A running cinder-progress, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Its process id.
+    pub pid: i32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Whether it has `CAP_SYS_PTRACE`.
+    pub ptrace: bool,
+    /// Whether it has `CAP_DAC_READ_SEARCH`.
+    pub read_search: bool,
+}
+
+/// Looks at `proc` with this process's rights, and at the daemons that run. Within a runtime.
+pub async fn sight(proc: &Path) -> Sight {
+    let folder = proc.to_owned();
+    let looking = tokio::task::spawn_blocking(move || look(&folder));
+    match tokio::time::timeout(LIMIT, looking).await {
+        Ok(Ok(sight)) => sight,
+        _ => {
+            let hangs = ProgressError::TimedOut {
+                path: proc.to_owned(),
+                limit: LIMIT,
+            };
+            Sight {
+                positions: Err(hangs.clone()),
+                links: Err(hangs),
+                of_root: true,
+                daemons: Vec::new(),
+            }
+        }
+    }
+}
+
+fn look(proc: &Path) -> Sight {
+    let root = |pid: &process::Pid| {
+        fs::metadata(proc.join(pid.to_string())).is_ok_and(|folder| folder.uid() == 0)
+    };
+    Sight {
+        positions: any(proc, positions),
+        links: any(proc, links),
+        of_root: FIRST.iter().any(root),
+        daemons: daemons(proc),
+    }
+}
+
+/// Whether one of them can be looked at; else why not.
+fn any(
+    proc: &Path,
+    look: impl Fn(&Path, process::Pid) -> Result<(), ProgressError>,
+) -> Result<(), ProgressError> {
+    let mut refused = None;
+    for pid in FIRST {
+        let outcome = match process::comm(proc, pid) {
+            Ok(None) => continue,
+            Ok(Some(_)) => look(proc, pid),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    // None is there. To list it tells the cause: hidden, refused, or no /proc at all.
+    process::list(proc)?;
+    let path = proc.to_owned();
+    Err(if process::hides_others(proc) {
+        ProgressError::Hidden { path }
+    } else {
+        ProgressError::Malformed {
+            path,
+            item: "its content",
+            wanted: "that of a procfs: there is no process 1",
+        }
+    })
+}
+
+fn positions(proc: &Path, pid: process::Pid) -> Result<(), ProgressError> {
+    for fd in fdinfo::list(proc, pid)? {
+        fdinfo::read(proc, pid, fd)?;
+    }
+    Ok(())
+}
+
+fn links(proc: &Path, pid: process::Pid) -> Result<(), ProgressError> {
+    let folder = proc.join(pid.to_string()).join("fd");
+    let refused = |path: &Path, error: &std::io::Error| {
+        ProgressError::from_read(path, FD_NEEDS, error).map_or(Ok(()), Err)
+    };
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) => return refused(&folder, &error),
+    };
+    for entry in entries.flatten() {
+        if let Err(error) = fs::read_link(entry.path()) {
+            refused(&entry.path(), &error)?;
+        }
+    }
+    Ok(())
+}
+
+/// What cannot be seen of them is told by the other looks.
+fn daemons(proc: &Path) -> Vec<Daemon> {
+    let pids = process::list(proc).unwrap_or_default();
+    let is_ours = |&pid: &process::Pid| {
+        process::comm(proc, pid).is_ok_and(|comm| comm.as_deref() == Some(b"cinder-progress"))
+    };
+    pids.into_iter()
+        .map(|(pid, _)| pid)
+        .filter(|&pid| u32::try_from(pid).is_ok_and(|pid| pid != std::process::id()))
+        .filter(is_ours)
+        .filter(|&pid| serves(proc, pid))
+        .filter_map(|pid| daemon(proc, pid))
+        .collect()
+}
+
+/// Whether its command line is not that of another verb.
+fn serves(proc: &Path, pid: process::Pid) -> bool {
+    let path = proc.join(pid.to_string()).join("cmdline");
+    let Ok(Some(line)) = process::read(&path, PROC_NEEDS) else {
+        return false;
+    };
+    !line
+        .split(|&byte| byte == 0)
+        .any(|word| matches!(word, b"status" | b"call" | b"check"))
+}
+
+fn daemon(proc: &Path, pid: process::Pid) -> Option<Daemon> {
+    let path = proc.join(pid.to_string()).join("status");
+    let status = process::read(&path, PROC_NEEDS).ok()??;
+    let status = String::from_utf8_lossy(&status).into_owned();
+    let item = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    // Real, effective, saved, of the file system.
+    let uid = item("Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
+    let capabilities = u64::from_str_radix(item("CapEff:")?.trim(), 16).ok()?;
+    let has = |bit: u32| capabilities & (1 << bit) != 0;
+    Some(Daemon {
+        pid,
+        uid,
+        ptrace: has(CAP_SYS_PTRACE),
+        read_search: has(CAP_DAC_READ_SEARCH),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::tests::fake_host::Fake;
+
+    #[test]
+    fn what_can_be_read_is_seen() {
+        let fake = Fake::new();
+        fake.process(1, "init").fd(0, "/dev/null", 0, "0100000");
+        let sight = look(&fake.roots().proc);
+        assert_eq!((sight.positions, sight.links), (Ok(()), Ok(())));
+        assert_eq!(sight.daemons, []);
+    }
+
+    #[test]
+    fn no_procfs_is_an_error() {
+        let fake = Fake::new();
+        fake.process(7, "dd");
+        let proc = fake.roots().proc;
+        assert!(
+            any(&proc, positions)
+                .unwrap_err()
+                .detail()
+                .contains("no process 1")
+        );
+        let missing = any(&proc.join("missing"), positions).unwrap_err();
+        assert!(missing.detail().contains("missing"), "{missing:?}");
+    }
+
+    #[test]
+    fn a_daemons_rights_are_read() {
+        let fake = Fake::new();
+        let proc = fake.roots().proc;
+        for (pid, comm, words, capabilities) in [
+            (
+                8,
+                "cinder-progress",
+                "cinder-progress\0serve\0",
+                "0000000000080000",
+            ),
+            (
+                9,
+                "cinder-progress",
+                "cinder-progress\0status\0",
+                "0000000000080004",
+            ),
+            (10, "cinder-volume", "cinder-progress\0", "0000000000080004"),
+        ] {
+            fake.process(pid, comm);
+            let folder = proc.join(pid.to_string());
+            fs::write(folder.join("cmdline"), words).unwrap();
+            let status = format!("Name:\tx\nUid:\t1\t2\t3\t4\nCapEff:\t{capabilities}\n");
+            fs::write(folder.join("status"), status).unwrap();
+        }
+        let expected = Daemon {
+            pid: 8,
+            uid: 2,
+            ptrace: true,
+            read_search: false,
+        };
+        assert_eq!(daemons(&proc), [expected]);
+    }
+}

@@ -1,0 +1,325 @@
+//! Copies that a process makes through open files.
+//!
+//! Nobody's command line tells of them, so they are looked for when someone asks: among the few
+//! processes whose names are those of programs that copy so, and never more often than twice a second,
+//! however many ask. One that is found is remembered and from then on costs one small read.
+//!
+//! So that a copy is known though nobody asks, what cinder-volume has open is looked through now and then
+//! for pairs of files that are the ends of a copy.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::device::{self, Identity};
+use super::host_based::Verdict;
+use super::proc::bounded::Looks;
+use super::proc::error::ProgressError;
+use super::proc::process::{Pid, Ticks};
+use super::tracker::lock;
+use super::{Question, Roots};
+
+/// One copy, as it is remembered.
+pub(super) mod copy;
+/// Copies seen so far, and what they mean for the answer.
+pub(super) mod history;
+/// What a process has open, and how far it is with it.
+pub(super) mod open_files;
+/// Which two open files of a process are the ends of one copy.
+mod pairs;
+
+use copy::FileCopy;
+use history::{FileCopies, Target, Wanted};
+use open_files::{OpenFile, Place};
+use pairs::pairs;
+
+/// The least time between two listings of what is open.
+const LISTING_GAP: Duration = Duration::from_millis(500);
+
+/// How many processes are looked into: a node has some dozens of Python programs.
+const COPIERS_LIMIT: usize = 512;
+
+/// Finds and follows copies through open files.
+#[derive(Debug)]
+pub(super) struct FileBased {
+    roots: Roots,
+    looks: Looks,
+    copies: Mutex<FileCopies>,
+    /// Held for the length of a listing, so that there is one at a time.
+    listing: tokio::sync::Mutex<Option<Listing>>,
+    /// Who is cinder-volume, by the last scan, and when it was last begun to look through what they have
+    /// open.
+    cinder_volumes: Mutex<(Vec<Pid>, Option<Instant>)>,
+    /// Held for the length of a sweep, so that there is one at a time; what the last could not see.
+    sweeping: tokio::sync::Mutex<Option<ProgressError>>,
+}
+
+/// What was open at the last look around.
+#[derive(Debug, Clone)]
+struct Listing {
+    begun: Instant,
+    files: Arc<Vec<OpenFile>>,
+    /// Why it may not be all.
+    trouble: Option<ProgressError>,
+}
+
+impl FileBased {
+    pub(super) fn new(roots: Roots, looks: Looks, copies: FileCopies) -> Self {
+        Self {
+            roots,
+            looks,
+            copies: Mutex::new(copies),
+            listing: tokio::sync::Mutex::default(),
+            cinder_volumes: Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Takes in who is cinder-volume by now.
+    pub(super) fn meet(&self, cinder_volumes: Vec<Pid>) {
+        lock(&self.cinder_volumes).0 = cinder_volumes;
+    }
+
+    /// Whether there is somebody to sweep, and the last sweep was begun so long ago. It counts as begun then.
+    pub(super) fn is_due(&self, pause: Duration) -> bool {
+        let mut cinder_volumes = lock(&self.cinder_volumes);
+        let (pids, begun) = &mut *cinder_volumes;
+        let due = !pids.is_empty() && begun.is_none_or(|begun| begun.elapsed() >= pause);
+        if due {
+            *begun = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Looks for copies between two files that cinder-volume has open; tells what it could not see.
+    pub(super) async fn sweep(&self) -> Option<ProgressError> {
+        let mut told = self.sweeping.lock().await;
+        let mut pids = lock(&self.cinder_volumes).0.clone();
+        pids.truncate(COPIERS_LIMIT);
+        if pids.is_empty() {
+            return None;
+        }
+        let begun = Instant::now();
+        let (files, trouble) = self.look_into(pids).await;
+        let sizes = pairs(&files)
+            .into_iter()
+            .filter(|pair| !self.copies().knows_all_of(pair.destination))
+            .map(async |pair| (pair, self.size(pair.source).await));
+        for (pair, bytes) in join_all(sizes).await {
+            self.copies().notice(pair, bytes, begun);
+        }
+        self.copies().suspect(&files, begun);
+        if trouble != *told {
+            if let Some(error) = &trouble {
+                tracing::warn!(
+                    error = error.detail(),
+                    "cannot see all that cinder-volume has open"
+                );
+            }
+            told.clone_from(&trouble);
+        }
+        trouble
+    }
+
+    /// How large a file is. Its file system may hang, so this is a look of its own, and not one at its
+    /// process, which others ask about.
+    async fn size(&self, file: &OpenFile) -> Option<u64> {
+        if let Some(bytes) = file.identity.bytes() {
+            return Some(bytes);
+        }
+        let proc = self.roots.proc.clone();
+        let (pid, fd) = (file.id.pid, file.fd);
+        self.looks
+            .one(key(Path::new(file.identity.path())), move |_| {
+                Ok(open_files::size(&proc, pid, fd))
+            })
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// All copies seen so far.
+    pub(super) fn copies(&self) -> MutexGuard<'_, FileCopies> {
+        lock(&self.copies)
+    }
+
+    /// The answer of a copy that is known and goes on.
+    pub(super) async fn known(
+        &self,
+        question: &Question,
+        requested: Option<Ticks>,
+    ) -> Result<Option<Verdict>, ProgressError> {
+        let Some(copy) = self.copies().open_of(question) else {
+            return Ok(None);
+        };
+        self.look(&copy).await?;
+        let mut copies = self.copies();
+        Ok(copies
+            .open_of(question)
+            .is_some()
+            .then(|| copies.decide(question, requested)))
+    }
+
+    /// The answer after a look at what the `copiers` have open.
+    pub(super) async fn find(
+        &self,
+        question: &Question,
+        requested: Option<Ticks>,
+        copiers: Vec<Pid>,
+    ) -> Result<Verdict, ProgressError> {
+        let wanted = Wanted {
+            source: self.target(question.src_path.as_deref()).await?,
+            destination: self.target(question.dest_path.as_deref()).await?,
+        };
+        let listing = self.list(copiers).await;
+        if let Some(file) = history::best(&listing.files, question, &wanted) {
+            // The listing may be half a second old: what has been closed since was seen to be.
+            let known = self.copies().add(file, listing.begun, question);
+            if let Some(copy) = known {
+                self.look(&copy).await?;
+            }
+        }
+        let mut copies = self.copies();
+        copies.suspect(&listing.files, listing.begun);
+        match (copies.decide(question, requested), listing.trouble) {
+            (Verdict::Unseen(_), Some(trouble)) => Err(trouble),
+            (verdict, _) => Ok(verdict),
+        }
+    }
+
+    /// Looks again at every copy that goes on.
+    pub(super) async fn look_again(&self) {
+        let open = self.copies().open();
+        join_all(open.iter().map(|copy| self.look(copy))).await;
+    }
+
+    /// Every copy between two ends that goes on and what stands in the way of looking at it, after a look.
+    pub(super) async fn running(&self) -> Vec<(FileCopy, Option<ProgressError>)> {
+        let looks = self
+            .copies()
+            .running()
+            .into_iter()
+            .map(async |copy| (self.look(&copy).await.err(), copy));
+        let troubles = join_all(looks).await;
+        let running = self.copies().running().into_iter();
+        running
+            .map(|copy| {
+                let same = |other: &FileCopy| (other.id, other.fd) == (copy.id, copy.fd);
+                let looked = troubles.iter().find(|(_, other)| same(other));
+                (
+                    copy.clone(),
+                    looked.and_then(|(trouble, _)| trouble.clone()),
+                )
+            })
+            .collect()
+    }
+
+    async fn look(&self, copy: &FileCopy) -> Result<(), ProgressError> {
+        let proc = self.roots.proc.clone();
+        let (id, fd, mark) = (copy.id, copy.fd, copy.mark);
+        let fate = self
+            .looks
+            .one(id.pid, move |_| open_files::again(&proc, id, fd, mark))
+            .await?;
+        self.copies().note(copy, fate);
+        Ok(())
+    }
+
+    /// What the `copiers` have open, as of half a second ago at most.
+    async fn list(&self, mut copiers: Vec<Pid>) -> Listing {
+        let mut last = self.listing.lock().await;
+        if let Some(listing) = &*last
+            && listing.begun.elapsed() < LISTING_GAP
+        {
+            return listing.clone();
+        }
+        copiers.sort_unstable();
+        copiers.truncate(COPIERS_LIMIT);
+        let begun = Instant::now();
+        let (files, trouble) = self.look_into(copiers).await;
+        let told = last.as_ref().and_then(|listing| listing.trouble.as_ref());
+        if let Some(error) = &trouble
+            && told != Some(error)
+        {
+            tracing::warn!(error = error.detail(), "not every open file can be seen");
+        }
+        last.insert(Listing {
+            begun,
+            files: Arc::new(files),
+            trouble,
+        })
+        .clone()
+    }
+
+    /// What these processes have open, and why it may not be all.
+    async fn look_into(&self, pids: Vec<Pid>) -> (Vec<OpenFile>, Option<ProgressError>) {
+        let roots = self.roots.clone();
+        let (mut files, mut trouble) = (Vec::new(), None);
+        let work = move |pid| {
+            let files = open_files::of(&roots, pid)?;
+            // A process that has nothing to show is no reason to complain of hidden names.
+            let hidden = files
+                .iter()
+                .any(|file| file.identity.len() == 0)
+                .then(|| open_files::links_are_hidden(&roots.proc, pid));
+            Ok((files, hidden.flatten()))
+        };
+        let report = |_, seen: Result<(Vec<OpenFile>, _), _>| match seen {
+            Ok((found, hidden)) => {
+                files.extend(found);
+                trouble = trouble.take().or(hidden);
+            }
+            Err(error) => trouble = trouble.take().or(Some(error)),
+        };
+        self.looks.each(pids, work, report).await;
+        (files, trouble)
+    }
+
+    /// What a path of the call leads to. Its file system may hang, so this is a look of its own.
+    async fn target(&self, path: Option<&Path>) -> Result<Option<Target>, ProgressError> {
+        let Some(path) = path else { return Ok(None) };
+        let roots = self.roots.clone();
+        let text = path.to_string_lossy().into_owned();
+        let target = self
+            .looks
+            .one(key(path), move |_| Ok(target(&roots, &text)));
+        match target.await {
+            Ok(target) => Ok(Some(target)),
+            Err(ProgressError::TimedOut { limit, .. }) => Err(ProgressError::TimedOut {
+                path: path.to_owned(),
+                limit,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn target(roots: &Roots, path: &str) -> Target {
+    let mut identity = Identity::of(roots, path);
+    let below_dev = path
+        .strip_prefix("/dev/")
+        .map(|below| roots.dev.join(below));
+    let real = below_dev.unwrap_or_else(|| PathBuf::from(path));
+    if let Ok(straight) = fs::canonicalize(&real) {
+        identity.add(straight.to_string_lossy().into_owned());
+    }
+    let place = fs::metadata(&real).ok().map(|metadata| Place {
+        device: device::major_minor(metadata.dev()),
+        inode: metadata.ino(),
+    });
+    Target { identity, place }
+}
+
+/// Stands for a path where a process id is expected, so that one that hangs is remembered like a process
+/// that does: never a pid, which are above 0.
+fn key(path: &Path) -> Pid {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    -((hasher.finish() % 0x4000_0000) as Pid) - 1
+}

@@ -1,0 +1,403 @@
+//! Blocking reads on other threads, so that one that hangs costs a bounded wait and a bounded number of threads.
+//!
+//! A thread that hangs in the kernel cannot be stopped. It can be left behind: its process is
+//! remembered as hanging, is not looked at again until the read has returned, and no more than
+//! [`HANGING_LIMIT`] such threads may exist. They are those of tokio's blocking pool, which keeps one
+//! for the next look; a runtime waits for them when it is dropped, so whoever ends one has to let
+//! them go (`shutdown_background`).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::error::ProgressError;
+use super::process::Pid;
+
+/// How long one look may take. A read under /proc takes microseconds, or hangs.
+pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long each further look of a round may take once one of them hangs: where a file system is gone,
+/// every copy on it hangs, and what is behind them is not to wait a second for each.
+const NEXT_LIMIT: Duration = Duration::from_millis(50);
+
+/// How many threads may hang at once, more than copies run at once; each holds a stack and nothing else.
+const HANGING_LIMIT: usize = 128;
+
+/// How many results are handed over at once: waking the taker for each would cost more than most looks.
+const HANDFUL: usize = 64;
+
+/// Stands for the list of all processes, which is looked at like one.
+pub(in crate::progress) const EVERYONE: Pid = 0;
+
+/// Runs looks and remembers which processes hang. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(in crate::progress) struct Looks {
+    proc: PathBuf,
+    /// How many threads hang on a process.
+    hanging: Arc<Mutex<HashMap<Pid, usize>>>,
+}
+
+impl Looks {
+    pub(in crate::progress) fn new(proc: &Path) -> Self {
+        Self {
+            proc: proc.to_owned(),
+            hanging: Arc::default(),
+        }
+    }
+
+    /// Looks at one process. Dropping the future leaves the thread to finish alone.
+    pub(in crate::progress) async fn one<T, W>(&self, pid: Pid, work: W) -> Result<T, ProgressError>
+    where
+        T: Send + 'static,
+        W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let mut outcome = None;
+        self.each(vec![pid], work, |_, result| outcome = Some(result))
+            .await;
+        outcome.unwrap_or_else(|| Err(self.timed_out(pid)))
+    }
+
+    /// Looks at one process after the other and reports each; one that hangs is reported as such
+    /// and the rest go on without it.
+    pub(in crate::progress) async fn each<T, W>(
+        &self,
+        pids: Vec<Pid>,
+        work: W,
+        mut report: impl FnMut(Pid, Result<T, ProgressError>),
+    ) where
+        T: Send + 'static,
+        W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        let mut waiting: Vec<Pid> = Vec::with_capacity(pids.len());
+        for pid in pids {
+            if lock(&self.hanging).contains_key(&pid) {
+                report(pid, Err(self.timed_out(pid)));
+            } else {
+                waiting.push(pid);
+            }
+        }
+        let (mut done, mut limit) = (0, LOOK_LIMIT);
+        while let Some(rest) = waiting.get(done..).filter(|rest| !rest.is_empty()) {
+            let hanging = lock(&self.hanging).values().sum();
+            if hanging >= HANGING_LIMIT {
+                let path = self.proc.clone();
+                let busy = ProgressError::Busy { path, hanging };
+                rest.iter().for_each(|&pid| report(pid, Err(busy.clone())));
+                return;
+            }
+            let batch = self.start(rest.to_vec(), Arc::clone(&work));
+            done += self.collect(batch, limit, &mut report).await;
+            limit = NEXT_LIMIT;
+        }
+    }
+
+    /// Takes results until the thread is through or hangs; returns how many processes are settled.
+    async fn collect<T>(
+        &self,
+        mut batch: Batch<T>,
+        limit: Duration,
+        report: &mut impl FnMut(Pid, Result<T, ProgressError>),
+    ) -> usize {
+        let mut patience = limit;
+        loop {
+            let _ = tokio::time::timeout(patience, batch.shared.ready.notified()).await;
+            let (results, over, silence) = batch.shared.take();
+            for result in results {
+                if let Some(&pid) = batch.pids.get(batch.done) {
+                    report(pid, result);
+                }
+                batch.done += 1;
+            }
+            let Some(&pid) = batch.pids.get(batch.done) else {
+                return batch.done;
+            };
+            if over {
+                report(pid, Err(self.broken(pid)));
+                return batch.done + 1;
+            }
+            patience = limit.saturating_sub(silence);
+            if patience.is_zero() {
+                tracing::warn!(pid, ?limit, "a read about this process hangs");
+                report(pid, Err(self.timed_out(pid)));
+                return batch.done + 1;
+            }
+        }
+    }
+
+    /// Begins to look at `pids` in order, on another thread.
+    fn start<T, W>(&self, pids: Vec<Pid>, work: Arc<W>) -> Batch<T>
+    where
+        T: Send + 'static,
+        W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let shared = Arc::new(Shared::default());
+        let batch = Batch {
+            pids: pids.clone(),
+            done: 0,
+            shared: Arc::clone(&shared),
+            hanging: Arc::clone(&self.hanging),
+        };
+        let hanging = Arc::clone(&self.hanging);
+        // Also when it panics, and when it is never run because the runtime is going down.
+        let end = End(shared);
+        tokio::task::spawn_blocking(move || {
+            for pid in pids {
+                let result = work(pid);
+                if !end.0.give(result) {
+                    release(&mut lock(&hanging), pid);
+                    return;
+                }
+            }
+        });
+        batch
+    }
+
+    fn path(&self, pid: Pid) -> PathBuf {
+        match pid {
+            EVERYONE => self.proc.clone(),
+            pid => self.proc.join(pid.to_string()),
+        }
+    }
+
+    fn timed_out(&self, pid: Pid) -> ProgressError {
+        ProgressError::TimedOut {
+            path: self.path(pid),
+            limit: LOOK_LIMIT,
+        }
+    }
+
+    fn broken(&self, pid: Pid) -> ProgressError {
+        ProgressError::Io {
+            path: self.path(pid),
+            kind: std::io::ErrorKind::Other,
+            cause: "the reading thread ended early".to_owned(),
+        }
+    }
+}
+
+/// A running thread's results. Dropped early, by a time limit or with a caller who has gone away, it
+/// leaves the process the thread is at marked as hanging; the thread takes the mark off when it returns.
+struct Batch<T> {
+    pids: Vec<Pid>,
+    done: usize,
+    shared: Arc<Shared<T>>,
+    hanging: Arc<Mutex<HashMap<Pid, usize>>>,
+}
+
+/// What a thread and the taker of its results have in common.
+struct Shared<T> {
+    results: Mutex<Results<T>>,
+    /// Whether a handful is there, or the last.
+    ready: Notify,
+}
+
+struct Results<T> {
+    waiting: Vec<Result<T, ProgressError>>,
+    /// When the thread was last seen to get on.
+    moved: Instant,
+    /// The thread has come to its end.
+    over: bool,
+    /// Nobody waits any more. Told under the same lock as results are given, so that "came back" and
+    /// "given up on" cannot both happen.
+    abandoned: bool,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self {
+            results: Mutex::new(Results {
+                waiting: Vec::new(),
+                moved: Instant::now(),
+                over: false,
+                abandoned: false,
+            }),
+            ready: Notify::new(),
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    /// Hands over a result; false when nobody waits for it any more.
+    fn give(&self, result: Result<T, ProgressError>) -> bool {
+        let mut results = lock(&self.results);
+        if results.abandoned {
+            return false;
+        }
+        results.waiting.push(result);
+        results.moved = Instant::now();
+        if results.waiting.len() >= HANDFUL {
+            self.ready.notify_one();
+        }
+        true
+    }
+
+    /// What there is by now, whether there will be no more, and for how long nothing has come.
+    fn take(&self) -> (Vec<Result<T, ProgressError>>, bool, Duration) {
+        let mut results = lock(&self.results);
+        let silence = results.moved.elapsed();
+        (std::mem::take(&mut results.waiting), results.over, silence)
+    }
+}
+
+/// The end of a thread.
+struct End<T>(Arc<Shared<T>>);
+
+impl<T> Drop for End<T> {
+    fn drop(&mut self) {
+        lock(&self.0.results).over = true;
+        self.0.ready.notify_one();
+    }
+}
+
+impl<T> Drop for Batch<T> {
+    fn drop(&mut self) {
+        let mut results = lock(&self.shared.results);
+        results.abandoned = true;
+        let at = self.done + results.waiting.len();
+        if let (false, Some(&pid)) = (results.over, self.pids.get(at)) {
+            *lock(&self.hanging).entry(pid).or_default() += 1;
+        }
+    }
+}
+
+fn release(hanging: &mut HashMap<Pid, usize>, pid: Pid) {
+    if let Some(count) = hanging.get_mut(&pid) {
+        *count -= 1;
+        if *count == 0 {
+            hanging.remove(&pid);
+        }
+    }
+}
+
+/// What is locked here is whole between any two statements, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as blocking;
+
+    #[tokio::test]
+    async fn one_that_hangs_is_left_behind_and_remembered_until_it_returns() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (release, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        looks
+            .each(
+                vec![1, 2, 3],
+                move |pid| {
+                    if pid == 2 {
+                        let _ = wait.lock().unwrap().recv();
+                    }
+                    Ok(pid)
+                },
+                |pid, result| seen.push((pid, result.is_ok())),
+            )
+            .await;
+        assert_eq!(seen, [(1, true), (2, false), (3, true)]);
+        assert!(begun.elapsed() < LOOK_LIMIT * 2);
+
+        let begun = Instant::now();
+        assert!(matches!(
+            looks.one(2, Ok).await,
+            Err(ProgressError::TimedOut { .. })
+        ));
+        assert!(
+            begun.elapsed() < LOOK_LIMIT / 2,
+            "no second wait for the same process"
+        );
+
+        release.send(()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while looks.one(2, Ok).await.is_err() {
+            assert!(Instant::now() < deadline, "never looked at again");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn many_that_hang_hold_up_the_rest_for_little_longer_than_one() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (release, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        looks
+            .each(
+                (1..=41).collect(),
+                move |pid| {
+                    if pid <= 40 {
+                        let _ = wait.lock().unwrap().recv();
+                    }
+                    Ok(pid)
+                },
+                |_, result| seen.push(result.is_ok()),
+            )
+            .await;
+        assert!(begun.elapsed() < LOOK_LIMIT * 8, "{:?}", begun.elapsed());
+        assert_eq!(seen.len(), 41);
+        assert_eq!(seen.iter().filter(|&&seen| seen).count(), 1);
+        assert!(seen[40], "the one behind them");
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn a_look_whose_caller_went_away_is_remembered_too() {
+        let looks = Looks::new(Path::new("/proc"));
+        let (release, wait) = blocking::channel::<()>();
+        let wait = Mutex::new(wait);
+        let look = looks.one(2, move |pid| {
+            let _ = wait.lock().unwrap().recv();
+            Ok(pid)
+        });
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), look)
+                .await
+                .is_err()
+        );
+        assert!(lock(&looks.hanging).contains_key(&2));
+        release.send(()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !lock(&looks.hanging).is_empty() {
+            assert!(Instant::now() < deadline, "never forgotten");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn hanging_threads_are_bounded() {
+        let looks = Looks::new(Path::new("/proc"));
+        for pid in 0..HANGING_LIMIT as Pid {
+            *lock(&looks.hanging).entry(pid).or_default() += 1;
+        }
+        assert!(matches!(
+            looks.one(500, Ok).await,
+            Err(ProgressError::Busy {
+                hanging: HANGING_LIMIT,
+                ..
+            })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_an_error_of_its_process_alone() {
+        let looks = Looks::new(Path::new("/proc"));
+        let mut seen = Vec::new();
+        looks
+            .each(
+                vec![1, 2],
+                |pid| if pid == 1 { panic!("torn") } else { Ok(pid) },
+                |pid, result| seen.push((pid, result.is_ok())),
+            )
+            .await;
+        assert_eq!(seen, [(1, false), (2, true)]);
+    }
+}

@@ -1,0 +1,121 @@
+//! Processes born since the last look, without listing all the others.
+//!
+//! Linux gives out process ids in order, beginning anew at the largest, and tells the last one it gave
+//! out. So who was born since is known by counting, where listing a node's thousands of processes each
+//! second would take half a percent of a core.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::error::PROC_NEEDS;
+use super::process::{self, Pid};
+
+/// How many ids are tried one by one; beyond that, listing all is no dearer.
+const COUNT_LIMIT: Pid = 256;
+
+/// The last process id given out; `None` where it cannot be known.
+///
+/// The kernel answers for the reader's own PID namespace. A /proc of another one, as that of the host in
+/// a container, is told by what it takes the reader for.
+pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
+    let own = fs::read_link(proc.join("self")).ok()?;
+    if own.to_str()? != std::process::id().to_string() {
+        return None;
+    }
+    let text = process::read(&proc.join("loadavg"), PROC_NEEDS).ok()??;
+    String::from_utf8_lossy(&text)
+        .split_whitespace()
+        .next_back()?
+        .parse()
+        .ok()
+}
+
+/// Those of the processes after `before` up to `last` that are there, with the inode number of their
+/// folders; `None` when there are too many, or ids have begun anew.
+pub(in crate::progress) fn between(proc: &Path, before: Pid, last: Pid) -> Option<Vec<(Pid, u64)>> {
+    let count = last.checked_sub(before)?;
+    if !(0..=COUNT_LIMIT).contains(&count) {
+        return None;
+    }
+    Some(
+        (before..=last)
+            .skip(1)
+            .filter_map(|pid| {
+                let folder = proc.join(pid.to_string());
+                let inode = fs::metadata(&folder).ok()?.ino();
+                is_process(&folder, pid).then_some((pid, inode))
+            })
+            .collect(),
+    )
+}
+
+/// Threads take ids too, and /proc answers to them though it does not list them.
+fn is_process(folder: &Path, pid: Pid) -> bool {
+    process::read(&folder.join("status"), PROC_NEEDS)
+        .ok()
+        .flatten()
+        .is_some_and(|status| {
+            String::from_utf8_lossy(&status)
+                .lines()
+                .find_map(|line| line.strip_prefix("Tgid:"))
+                .is_some_and(|group| group.trim() == pid.to_string())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_real_child_is_among_the_newborn_and_a_thread_is_not() {
+        let proc = Path::new("/proc");
+        let before = last_pid(proc).unwrap();
+        let thread = std::thread::spawn(|| fs::read_link("/proc/thread-self").unwrap());
+        let thread: Pid = thread
+            .join()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let last = last_pid(proc).unwrap();
+        // Others are born meanwhile, and ids may begin anew: then there is nothing to count.
+        if let Some(born) = between(proc, before, last) {
+            assert!(born.iter().any(|&(born, _)| born == pid), "{born:?}");
+            assert!(born.iter().all(|&(born, _)| born != thread));
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_proc_of_another_namespace_tells_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("loadavg"), "0 0 0 1/2 77\n").unwrap();
+        assert_eq!(last_pid(folder.path()), None);
+        let own = folder.path().join("self");
+        std::os::unix::fs::symlink("1", &own).unwrap();
+        assert_eq!(last_pid(folder.path()), None);
+        fs::remove_file(&own).unwrap();
+        std::os::unix::fs::symlink(std::process::id().to_string(), &own).unwrap();
+        assert_eq!(last_pid(folder.path()), Some(77));
+    }
+
+    #[test]
+    fn counting_has_its_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let between = |before, last| between(folder.path(), before, last);
+        assert_eq!(between(7, 7), Some(vec![]));
+        assert_eq!(between(7, 7 + COUNT_LIMIT), Some(vec![]));
+        assert_eq!(between(7, 8 + COUNT_LIMIT), None);
+        assert_eq!(between(7, 6), None);
+        assert_eq!(between(Pid::MIN, Pid::MAX), None);
+    }
+}

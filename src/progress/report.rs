@@ -1,0 +1,191 @@
+//! The copies that run on this node, for whoever wants to see them all.
+
+use std::time::SystemTime;
+
+use super::device::Identity;
+use super::file_based::copy::FileCopy;
+use super::host_based::history::Record;
+use super::proc::error::ProgressError;
+use super::proc::process;
+use crate::counters::TimingsNow;
+
+/// All copies that run, as far as they can be seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Copies {
+    /// The oldest first.
+    pub running: Vec<RunningCopy>,
+    /// Why there may be more of them.
+    pub unseen: Option<ProgressError>,
+    /// Why there may be more of them through open files.
+    pub unseen_files: Option<ProgressError>,
+}
+
+/// What was last seen, without looking anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The copies that ran then, the oldest first; when each began is not told.
+    pub running: Vec<RunningCopy>,
+    /// What the last scan could not see, or why it failed.
+    pub unseen: Option<ProgressError>,
+    /// How long scans took.
+    pub scans: TimingsNow,
+}
+
+/// How a copy is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Means {
+    /// By a dd of its own.
+    Dd,
+    /// By cinder-volume, through two of its open files; this descriptor writes.
+    OpenFiles(u32),
+}
+
+impl Means {
+    /// `dd` or `file`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dd => "dd",
+            Self::OpenFiles(_) => "file",
+        }
+    }
+}
+
+/// A copy that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningCopy {
+    /// The process: dd, or cinder-volume.
+    pub pid: i32,
+    /// How it is made.
+    pub means: Means,
+    /// When the dd was started, to the kernel's clock tick; `None` of open files, where nothing tells.
+    pub started: Option<SystemTime>,
+    /// What it reads, as dd's command line or the kernel has it.
+    pub source: String,
+    /// What it writes, as dd's command line or the kernel has it.
+    pub destination: String,
+    /// How many bytes have been written; `None` when that cannot be told.
+    pub position: Option<u64>,
+    /// How many bytes there are to copy, from `count=` and the size of the source.
+    pub total: Option<u64>,
+    /// What stands in the way of telling more.
+    pub trouble: Option<ProgressError>,
+    names: Identity,
+}
+
+impl RunningCopy {
+    pub(super) fn new(record: &Record, booted: Option<SystemTime>) -> Self {
+        Self {
+            pid: record.id.pid,
+            means: Means::Dd,
+            started: booted.and_then(|booted| booted.checked_add(process::ticks(record.id.start))),
+            source: record.source.path().to_owned(),
+            destination: record.destination.path().to_owned(),
+            position: record.position(),
+            total: record.bytes,
+            trouble: record.trouble.clone(),
+            names: record.source.clone(),
+        }
+    }
+
+    /// Nothing for a copy of which only one end is known.
+    pub(super) fn through_files(copy: &FileCopy, trouble: Option<ProgressError>) -> Option<Self> {
+        let ends = copy.ends.as_ref()?;
+        Some(Self {
+            pid: copy.id.pid,
+            means: Means::OpenFiles(copy.fd),
+            started: None,
+            source: ends.source.path().to_owned(),
+            destination: ends.destination.path().to_owned(),
+            position: Some(copy.position),
+            total: ends.bytes,
+            trouble,
+            names: ends.source.clone(),
+        })
+    }
+
+    /// The id (or `name_id`) of the volume that is read, if one of its source's names is `template` with
+    /// an id in the place of `%s`.
+    #[must_use]
+    pub fn volume_id(&self, template: &str) -> Option<String> {
+        self.names.volume_id(template)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::progress::tests::fake_host::Fake;
+    use crate::progress::{ProgressError, Tracker};
+
+    const ID: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
+
+    async fn running(fake: &Fake) -> Copies {
+        let tracker = Tracker::new(fake.roots(), Duration::from_secs(3600));
+        tracker.running().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_shown_with_its_volume_its_size_and_its_age() {
+        let fake = Fake::new();
+        fake.write("proc/stat", "cpu 1 2\nbtime 1700000000\n");
+        fake.write("dev/sdb", "");
+        fake.write("sys/class/block/sdb/size", "4096\n");
+        let link = format!("dev/disk/by-path/ip-1:3260-iscsi-iqn:volume-{ID}-lun-1");
+        fake.link(&link, "../../sdb");
+        fake.dd(700, "/dev/sdb", "/dev/sda", 4096);
+        fake.dd(8, "/dev/zero", "/dev/sdc", 4096);
+        let copies = running(&fake).await;
+        assert_eq!(copies.unseen, None);
+        let [copy] = &copies.running[..] else {
+            panic!("{copies:?}")
+        };
+        assert_eq!((copy.pid, copy.position), (700, Some(4096)));
+        assert_eq!(copy.total, Some(2 << 20));
+        assert_eq!(copy.volume_id("volume-%s").as_deref(), Some(ID));
+        assert_eq!(copy.volume_id("other-%s"), None);
+        let started = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_007);
+        assert_eq!(copy.started, Some(started), "700 ticks after boot");
+    }
+
+    #[tokio::test]
+    async fn count_is_the_size_where_it_is_less() {
+        let fake = Fake::new();
+        fake.dd(7, "/dev/sdb", "/dev/sda", 0);
+        fake.write("dev/sdb", "");
+        fake.write("sys/class/block/sdb/size", "8192\n");
+        for (operand, total) in [
+            ("count=2", 2 << 20),
+            ("count=9", 4 << 20),
+            ("bs=1M", 4 << 20),
+        ] {
+            fake.process(7, "dd").arguments(&[
+                "dd",
+                "if=/dev/sdb",
+                "of=/dev/sda",
+                "bs=1M",
+                operand,
+            ]);
+            let copies = running(&fake).await;
+            assert_eq!(copies.running[0].total, Some(total), "{operand}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_said_of_the_copy_it_is_about() {
+        let fake = Fake::new();
+        fake.dd(7, "/dev/sdb", "/dev/sda", 0);
+        fake.process(7, "dd")
+            .arguments(&["dd", "if=/dev/sdb", "of=/dev/sda"])
+            .fdinfo(0, "torn")
+            .fdinfo(1, "torn");
+        let copies = running(&fake).await;
+        assert_eq!(copies.running[0].position, None);
+        assert!(matches!(
+            copies.running[0].trouble,
+            Some(ProgressError::Malformed { .. })
+        ));
+    }
+}

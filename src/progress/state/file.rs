@@ -1,0 +1,167 @@
+//! The file that keeps the memory over a restart: written whole under another name, then renamed.
+//!
+//! It lies under /run, which lasts as long as what it tells of, so nothing is synced to a disk.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::format::{Saved, VERSION};
+use crate::progress::host_based::history::MEMORY_LIMIT;
+
+/// The largest file that is read: a few times what the fullest memory comes to.
+const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Reads what was remembered in the same `boot`; nothing if there is no file or it is of another boot.
+///
+/// # Errors
+///
+/// Why the file is of no use, for the log.
+pub(in crate::progress) fn load(path: &Path, boot: &str) -> Result<Saved, String> {
+    let nothing = || Saved::new(boot, Vec::new());
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing()),
+        Err(error) => return Err(error.to_string()),
+    }
+    if bytes.len() as u64 > SIZE_LIMIT {
+        return Err(format!("it is larger than {SIZE_LIMIT} bytes"));
+    }
+    let saved: Saved = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if saved.version != VERSION {
+        return Err(format!(
+            "it is of version {} and not {VERSION}",
+            saved.version
+        ));
+    }
+    if saved.records.len() > MEMORY_LIMIT || saved.files.len() > MEMORY_LIMIT {
+        return Err(format!("it tells of more than {MEMORY_LIMIT} copies"));
+    }
+    Ok(if saved.boot == boot { saved } else { nothing() })
+}
+
+/// Writes `saved` in place of what was there; a reader finds the old text or the new, never half of one.
+pub(in crate::progress) fn store(path: &Path, saved: &Saved) -> io::Result<()> {
+    let text = serde_json::to_vec(saved)?;
+    let draft = draft(path);
+    let mut file = match create(&draft) {
+        // The daemon was not started by a service manager that makes the folder.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(folder) = path.parent() {
+                DirBuilder::new().mode(0o755).create(folder)?;
+            }
+            create(&draft)?
+        }
+        outcome => outcome?,
+    };
+    file.write_all(&text)?;
+    drop(file);
+    fs::rename(&draft, path)
+}
+
+/// Where the new text is written first: the same folder, or it could not be renamed in one step.
+fn draft(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+/// Always a file of our own: what a dead daemon left, or somebody else's link, is taken away first.
+fn create(draft: &Path) -> io::Result<File> {
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn empty() -> Saved {
+        Saved::new("b", Vec::new())
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/state.json");
+        store(&path, &empty()).unwrap();
+        store(&path, &empty()).unwrap();
+        assert_eq!(load(&path, "b"), Ok(empty()));
+        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn no_file_and_another_boot_are_nothing_and_no_trouble() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        assert_eq!(load(&path, "b"), Ok(empty()));
+        assert_eq!(load(&folder.path().join("no/state.json"), "b"), Ok(empty()));
+        store(&path, &Saved::new("earlier", Vec::new())).unwrap();
+        assert_eq!(load(&path, "b"), Ok(empty()));
+    }
+
+    #[test]
+    fn what_is_spoilt_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        for text in [
+            "",
+            "{",
+            "[]",
+            "\u{0}\u{0}",
+            r#"{"version":2,"boot":"b","records":[]}"#,
+        ] {
+            fs::write(&path, text).unwrap();
+            assert!(load(&path, "b").is_err(), "{text:?}");
+        }
+        File::create(&path)
+            .unwrap()
+            .set_len(SIZE_LIMIT + 1)
+            .unwrap();
+        assert!(load(&path, "b").unwrap_err().contains("larger"));
+        assert!(load(folder.path(), "b").is_err());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_draft_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let other = folder.path().join("other");
+        fs::write(&other, "theirs").unwrap();
+        std::os::unix::fs::symlink(&other, draft(&path)).unwrap();
+        store(&path, &empty()).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
+        assert_eq!(load(&path, "b"), Ok(empty()));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(store(&folder.path().join("a/b/state.json"), &empty()).is_err());
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(store(&folder.path().join("file/state.json"), &empty()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,80}") {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.json");
+            fs::write(&path, text).unwrap();
+            let _ = load(&path, "b");
+        }
+    }
+}

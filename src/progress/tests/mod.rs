@@ -1,0 +1,16 @@
+//! The rules of this room, proved on made-up nodes.
+
+/// Made-up `/proc`, `/sys` and `/dev` trees.
+pub(super) mod fake_host;
+/// Copies through open files, answered from made-up processes.
+mod file_based;
+/// Every row of the table of answers, proved on made-up processes.
+mod host_based;
+/// What these tests ask, and of whom.
+mod questions;
+/// Two migrations of a real node, replayed step by step.
+mod recorded_migrations;
+/// Restarts of the daemon before, during and after a copy.
+mod restarts;
+/// Copies through open files, noticed though nobody asks.
+mod sweeps;

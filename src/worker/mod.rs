@@ -1,0 +1,418 @@
+//! The one place where broker, wire and progress meet: delivery → request → answer → reply.
+//!
+//! A message comes in through [`Worker::take`], which decides at once and never waits: beside a
+//! cinder-volume, operations stand in line behind it. What takes time, the look at `/proc` and
+//! the reply, happens on a task of its own, of which all backends have a thousand together.
+//!
+//! [`Worker::take`]: crate::worker::Worker::take
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::amqp::message::{Fate, Message};
+use crate::amqp::metrics::Counters;
+use crate::amqp::replies::{Letter, Slot};
+use crate::config::{Driver, MigrationMode, Mode};
+use crate::progress::{self, Answer, DriverCall, Hardware, MigrationRequest, Question, Tracker};
+use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
+use crate::rpc::duplicates::Duplicates;
+use crate::rpc::failure::Failure;
+use crate::rpc::request::{ReplyTo, Request};
+use crate::rpc::volume::Volume;
+use crate::rpc::{envelope, may_be_migration_request, may_be_progress_call, migrating, reply};
+
+/// What became of the calls that were ours, in numbers.
+pub mod outcomes;
+/// By what rules calls are answered.
+pub mod policy;
+
+use outcomes::{Calls, Outcome};
+use policy::{LivePolicy, Policy};
+
+/// Calls that are being answered at most; the next one is told so at once.
+const CALLS: usize = 1024;
+
+/// Requests for migrations that are read at once at most.
+const REQUESTS: usize = 16;
+
+/// A progress call is a few KiB. Whatever is larger, beside a cinder-volume, is not looked into.
+const LOOKED_INTO: usize = 1024 * 1024;
+
+/// The largest body that is read where nobody else would: RabbitMQ's own limit is far above
+/// it, but no call of cinder's comes near.
+const READ: usize = 32 * 1024 * 1024;
+
+/// Answers the calls of one backend. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Worker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    policy: LivePolicy,
+    means: Means,
+    answered: Mutex<Duplicates>,
+    /// Room for requests for migrations that are being read.
+    requests: Arc<Semaphore>,
+}
+
+/// What the workers of all backends work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Looks at the node.
+    pub tracker: Tracker,
+    /// Takes the replies.
+    pub replies: Slot,
+    /// Counts calls by outcome.
+    pub calls: Arc<Calls>,
+    /// Counts what becomes of replies.
+    pub counters: Arc<Counters>,
+    /// Runs the calls, so that whoever stops the daemon can wait for them.
+    pub tasks: TaskTracker,
+    /// Room for calls: [`room`].
+    pub room: Arc<Semaphore>,
+}
+
+/// Room for as many calls as are answered at once.
+#[must_use]
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CALLS))
+}
+
+impl Worker {
+    /// A worker that answers by `policy`.
+    #[must_use]
+    pub fn new(policy: LivePolicy, means: Means) -> Self {
+        Self(Arc::new(Inner {
+            policy,
+            means,
+            answered: Mutex::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+        }))
+    }
+
+    /// Decides about a message and starts what there is to do about it. Never waits.
+    ///
+    /// Beside a cinder-volume only a progress call of a served version is taken; whatever else it
+    /// is, readable or not, is cinder-volume's to answer. Alone, everything is taken.
+    pub fn take(&self, message: Message<'_>) -> Fate {
+        match self.0.policy.now().mode {
+            Mode::Sidecar => match self.ours(message) {
+                Some(request) => {
+                    self.serve(request);
+                    Fate::Taken
+                }
+                None => {
+                    self.remember(message);
+                    Fate::HandOver
+                }
+            },
+            Mode::Standalone => {
+                self.read(message);
+                Fate::Taken
+            }
+        }
+    }
+
+    fn ours(&self, message: Message<'_>) -> Option<Request> {
+        if message.body.len() > LOOKED_INTO {
+            return None;
+        }
+        // A compressed body hides the name; it is opened, within bounds.
+        if message.compression.is_none() && !may_be_progress_call(message.body) {
+            return None;
+        }
+        let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
+        let request = Request::from_message(content).ok()?;
+        self.0.policy.now().api.serves(&request).then_some(request)
+    }
+
+    /// Keeps in mind what a request for a migration asks, on its way to cinder-volume. It is copied here and
+    /// read elsewhere: what stands in line behind it does not wait. With too many at once some are forgotten.
+    fn remember(&self, message: Message<'_>) {
+        let body = message.body;
+        if body.len() > LOOKED_INTO
+            || message.compression.is_none() && !may_be_migration_request(body)
+        {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.0.requests).try_acquire_owned() else {
+            debug!("too many requests for migrations at once: forgot one");
+            return;
+        };
+        let passed = Instant::now();
+        let (body, compression) = (body.to_vec(), message.compression.map(str::to_owned));
+        let worker = self.clone();
+        self.0.means.tasks.spawn_blocking(move || {
+            let template = &worker.0.policy.now().volume_name_template;
+            if let Some(request) = migration_request(&body, compression.as_deref(), template) {
+                let tracker = &worker.0.means.tracker;
+                tracker.requested(request, passed.elapsed());
+            }
+            drop(permit);
+        });
+    }
+
+    fn read(&self, message: Message<'_>) {
+        let content = match envelope::decode(message.body, message.compression, READ) {
+            Ok(content) => content,
+            Err(error) => {
+                // Without a readable body there is nobody to answer.
+                self.0.means.calls.note(Outcome::Malformed);
+                warn!(%error, "dropped a message that is no oslo.messaging message");
+                return;
+            }
+        };
+        match Request::from_message(content) {
+            Ok(request) => self.serve(request),
+            Err(error) => {
+                self.0.means.calls.note(Outcome::Malformed);
+                warn!(%error, "refused a malformed request");
+                if let Some(to) = &error.reply_to {
+                    self.post(to, reply::failure(to, &error.failure()));
+                }
+            }
+        }
+    }
+
+    fn serve(&self, request: Request) {
+        {
+            let mut answered = self
+                .0
+                .answered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if !answered.is_new(request.unique_id.as_deref()) {
+                self.0.means.calls.note(Outcome::Duplicate);
+                info!("dropped a call that was delivered twice");
+                return;
+            }
+        }
+        match dispatch(&request, &self.0.policy.now().api) {
+            Dispatch::Progress(call) => {
+                self.start(call, request.reply_to, request.monitor_interval)
+            }
+            Dispatch::Ping => {
+                self.0.means.calls.note(Outcome::Ping);
+                self.reply(request.reply_to.as_ref(), Ok(PONG));
+            }
+            Dispatch::Refuse(failure) => {
+                self.0.means.calls.note(Outcome::refused(failure.class));
+                info!(class = failure.class, reason = %failure.message, "refused a call");
+                self.reply(request.reply_to.as_ref(), Err(&failure));
+            }
+        }
+    }
+
+    fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
+        // A cast asks for nothing.
+        let Some(to) = reply_to else {
+            self.0.means.calls.note(Outcome::Cast);
+            return;
+        };
+        match Arc::clone(&self.0.means.room).try_acquire_owned() {
+            Ok(permit) => {
+                let worker = self.clone();
+                self.0
+                    .means
+                    .tasks
+                    .spawn(worker.answer(call, to, monitor, permit));
+            }
+            Err(_) => {
+                self.0.means.calls.note(Outcome::Overloaded);
+                let failure = Failure::internal("too many progress calls at once; ask again later");
+                self.reply(Some(&to), Err(&failure));
+            }
+        }
+    }
+
+    async fn answer(
+        self,
+        call: ProgressCall,
+        to: ReplyTo,
+        monitor: Option<Duration>,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let since = Instant::now();
+        let volume = call.volume.id.clone();
+        let policy = self.0.policy.now();
+        let looking = self.0.means.tracker.answer(question(&policy, call));
+        let answer = match monitor {
+            Some(interval) => self.with_heartbeats(looking, &to, interval).await,
+            None => looking.await,
+        };
+        let elapsed = since.elapsed();
+        let calls = &self.0.means.calls;
+        calls.durations.add(elapsed);
+        match answer {
+            Ok(answer) => {
+                let (outcome, text) = match answer {
+                    Answer::Percent(percent) => (Outcome::Answered, percent.to_string()),
+                    Answer::Unknown => (Outcome::Unknown, policy.unknown_progress.clone()),
+                };
+                calls.note(outcome);
+                debug!(%volume, progress = %text, ?elapsed, "answered");
+                self.reply(Some(&to), Ok(&text));
+            }
+            Err(error) => {
+                calls.note(Outcome::from(&error));
+                warn!(%volume, error = %error.detail(), ?elapsed, "no answer");
+                self.reply(Some(&to), Err(&Failure::internal(error.to_string())));
+            }
+        }
+    }
+
+    /// Tells a caller that asked for it (`call_monitor_timeout`) that its call is still alive.
+    async fn with_heartbeats<T>(
+        &self,
+        work: impl Future<Output = T>,
+        to: &ReplyTo,
+        interval: Duration,
+    ) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(interval) => self.post(to, reply::heartbeat(to)),
+            }
+        }
+    }
+
+    fn reply(&self, to: Option<&ReplyTo>, result: Result<&str, &Failure>) {
+        let Some(to) = to else { return };
+        let body = match result {
+            Ok(text) => reply::success(to, text),
+            Err(failure) => reply::failure(to, failure),
+        };
+        self.post(to, body);
+    }
+
+    fn post(&self, to: &ReplyTo, body: Vec<u8>) {
+        let letter = Letter {
+            queue: to.queue.clone(),
+            body,
+        };
+        if let Err(letter) = self.0.means.replies.post(letter) {
+            self.0.means.counters.replies_dropped.add(1);
+            warn!(queue = %letter.queue, "too many replies wait for the broker: dropped one");
+        }
+    }
+}
+
+/// What is asked about the volume of `call`.
+fn question(policy: &Policy, call: ProgressCall) -> Question {
+    let mode = match &call.migration_mode {
+        Some(named) => MigrationMode::named(named),
+        None => policy.migration_mode.clone(),
+    };
+    let attached = call.volume.attached();
+    let migrating = call.volume.migrating();
+    let names = names(&call.volume, &policy.volume_name_template);
+    let driver = policy
+        .driver
+        .as_ref()
+        .map(|driver| driver_call(driver, &call.volume, &names));
+    Question {
+        names,
+        ids: call.volume.ids(),
+        updated_at: call.volume.updated_at,
+        record: Hardware::of_record(call.volume.record.texts()),
+        clustered: call.volume.clustered,
+        completing: call.volume.completing(),
+        driver,
+        size: call.volume.bytes(),
+        attached,
+        migrating,
+        volume_id: call.volume.id,
+        host: call.volume.host,
+        src_path: call.src_path.map(PathBuf::from),
+        dest_path: call.dest_path.map(PathBuf::from),
+        mode: match mode {
+            MigrationMode::Auto => progress::Mode::Auto,
+            MigrationMode::HostBased => progress::Mode::HostBased,
+            MigrationMode::FileBased => progress::Mode::FileBased,
+            MigrationMode::DriverBased => progress::Mode::DriverBased,
+            MigrationMode::Other(_) => progress::Mode::Other,
+        },
+    }
+}
+
+/// What a body asks to migrate, if it does.
+fn migration_request(
+    body: &[u8],
+    compression: Option<&str>,
+    template: &str,
+) -> Option<MigrationRequest> {
+    let content = envelope::decode(body, compression, LOOKED_INTO).ok()?;
+    let volume = migrating(&Request::from_message(content).ok()?)?;
+    Some(MigrationRequest {
+        ids: volume.ids(),
+        size: volume.bytes(),
+        record: Hardware::of_record(volume.record.texts()),
+        attached: volume.attached(),
+        volume_id: volume.id,
+        volume_name_template: template.to_owned(),
+    })
+}
+
+/// The command, and on its standard input the volume, without its secrets and with its likeliest name.
+fn driver_call(driver: &Driver, volume: &Volume, names: &[String]) -> DriverCall {
+    let mut volume = volume.clone();
+    volume.name = volume.name.or_else(|| names.first().cloned());
+    DriverCall {
+        command: driver.command.clone(),
+        timeout: driver.timeout,
+        // Texts, numbers and nothing else: there is nothing that JSON could not hold.
+        input: serde_json::to_vec(&volume).unwrap_or_default(),
+    }
+}
+
+/// What the volume may be called on this node, the likeliest first.
+fn names(volume: &Volume, template: &str) -> Vec<String> {
+    let mut names: Vec<String> = [volume.name_id.as_deref(), Some(&volume.id)]
+        .into_iter()
+        .flatten()
+        .map(|id| template.replacen("%s", id, 1))
+        .collect();
+    if let Some(name) = &volume.name
+        && !names.contains(name)
+    {
+        names.push(name.clone());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_driver_is_told_the_volume_and_none_of_its_secrets() {
+        let arguments = json!({"volume": {"versioned_object.data": {
+            "id": "1", "size": 2, "host": "h@b#p", "migration_status": "migrating",
+            "provider_auth": "CHAP u HUSH", "encryption_key_id": "HUSH",
+        }}});
+        let volume = Volume::from_args(arguments.as_object().unwrap()).unwrap();
+        let driver = Driver {
+            command: vec!["ask".to_owned()],
+            timeout: Duration::from_secs(1),
+        };
+        let call = driver_call(&driver, &volume, &names(&volume, "volume-%s"));
+        let told: Value = serde_json::from_slice(&call.input).unwrap();
+        assert_eq!(
+            told,
+            json!({
+                "id": "1", "name_id": null, "name": "volume-1", "size": 2, "host": "h@b#p",
+                "status": null, "migration_status": "migrating", "attach_status": null,
+                "has_attachments": false,
+            })
+        );
+    }
+}

@@ -41,8 +41,8 @@ impl Hardware {
         hardware
     }
 
-    /// Whether there is nothing to compare with.
-    pub(in crate::progress) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.numbers.is_empty() && self.units.is_empty()
     }
 

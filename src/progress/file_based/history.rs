@@ -144,12 +144,7 @@ impl FileCopies {
 
     /// Remembers a copy between two files that nobody has asked about, unless it is known, or was seen
     /// closed since it was listed.
-    pub(in crate::progress) fn notice(
-        &mut self,
-        pair: Pair<'_>,
-        bytes: Option<u64>,
-        listed: Instant,
-    ) {
+    pub(super) fn notice(&mut self, pair: Pair<'_>, bytes: Option<u64>, listed: Instant) {
         let file = pair.destination;
         if self.pair(file, Some(listed)).is_some() {
             let same = |copy: &&mut FileCopy| copy.end.is_none() && copy.is(file);

@@ -103,6 +103,9 @@ pub(in crate::progress) struct Table {
     cursor: Option<Cursor>,
     /// Whether other people's processes are hidden.
     hidden: bool,
+    /// Whether a process was born with an id that the kernel's word had announced. In a container that word
+    /// may be the host's, and tell of ids that nobody here has.
+    proved: bool,
 }
 
 /// How far the kernel had come in giving out process ids.
@@ -198,9 +201,20 @@ impl Table {
         let proc = roots.proc.clone();
         // Where processes are hidden all that are to be seen are listed, until none is hidden.
         let cursor = self.cursor.filter(|_| !self.hidden);
-        let (census, last) = looks
+        let (mut census, last) = looks
             .one(EVERYONE, move |_| take_census(&proc, cursor))
             .await?;
+        if let (Census::Born(born), Some(cursor)) = (&census, cursor) {
+            let announced = |(pid, inode): &(Pid, u64)| {
+                let known = self.known.get(pid);
+                *pid > cursor.last && known.is_none_or(|known| known.inode != *inode)
+            };
+            self.proved |= born.iter().any(announced);
+            if !self.proved && last != Some(cursor.last) {
+                let proc = roots.proc.clone();
+                census = looks.one(EVERYONE, move |_| list_all(&proc)).await?;
+            }
+        }
         let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
         match census {
             Census::All(list, hidden) => {
@@ -208,9 +222,13 @@ impl Table {
                 self.known.retain(|pid, _| present.contains(pid));
                 self.hidden = hidden;
                 listed = begun;
-                // Without the kernel's word nobody is known to be old.
+                // Without the kernel's word, or with another kernel's, nobody is known to be old.
                 let young = match (cursor, last) {
-                    (None, Some(last)) => last.saturating_sub(JUST_BORN)..,
+                    (None, Some(last)) => {
+                        let last_born = last.saturating_sub(JUST_BORN)..;
+                        let is_there = list.iter().any(|(pid, _)| last_born.contains(pid));
+                        if is_there { last_born } else { Pid::MIN.. }
+                    }
                     _ => Pid::MIN..,
                 };
                 for (pid, inode) in list {
@@ -365,9 +383,13 @@ fn take_census(
     {
         return Ok((Census::Born(born), Some(last)));
     }
+    Ok((list_all(proc)?, last))
+}
+
+fn list_all(proc: &Path) -> Result<Census, ProgressError> {
     let list = process::list(proc)?;
     let hidden = list.iter().all(|&(pid, _)| pid != 1) && process::hides_others(proc);
-    Ok((Census::All(list, hidden), last))
+    Ok(Census::All(list, hidden))
 }
 
 /// Looks at one process. `comm` comes first: the command line of a process stuck in the kernel can
@@ -624,6 +646,49 @@ mod tests {
             last_born(&fake, last);
             assert_eq!(pids(&scan(&mut table, &fake).await), [50_000], "{last}");
         }
+    }
+
+    #[tokio::test]
+    async fn in_a_container_that_is_told_the_hosts_last_pid_a_dd_is_found_at_the_next_look() {
+        let fake = Fake::new();
+        for (pid, comm) in [(1, "init"), (240, "cinder-volume"), (300, "sudo")] {
+            fake.process(pid, comm);
+        }
+        last_born(&fake, 3_155_001);
+        let mut table = Table::default();
+        scan(&mut table, &fake).await;
+        fake.dd(301, "/dev/vg/a", "/dev/vg/b", 0);
+        last_born(&fake, 3_155_004);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [301]);
+        // One that was there before, and takes dd's name now.
+        fake.dd(300, "/dev/vg/c", "/dev/vg/d", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [300]);
+        for pid in 302..310 {
+            fake.dd(pid, "/dev/vg/a", "/dev/vg/b", 0);
+            last_born(&fake, 3_155_004 + 3 * (pid - 301));
+            assert_eq!(pids(&scan(&mut table, &fake).await), [pid]);
+        }
+    }
+
+    #[tokio::test]
+    async fn where_no_birth_has_proved_the_kernels_word_all_are_listed() {
+        let fake = Fake::new();
+        fake.process(2, "bash");
+        last_born(&fake, 2);
+        let mut table = Table::default();
+        scan(&mut table, &fake).await;
+        fake.dd(50, "/dev/vg/a", "/dev/vg/b", 0);
+        last_born(&fake, 7);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [50]);
+        fake.process(8, "bash").file("status", "Tgid:\t8\n");
+        last_born(&fake, 8);
+        scan(&mut table, &fake).await;
+        fake.dd(60, "/dev/vg/a", "/dev/vg/b", 0);
+        last_born(&fake, 9);
+        assert!(
+            pids(&scan(&mut table, &fake).await).is_empty(),
+            "proved by now"
+        );
     }
 
     #[tokio::test]

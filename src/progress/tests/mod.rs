@@ -1,5 +1,7 @@
 //! The rules of this room, proved on made-up nodes.
 
+/// Disks that other storage shows.
+mod disks;
 /// Made-up `/proc`, `/sys` and `/dev` trees.
 pub(super) mod fake_host;
 /// Copies through open files, answered from made-up processes.

@@ -1,8 +1,29 @@
 //! Which of the processes seen is a volume's copy, and what that means for the answer.
 //!
-//! Pure: the tracker sees to it that what is remembered is fresh. What the volume object says helps
-//! where processes cannot: a copy that is over belongs to the past once the volume was seen not to
-//! migrate, and an attached volume is copied by others than dd.
+//! Pure: the tracker sees to it that what is remembered is fresh.
+//!
+//! 0 is said only where it is known that nothing was copied: an operator kills a migration for it. The first
+//! row that fits counts; `file_based::history` decides by the same table, without the rows about wipes, and
+//! `tests::never_zero` asks both for each row.
+//!
+//! | the volume | seen | answer |
+//! |---|---|---|
+//! | any | its copy runs | percent; unknown if that began before the migration was asked for |
+//! | migrating | its copy or its wipe is over, and not known to be this migration's: more than ten minutes ago, or a server has the volume since, or its row was written since | unknown |
+//! | any | its copy is over, and the old volume is wiped | 100 |
+//! | any | its copy is over and had come to its end | 100 |
+//! | migrating | its copy is over, and a wipe ended early unasked: that may have been to delete the volume | unknown |
+//! | any | its copy is over | the last position |
+//! | migrating | no copy, and the volume is wiped, or was when it was asked for | 100 |
+//! | migrating | no copy, and a wipe ended early unasked | unknown |
+//! | migrating | a copy that may be its own: of a disk that nothing names, or never seen to move | unknown |
+//! | attached | nothing: nova and qemu copy it | unknown |
+//! | migrating, in a cluster | nothing: a peer may copy it | unknown |
+//! | completing | nothing: the copy is made | unknown |
+//! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
+//! | any | nothing | 0 |
+//!
+//! What belongs to an earlier migration counts as not seen: [`migration::made_by`].
 
 use std::cmp::Reverse;
 use std::path::Path;
@@ -77,20 +98,22 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
         return Verdict::Unseen(Answer::Unknown);
     }
     // A wipe that failed may have been that of a volume which was to be deleted.
-    let (wipes, doubtful): (Vec<&Record>, Vec<&Record>) = wipes
-        .into_iter()
-        .partition(|wipe| wipe.runs() || wipe.confirmed || wipe.reached(question.size));
+    let (wipes, doubtful): (Vec<&Record>, Vec<&Record>) = wipes.into_iter().partition(|wipe| {
+        !question.migrating || wipe.runs() || wipe.confirmed || wipe.reached(question.size)
+    });
+    let made_by =
+        |copy: &Record| migration::made_by(copy.facts(question.size), question, requested);
     match copy {
         // A server has it now, and had not when this copy was made: nova copies it, and dd's result is old.
         Some(copy) if question.attached && question.migrating && !copy.attached => {
             Verdict::Unseen(Answer::Unknown)
         }
-        Some(copy)
-            if copy.reached(question.size) || wipes.iter().any(|wipe| follows(wipe, copy)) =>
-        {
+        Some(copy) if wipes.iter().any(|wipe| follows(wipe, copy)) => {
             Verdict::Seen(Answer::Percent(100))
         }
-        Some(copy) if question.migrating && is_doubtful(copy, &doubtful, question) => {
+        Some(copy) if made_by(copy) == MadeBy::Either => Verdict::Unseen(Answer::Unknown),
+        Some(copy) if copy.reached(question.size) => Verdict::Seen(Answer::Percent(100)),
+        Some(copy) if doubtful.iter().any(|wipe| follows(wipe, copy)) => {
             Verdict::Unseen(Answer::Unknown)
         }
         Some(copy) => Verdict::Seen(percent(copy.position().unwrap_or(0), question.size)),
@@ -101,12 +124,6 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
         }
         None => Verdict::Unseen(nothing_seen(question)),
     }
-}
-
-/// Whether what a copy tells may be of a migration before the one that goes on.
-fn is_doubtful(copy: &Record, wipes: &[&Record], question: &Question) -> bool {
-    migration::made_by(copy.facts(question.size), question, None) == MadeBy::Either
-        || wipes.iter().any(|wipe| follows(wipe, copy))
 }
 
 /// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, or it is

@@ -8,6 +8,8 @@ pub(super) mod fake_host;
 mod file_based;
 /// Every row of the table of answers, proved on made-up processes.
 mod host_based;
+/// When 0 may be said, in both ways of copying.
+mod never_zero;
 /// What these tests ask, and of whom.
 mod questions;
 /// Two migrations of a real node, replayed step by step.

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use super::format;
 use super::speed::{Speed, State};
-use crate::progress::{Means, ProgressError, RunningCopy};
+use crate::progress::{KnownBy, Means, ProgressError, RunningCopy};
 
 /// One copy. What is not known is null.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Row {
     /// The id in the source's name.
     pub volume_id: Option<String>,
+    /// By which rule that is known: `name`, `path`, `record` or `request`.
+    pub known_by: Option<&'static str>,
     /// What is read.
     pub source: String,
     /// What is written.
@@ -60,6 +62,7 @@ impl Row {
             .map(|(position, total)| total.saturating_sub(position));
         Self {
             volume_id: copy.volume_id(template),
+            known_by: copy.known_by(template).map(KnownBy::name),
             source: format::harmless(&copy.source),
             destination: format::harmless(&copy.destination),
             percent: copy

@@ -4,10 +4,16 @@
 mod hardware;
 /// What is known of a path: its names, its device, its size.
 mod identity;
+/// Links below `/dev`.
+mod links;
 /// Volume ids in the names of disks: pure rules.
 mod names;
 /// What sysfs tells of a disk.
 mod sysfs;
 
+#[cfg(test)]
+mod tests;
+
 pub use hardware::Hardware;
-pub(super) use identity::{Identity, major_minor};
+pub(super) use identity::Identity;
+pub(super) use links::major_minor;

@@ -4,7 +4,12 @@
 //! prefix, nothing between target and name, doubled dashes, capitals, an id without its dashes. The id's
 //! 32 digits in their order stay, and two volumes never share them.
 
+use std::path::Path;
+
 use uuid::Uuid;
+
+/// How long an id is.
+pub(super) const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// Hexadecimal digits of each group of an id (RFC 9562, section 4).
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
@@ -169,6 +174,68 @@ fn is_derived(after: &str) -> bool {
     word.len() == after.len() || DERIVED.iter().any(|derived| word.starts_with(derived))
 }
 
+/// Splits a device-mapper name of LVM's into volume group and volume: dashes inside either are doubled.
+pub(super) fn split_mapped(name: &str) -> Option<(String, String)> {
+    let mut parts = vec![String::new()];
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '-' && letters.next_if_eq(&'-').is_none() {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(letter);
+        }
+    }
+    match <[String; 2]>::try_from(parts) {
+        Ok([group, volume]) if !group.is_empty() && !volume.is_empty() => Some((group, volume)),
+        _ => None,
+    }
+}
+
+/// Whether `path` is a path of the volume called `name`.
+pub(super) fn path_names(path: &str, name: &str) -> bool {
+    if let Some(mapped) = path.strip_prefix("/dev/mapper/") {
+        return mapped == name || split_mapped(mapped).is_some_and(|(_, volume)| volume == name);
+    }
+    if let Some(link) = path.strip_prefix("/dev/disk/") {
+        return contains_word(link, name) && !is_partition(link);
+    }
+    Path::new(path)
+        .components()
+        .any(|component| component.as_os_str() == name)
+}
+
+/// The id in a path of a volume whose name is the id between `before` and `after`. Only what is written
+/// as ids are counts, or every path would be a volume's where the template is nothing but the id.
+pub(super) fn id_in(path: &str, before: &str, after: &str) -> Option<String> {
+    let ids = |text: &str| -> Option<String> {
+        text.match_indices(before).find_map(|(start, _)| {
+            let id = text.get(start + before.len()..)?.get(..ID)?;
+            let name = format!("{before}{id}{after}");
+            (uuid::Uuid::try_parse(id).is_ok() && path_names(path, &name)).then(|| id.to_owned())
+        })
+    };
+    match path.strip_prefix("/dev/mapper/").and_then(split_mapped) {
+        Some((_, volume)) => ids(&volume),
+        None => ids(path),
+    }
+}
+
+/// Whether `name` stands in `text` with nothing before or after that would make it another name.
+fn contains_word(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + name.len()..].chars().next();
+        let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        !inside(before) && !inside(after)
+    })
+}
+
+pub(super) fn is_partition(link: &str) -> bool {
+    link.rsplit_once("-part").is_some_and(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,6 +346,21 @@ mod tests {
         fn whatever_stands_around_an_id_it_is_found(before in "[a-z:.\\-]{0,20}", after in "([g-z:.\\-].{0,20})?") {
             let text = format!("{before}{}{after}", ID);
             prop_assert!(bears(&text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_makes_the_matching_panic(path in ".{0,60}", name in ".{0,12}") {
+            let _ = path_names(&path, &name);
+            let _ = path_names(&format!("/dev/mapper/{path}"), &name);
+            let _ = path_names(&format!("/dev/disk/by-path/{path}"), &name);
+        }
+
+        #[test]
+        fn what_lvm_maps_is_split_back(group in "[a-z0-9_]+(-[a-z0-9]+){0,3}", volume in "[a-z0-9_]+(-[a-z0-9]+){0,5}") {
+            let mapped = format!("{}-{}", group.replace('-', "--"), volume.replace('-', "--"));
+            prop_assert_eq!(split_mapped(&mapped), Some((group, volume)));
         }
     }
 }

@@ -41,7 +41,7 @@ impl Way {
 
     /// A copy of `source` that is at `percent`.
     fn copy(self, fake: &Fake, source: &str, percent: u64) {
-        let position = SIZE / 100 * percent;
+        let position = (SIZE * percent).div_ceil(100);
         match self {
             Self::Dd => fake.dd(7, source, "/dev/sdz", position),
             Self::Files => {

@@ -1,5 +1,6 @@
 //! A broker: the shared one, or one of a test's own that it may break.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl SharedBroker {
 }
 
 /// Longer than the patience of `scripts/broker` with a node that starts on a loaded machine.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(240);
 
 /// Private brokers at once: each takes some 100 MB, and a processor while it starts.
 static TURNS: Semaphore = Semaphore::const_new(2);
@@ -46,7 +47,8 @@ pub struct Broker {
     port: String,
     // Above `folder`; deleted after the broker has been removed from it.
     _parent: TempDir,
-    _turn: SemaphorePermit<'static>,
+    // Those that join a cluster share the turn of its first node.
+    _turn: Option<SemaphorePermit<'static>>,
 }
 
 impl Broker {
@@ -58,6 +60,16 @@ impl Broker {
     /// Starts one with more lines in its `rabbitmq.conf`.
     pub async fn start_with(configuration: &str) -> Self {
         let turn = TURNS.acquire().await.unwrap();
+        Self::prepare(configuration, Some(turn)).run(&[]).await
+    }
+
+    /// Starts one more node, which joins the cluster of this one.
+    pub async fn start_member(&self) -> Self {
+        let joins = ("CINDER_PROGRESS_BROKER_JOIN", self.folder.as_os_str());
+        Self::prepare("", None).run(&[joins]).await
+    }
+
+    fn prepare(configuration: &str, turn: Option<SemaphorePermit<'static>>) -> Self {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("broker");
         std::fs::create_dir_all(folder.join("conf.d")).unwrap();
@@ -66,14 +78,17 @@ impl Broker {
             format!("{configuration}\n"),
         )
         .unwrap();
-        let mut broker = Self {
+        Self {
             folder,
             port: String::new(),
             _parent: parent,
             _turn: turn,
-        };
-        broker.port = broker.start_node().await;
-        broker
+        }
+    }
+
+    async fn run(mut self, environment: &[(&str, &OsStr)]) -> Self {
+        self.port = self.start_node(environment).await;
+        self
     }
 
     /// As oslo.messaging writes it.
@@ -88,12 +103,12 @@ impl Broker {
 
     /// Stops it cleanly.
     pub async fn stop(&self) {
-        script(&self.folder, "stop", &[]).await;
+        script(&self.folder, "stop", &[], &[]).await;
     }
 
     /// Starts it again, on the same port and with what was durable.
     pub async fn start_again(&self) {
-        self.start_node().await;
+        self.start_node(&[]).await;
     }
 
     /// Stops it cleanly and starts it again.
@@ -109,7 +124,7 @@ impl Broker {
 
     /// Sends a signal: after `STOP` it is silent until `CONT`.
     pub async fn signal(&self, name: &str) {
-        script(&self.folder, "signal", &[name]).await;
+        script(&self.folder, "signal", &[name], &[]).await;
     }
 
     /// Runs `rabbitmqctl` and returns what it prints.
@@ -117,9 +132,14 @@ impl Broker {
         ctl(&self.folder, arguments).await
     }
 
-    async fn start_node(&self) -> String {
+    /// `HOST:PORT`, for a `transport_url` of several.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    async fn start_node(&self, environment: &[(&str, &OsStr)]) -> String {
         let owner = std::process::id().to_string();
-        script(&self.folder, "start", &[&owner])
+        script(&self.folder, "start", &[&owner], environment)
             .await
             .trim()
             .to_owned()
@@ -155,17 +175,23 @@ fn script_path() -> PathBuf {
 }
 
 async fn ctl(folder: &Path, arguments: &[&str]) -> String {
-    script(folder, "ctl", arguments).await
+    script(folder, "ctl", arguments, &[]).await
 }
 
 /// Runs `scripts/broker` and returns what it prints.
-async fn script(folder: &Path, verb: &str, arguments: &[&str]) -> String {
+async fn script(
+    folder: &Path,
+    verb: &str,
+    arguments: &[&str],
+    environment: &[(&str, &OsStr)],
+) -> String {
     let what = format!("scripts/broker {verb} {arguments:?}");
     let run = Command::new("bash")
         .arg(script_path())
         .arg(verb)
         .arg(folder)
         .args(arguments)
+        .envs(environment.iter().copied())
         .kill_on_drop(true)
         .output();
     // A start is given up by the script itself.

@@ -19,6 +19,8 @@ pub mod broker;
 pub mod caller;
 /// A stand-in for cinder-volume.
 pub mod cinder_volume;
+/// Three brokers that are one.
+pub mod cluster;
 /// A verb of the program that ends by itself.
 pub mod command;
 /// A dd that copies a volume.

@@ -25,6 +25,27 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// The same without a space and with one letter for the unit, such as `1.5G`: binary units, as `ls -h` has them.
+pub(super) fn short_bytes(number: u64) -> String {
+    let spelt = bytes(number);
+    let (digits, unit) = spelt.split_once(' ').unwrap_or((&spelt, ""));
+    let digits = digits.strip_suffix(".0").unwrap_or(digits);
+    format!("{digits}{}", unit.get(..1).unwrap_or(""))
+}
+
+/// At most `width` characters of a text: its beginning and its end, where it is longer.
+pub(super) fn shorten(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (head, tail) = (kept / 2, kept - kept / 2);
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{start}…{end}")
+}
+
 /// Hours, minutes and seconds.
 pub(super) fn duration(seconds: u64) -> String {
     let (minutes, seconds) = (seconds / 60, seconds % 60);
@@ -83,6 +104,26 @@ mod tests {
         ] {
             assert_eq!(bytes(number), text);
         }
+    }
+
+    #[test]
+    fn short_sizes() {
+        for (number, text) in [
+            (0, "0B"),
+            (1 << 30, "1G"),
+            (3 << 29, "1.5G"),
+            (535_822_336, "511M"),
+        ] {
+            assert_eq!(short_bytes(number), text);
+        }
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(shorten("/dev/sdb", 8), "/dev/sdb");
+        assert_eq!(shorten("0123456789", 5), "01…89");
+        assert_eq!(shorten("0123456789", 4), "0…89");
+        assert_eq!(shorten("ééééé", 3), "é…é");
     }
 
     #[test]

@@ -10,17 +10,22 @@ use super::{EX_CONFIG, complain};
 use crate::config::{ConfigError, Local, Sources, load_local};
 use crate::progress::{Copies, ProgressError, Roots, Tracker};
 
-/// Bars on a terminal.
-mod bars;
+/// Copies that have ended while somebody watched.
+mod ended;
 /// Numbers and times as people read them.
 mod format;
 /// What one copy is said to be.
 mod row;
+/// The last picture on a terminal.
+mod screen;
 /// How fast a copy is, and whether it moves at all.
 mod speed;
+/// The copies as lines for people.
+mod table;
 
-use bars::Bars;
+use ended::Ended;
 use row::Row;
+use screen::Screen;
 use speed::Speeds;
 
 /// How often it is looked while watching.
@@ -29,12 +34,21 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked for a single answer: two looks already tell a rate.
 const FIRST_LOOKS: Duration = Duration::from_millis(500);
 
+/// Said where there is nothing to show.
+const NO_COPY: &str = "no copy runs on this node";
+
 /// How `status` is to look and to speak.
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// Go on until interrupted, with a look each second
     #[arg(long, short)]
     watch: bool,
+    /// Say paths, ids and times in full, a few lines for each copy
+    #[arg(long, short, conflicts_with = "json")]
+    long: bool,
+    /// Only the copies of this volume
+    #[arg(long, value_name = "ID")]
+    volume: Option<String>,
     /// One JSON document a line
     #[arg(long)]
     json: bool,
@@ -121,10 +135,13 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     let mut speeds = Speeds::default();
     let mut look = async || -> Result<(Copies, Vec<Row>), End> {
         let copies = tracker.running().await.map_err(End::Blind)?;
-        let rows = speeds.rows(&copies, local, Instant::now(), SystemTime::now());
+        let mut rows = speeds.rows(&copies, local, Instant::now(), SystemTime::now());
+        if let Some(volume) = &wanted.volume {
+            rows.retain(|row| row.volume_id.as_deref() == Some(volume));
+        }
         Ok((copies, rows))
     };
-    let mut bars = (io::stdout().is_terminal() && !wanted.json).then(Bars::new);
+    let mut screen = (io::stdout().is_terminal() && !wanted.json).then(Screen::new);
     if !wanted.watch {
         let (mut copies, mut rows) = look().await?;
         let begun = Instant::now();
@@ -132,29 +149,58 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
             tokio::time::sleep(FIRST_LOOKS).await;
             (copies, rows) = look().await?;
         }
-        say_unseen(&copies);
-        match &mut bars {
-            Some(bars) if !rows.is_empty() => {
-                bars.draw(&rows)?;
-                bars.leave();
-            }
-            _ => print(&copies, &rows, wanted.json)?,
-        }
-        return Ok(());
+        say(unseen(&copies).as_deref());
+        return match &mut screen {
+            Some(screen) => Ok(screen.draw(&picture(&rows, screen.width(), wanted.long))?),
+            None => Ok(print(&copies, &rows, wanted.json)?),
+        };
     }
+    let mut ended = Ended::default();
     let mut said = None;
     loop {
-        let (copies, rows) = look().await?;
-        if said.as_ref() != unseen(&copies) {
-            say_unseen(&copies);
-            said = unseen(&copies).cloned();
-        }
-        match &mut bars {
-            Some(bars) => bars.draw(&rows)?,
-            None => print(&copies, &rows, wanted.json)?,
+        // A look that fails may be a process that ends or a node that is busy: the next one tells more.
+        let (copies, rows, missing) = match look().await {
+            Ok((copies, rows)) => {
+                let missing = unseen(&copies);
+                (Some(copies), rows, missing)
+            }
+            Err(End::Blind(error)) => (None, Vec::new(), Some(error.detail())),
+            Err(end) => return Err(end),
+        };
+        let over = match &copies {
+            Some(_) => ended.note(&rows, Instant::now()),
+            None => Vec::new(),
+        };
+        if let Some(screen) = &mut screen {
+            let mut shown = rows;
+            shown.extend(ended.lately().cloned());
+            let mut lines = picture(&shown, screen.width(), wanted.long);
+            lines.extend(missing);
+            screen.draw(&lines)?;
+        } else {
+            if said != missing {
+                say(missing.as_deref());
+                said = missing;
+            }
+            if let Some(copies) = &copies {
+                print(copies, &rows, wanted.json)?;
+            }
+            if !wanted.json {
+                let mut out = io::stdout().lock();
+                for row in &over {
+                    writeln!(out, "{}", table::plain(row))?;
+                }
+            }
         }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+fn picture(rows: &[Row], width: Option<usize>, long: bool) -> Vec<String> {
+    if rows.is_empty() {
+        return vec![NO_COPY.to_owned()];
+    }
+    table::table(rows, width, long)
 }
 
 /// Whether a single answer can be given: each copy has moved, or is known to stand still. `elapsed`
@@ -165,31 +211,31 @@ fn enough(rows: &[Row], elapsed: Duration) -> bool {
         || (elapsed >= FIRST_LOOKS && rows.iter().all(|row| row.settled))
 }
 
-fn unseen(copies: &Copies) -> Option<&ProgressError> {
-    copies.unseen.as_ref().or(copies.unseen_files.as_ref())
+/// Why there may be more copies than are shown.
+fn unseen(copies: &Copies) -> Option<String> {
+    let unseen = copies.unseen.as_ref().or(copies.unseen_files.as_ref())?;
+    Some(format!("there may be more copies: {}", unseen.detail()))
 }
 
-fn say_unseen(copies: &Copies) {
-    if let Some(unseen) = unseen(copies) {
-        eprintln!(
-            "cinder-progress: there may be more copies: {}",
-            unseen.detail()
-        );
+fn say(what: Option<&str>) {
+    if let Some(what) = what {
+        eprintln!("cinder-progress: {what}");
     }
 }
 
 fn print(copies: &Copies, rows: &[Row], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        let unseen = unseen(copies).map(ProgressError::detail);
+        let unseen = copies.unseen.as_ref().or(copies.unseen_files.as_ref());
+        let unseen = unseen.map(ProgressError::detail);
         let document = serde_json::json!({"copies": rows, "unseen": unseen});
         return writeln!(out, "{document}");
     }
     if rows.is_empty() {
-        return writeln!(out, "no copy runs on this node");
+        return writeln!(out, "{NO_COPY}");
     }
     for row in rows {
-        writeln!(out, "{}", row.line())?;
+        writeln!(out, "{}", table::plain(row))?;
     }
     Ok(())
 }

@@ -86,52 +86,6 @@ impl Row {
                 || state.is_some_and(|state| state != State::Copying),
         }
     }
-
-    /// All of it on one line.
-    pub(super) fn line(&self) -> String {
-        let percent = self
-            .percent
-            .map_or("?".to_owned(), |percent| percent.to_string());
-        format!("{percent:>3}%  {}  {}", self.facts(), self.who())
-    }
-
-    /// How far it is, but for the percentage.
-    pub(super) fn facts(&self) -> String {
-        let bytes = |bytes: Option<u64>| bytes.map_or("?".to_owned(), format::bytes);
-        let mut facts = format!("{} of {}", bytes(self.bytes), bytes(self.total_bytes));
-        if let Some(rate) = self.bytes_per_second {
-            facts += &format!(", {}/s", format::bytes(rate));
-        }
-        if let Some(left) = self.seconds_left {
-            facts += &format!(", {} left", format::duration(left));
-        }
-        facts += match self.state {
-            Some(State::Copying) => ", copying",
-            Some(State::Flushing) => ", flushing",
-            Some(State::Stalled) => ", stalled",
-            None => "",
-        };
-        facts
-    }
-
-    /// Which copy it is.
-    pub(super) fn who(&self) -> String {
-        let volume = self
-            .volume_id
-            .as_deref()
-            .unwrap_or("(no volume by its name)");
-        let mut who = format!(
-            "{volume}  {} → {}  {} pid {}",
-            self.source, self.destination, self.kind, self.pid
-        );
-        if let Some(since) = &self.since {
-            who += &format!(" since {since}");
-        }
-        if let Some(unseen) = &self.unseen {
-            who += &format!("  ({unseen})");
-        }
-        who
-    }
 }
 
 fn since(started: SystemTime) -> Option<String> {

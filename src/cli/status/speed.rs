@@ -25,6 +25,23 @@ pub(super) enum State {
     Flushing,
     /// It has not moved for a while.
     Stalled,
+    /// It is over, and had reached its end.
+    Done,
+    /// It is over, and was not seen to reach its end.
+    Ended,
+}
+
+impl State {
+    /// In lower case, as `--json` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Copying => "copying",
+            Self::Flushing => "flushing",
+            Self::Stalled => "stalled",
+            Self::Done => "done",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// The speeds of all copies seen so far.
@@ -73,6 +90,9 @@ pub(super) struct Speed {
     moved: Option<Instant>,
     since: Instant,
     rate: Option<f64>,
+    /// How much of a full weight the looks so far have: the first ones would else count for next to nothing beside
+    /// a beginning that nobody saw.
+    weight: f64,
 }
 
 impl Speed {
@@ -84,6 +104,7 @@ impl Speed {
             moved: None,
             since: at,
             rate: (life > 0.0).then(|| position as f64 / life),
+            weight: 0.0,
         }
     }
 
@@ -94,11 +115,12 @@ impl Speed {
             return;
         }
         let rate = position.saturating_sub(before) as f64 / passed;
-        let weight = 1.0 - (-passed / SMOOTHING.as_secs_f64()).exp();
-        self.rate = Some(match self.rate {
-            Some(known) => known + weight * (rate - known),
-            None => rate,
-        });
+        let kept = (-passed / SMOOTHING.as_secs_f64()).exp();
+        let known = self.weight * kept;
+        self.weight = known + (1.0 - kept);
+        // Until the second look the rate was that of the whole life, which includes how long dd took to begin.
+        let before_this = self.rate.unwrap_or(rate);
+        self.rate = Some((known * before_this + (1.0 - kept) * rate) / self.weight);
         if position != before {
             self.moved = Some(at);
         }
@@ -142,15 +164,32 @@ mod tests {
     }
 
     #[test]
+    fn the_second_look_tells_the_rate_though_the_copy_began_slowly() {
+        let begun = Instant::now();
+        let mut speed = Speed::new(begun, 10 * MIB, Some(Duration::from_secs(10)));
+        speed.note(begun + Duration::from_secs(1), 30 * MIB);
+        assert_eq!(speed.rate(), Some(20.0 * MIB as f64));
+    }
+
+    #[test]
     fn a_new_rate_is_approached_and_one_burst_does_not_count_for_all() {
         let begun = Instant::now();
-        let mut speed = Speed::new(begun, 100 * MIB, Some(Duration::from_secs(10)));
-        speed.note(begun + Duration::from_secs(1), 200 * MIB);
+        let mut speed = Speed::new(begun, 0, None);
+        for second in 1..=10_u32 {
+            speed.note(
+                begun + Duration::from_secs(second.into()),
+                u64::from(second) * 10 * MIB,
+            );
+        }
+        speed.note(begun + Duration::from_secs(11), 200 * MIB);
         let after_burst = speed.rate().unwrap() / MIB as f64;
-        assert!((15.0..25.0).contains(&after_burst), "{after_burst}");
-        for second in 2..60_u32 {
+        assert!((15.0..30.0).contains(&after_burst), "{after_burst}");
+        for second in 1..60_u32 {
             let position = 200 * MIB + u64::from(second) * 50 * MIB;
-            speed.note(begun + Duration::from_secs(second.into()), position);
+            speed.note(
+                begun + Duration::from_secs(u64::from(11 + second)),
+                position,
+            );
         }
         let later = speed.rate().unwrap() / MIB as f64;
         assert!((49.0..51.0).contains(&later), "{later}");

@@ -18,12 +18,6 @@ use crate::support::wait::until;
 /// Two of these without a sign mean that a broker is down.
 const HEARTBEAT: Duration = Duration::from_secs(4);
 
-/// Longest back-off (1.5 s) after the delay for a lost connection (1.5 s).
-const PAUSES: Duration = Duration::from_secs(3);
-
-/// What connecting and declaring may take on a loaded machine.
-const WORK: Duration = Duration::from_secs(10);
-
 const OPTIONS: &str = "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 4\n\
                        rabbit_retry_interval = 1\nrabbit_retry_backoff = 0";
 
@@ -56,12 +50,8 @@ async fn when_one_is_killed_or_falls_silent() {
     daemon.wait_for_log("serving alone").await;
 
     // Wherever it was, it is served by the other now.
-    let killed = Instant::now();
     one.kill().await;
     is_served(&at_two, &service).await;
-    let took = killed.elapsed();
-    eprintln!("after a kill: {took:?}");
-    assert!(took < PAUSES + WORK, "{took:?}");
 
     // Both its connections are at the second: the first has been dead all the time.
     one.start_again().await;
@@ -70,9 +60,7 @@ async fn when_one_is_killed_or_falls_silent() {
     let again = Caller::start(Release::Latest, &one.transport_url()).await;
     is_served(&again, &service).await;
     let took = silent.elapsed();
-    eprintln!("after silence: {took:?}");
     assert!(took >= HEARTBEAT, "{took:?}");
-    assert!(took < 2 * HEARTBEAT + PAUSES + WORK, "{took:?}");
     two.signal("CONT").await;
 }
 

@@ -1,5 +1,6 @@
 //! Whatever fails, no operation is lost or executed twice: broker, network, cinder-volume and the daemon.
 
+mod a_node_of_a_cluster_may_fail;
 mod another_broker_takes_over;
 mod cinder_volume_may_come_and_go;
 mod killed_at_any_step_of_a_hand_over;

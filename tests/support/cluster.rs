@@ -1,0 +1,36 @@
+//! A cluster of three brokers, as clouds run it.
+
+use super::broker::Broker;
+
+/// Three nodes: where the load and cinder-volume are, where the daemon is, and one more.
+pub struct Cluster {
+    // The first node holds the register of ports: it goes last.
+    /// The node of neither.
+    pub third: Broker,
+    /// The first in the daemon's `transport_url`.
+    pub of_daemon: Broker,
+    /// The node of cinder-volume and the load, which declares the queues: their leader.
+    pub of_queues: Broker,
+}
+
+impl Cluster {
+    /// Starts it.
+    pub async fn start() -> Self {
+        let of_queues = Broker::start().await;
+        // One after the other: a node that joins restarts the cluster's store.
+        let of_daemon = of_queues.start_member().await;
+        let third = of_queues.start_member().await;
+        Self {
+            third,
+            of_daemon,
+            of_queues,
+        }
+    }
+
+    /// The daemon's: its own node first, then the others.
+    pub fn transport_url(&self) -> String {
+        let hosts = [&self.of_daemon, &self.third, &self.of_queues]
+            .map(|node| format!("guest:guest@{}", node.address()));
+        format!("rabbit://{}//", hosts.join(","))
+    }
+}

@@ -42,7 +42,7 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Daemon, Sight, sight};
+pub use access::{Container, Daemon, Sight, sight};
 pub use device::Hardware;
 pub use driver_based::DriverCall;
 pub use proc::error::{ProgressError, Trouble};
@@ -98,6 +98,8 @@ pub struct Question {
     pub record: Hardware,
     /// Another node may make the copy: the volume belongs to a cluster of services.
     pub clustered: bool,
+    /// The volume is reached by a library and not by a device: a copy of it may have no file open.
+    pub without_device: bool,
     /// The volume object says that the copy is made, and the migration not yet through.
     pub completing: bool,
     /// The path the caller believes is copied from. A dd that reads it counts as this volume's,
@@ -127,6 +129,7 @@ impl Question {
             updated_at: None,
             record: Hardware::default(),
             clustered: false,
+            without_device: false,
             completing: false,
             src_path: None,
             dest_path: None,

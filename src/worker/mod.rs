@@ -323,6 +323,7 @@ fn question(policy: &Policy, call: ProgressCall) -> Question {
         updated_at: call.volume.updated_at,
         record: Hardware::of_record(call.volume.record.texts()),
         clustered: call.volume.clustered,
+        without_device: policy.without_devices,
         completing: call.volume.completing(),
         driver,
         size: call.volume.bytes(),
@@ -392,6 +393,38 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// The body of a message that was captured from real peers.
+    fn captured(name: &str) -> Vec<u8> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wire");
+        let text = std::fs::read(folder.join(name)).unwrap();
+        let message: Value = serde_json::from_slice(&text).unwrap();
+        message["body"].as_str().unwrap().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn requests_for_migrations_of_each_release_are_kept_in_mind_and_nothing_else() {
+        for release in ["ocata", "latest"] {
+            for (method, end) in [("migrate_volume", "13"), ("retype", "14")] {
+                let body = captured(&format!("cast-{method}.{release}.json"));
+                assert!(may_be_migration_request(&body));
+                let request = migration_request(&body, None, "volume-%s").unwrap();
+                let id = format!("b4d1c0de-0000-4000-8000-0000000000{end}");
+                assert_eq!((&request.ids, &request.volume_id), (&vec![id.clone()], &id));
+                assert_eq!((request.size, request.attached), (10 << 30, false));
+            }
+            let body = captured(&format!("call-get_migrate_volume_progress.{release}.json"));
+            assert_eq!(migration_request(&body, None, "volume-%s"), None);
+        }
+        let retype = |policy: &str| {
+            let message = json!({"method": "retype", "args": {
+                "volume": {"id": "1", "size": 2}, "migration_policy": policy,
+            }});
+            migration_request(message.to_string().as_bytes(), None, "volume-%s").is_some()
+        };
+        assert!(retype("on-demand"));
+        assert!(!retype("never"), "such a retype copies nothing");
+    }
 
     #[test]
     fn a_driver_is_told_the_volume_and_none_of_its_secrets() {

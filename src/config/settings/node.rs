@@ -18,6 +18,8 @@ pub struct Local {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Source: `[progress] dev_root`.
     pub dev_root: PathBuf,
+    /// What a daemon remembers of copies. Source: `[progress] state_file`.
+    pub state_file: Option<PathBuf>,
 }
 
 /// Checks of `inputs` what is needed and nothing else.
@@ -28,5 +30,6 @@ pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+        state_file: inputs.read(&o::STATE_FILE, values::optional_absolute_path)?,
     })
 }

@@ -39,6 +39,7 @@ fn backend(name: Option<&str>, host: &str, topic: &str, server_queue: &str) -> B
         },
         migration_mode: MigrationMode::Auto,
         driver: None,
+        without_devices: false,
     }
 }
 

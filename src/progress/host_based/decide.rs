@@ -19,6 +19,7 @@
 //! | migrating | a copy that may be its own: of a disk that nothing names, or never seen to move | unknown |
 //! | attached | nothing: nova and qemu copy it | unknown |
 //! | migrating, in a cluster | nothing: a peer may copy it | unknown |
+//! | migrating, in Ceph | nothing: cinder-volume may copy it by way of sockets | unknown |
 //! | completing | nothing: the copy is made | unknown |
 //! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
 //! | any | nothing | 0 |
@@ -126,11 +127,11 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
     }
 }
 
-/// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, or it is
-/// made.
+/// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, it cannot be
+/// seen, or it is made.
 pub(in crate::progress) fn nothing_seen(question: &Question) -> Answer {
-    let elsewhere = question.attached || question.migrating && question.clustered;
-    if elsewhere || question.completing {
+    let out_of_sight = question.migrating && (question.clustered || question.without_device);
+    if question.attached || out_of_sight || question.completing {
         Answer::Unknown
     } else {
         Answer::Percent(0)

@@ -36,7 +36,7 @@ pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
 
 /// Whether a file of another file system lies over the kernel's own, as lxcfs does it in a container: its
 /// numbers are the host's.
-fn is_covered(proc: &Path) -> bool {
+pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     device(&proc.join("loadavg")) != device(proc)
 }

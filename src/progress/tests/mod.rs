@@ -12,6 +12,8 @@ mod host_based;
 mod never_zero;
 /// What these tests ask, and of whom.
 mod questions;
+/// The example for Ceph.
+mod rbd_example;
 /// Two migrations of a real node, replayed step by step.
 mod recorded_migrations;
 /// Restarts of the daemon before, during and after a copy.

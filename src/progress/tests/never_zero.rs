@@ -141,6 +141,14 @@ async fn with_nothing_to_be_seen_it_is_0_unless_others_copy_or_the_copy_is_made(
                 Answer::Unknown,
             ),
             (
+                "in Ceph",
+                Question {
+                    without_device: true,
+                    ..question()
+                },
+                Answer::Unknown,
+            ),
+            (
                 "completing",
                 Question {
                     migrating: false,

@@ -67,6 +67,11 @@ pub(super) fn let_time_pass(state_file: &Path, seconds: u64) {
                     one[moment]["secs_since_epoch"] = (at - seconds).into();
                 }
             }
+            if let Some(begun) = one["begun"].as_u64() {
+                one["begun"] = begun
+                    .saturating_sub(seconds * procfs::ticks_per_second())
+                    .into();
+            }
         }
     }
     fs::write(state_file, saved.to_string()).unwrap();

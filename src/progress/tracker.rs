@@ -6,7 +6,7 @@
 //! only those who ask about it.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,7 +28,6 @@ use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, RunningCopy, Seen};
 use super::state;
-use super::state::format::Saved;
 use super::state::writer::Keeper;
 use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
@@ -46,9 +45,6 @@ const CLOSE_WATCH: Duration = Duration::from_millis(20);
 
 /// So many scans lie between two sweeps through what cinder-volume has open: every ten seconds by default.
 const SCANS_A_SWEEP: u32 = 10;
-
-/// How long reading the state file may take.
-const STATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Running copies that are shown in one log line.
 const SHOWN: usize = 16;
@@ -117,16 +113,7 @@ impl Tracker {
     ///
     /// A file that cannot be read is the same as none, but for a line in the log.
     pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
-        let (proc, path) = (roots.proc.clone(), state_file.clone());
-        let reading =
-            tokio::task::spawn_blocking(move || state::file::load(&path, &process::boot_id(&proc)));
-        let saved = match tokio::time::timeout(STATE_LIMIT, reading).await {
-            Ok(Ok(Ok(saved))) => Some(saved),
-            Ok(Ok(Err(cause))) => forgotten(&state_file, &cause),
-            Ok(Err(broken)) => forgotten(&state_file, &broken.to_string()),
-            Err(_) => forgotten(&state_file, "reading it takes too long"),
-        };
-        let mut saved = saved.unwrap_or_else(|| Saved::new("", Vec::new()));
+        let mut saved = state::load(&state_file, &roots.proc).await;
         let copies = saved.records.len() + saved.files.len();
         if copies > 0 {
             tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
@@ -648,11 +635,6 @@ impl From<Verdict> for Answer {
             Verdict::Seen(answer) | Verdict::Unseen(answer) => answer,
         }
     }
-}
-
-fn forgotten(path: &Path, cause: &str) -> Option<Saved> {
-    tracing::warn!(path = %path.display(), cause, "nothing remembered of earlier copies");
-    None
 }
 
 /// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.

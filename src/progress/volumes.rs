@@ -6,6 +6,7 @@
 //! volume's where neither another copy nor another migration comes into question.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Question;
 use super::device::{Hardware, Identity};
@@ -70,7 +71,7 @@ pub struct MigrationRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownVolume {
     id: String,
-    ids: Vec<String>,
+    ids: Vec<Uuid>,
     size: u64,
     record: Hardware,
     /// When its migration was last asked for.
@@ -106,7 +107,7 @@ impl KnownVolumes {
         self.template = request.volume_name_template;
         self.put(KnownVolume {
             id: request.volume_id,
-            ids: request.ids,
+            ids: parsed(&request.ids),
             size: request.size,
             record: request.record,
             requested: Some(at),
@@ -125,7 +126,7 @@ impl KnownVolumes {
         self.template = question.template();
         self.put(KnownVolume {
             id: question.volume_id.clone(),
-            ids: question.ids.clone(),
+            ids: parsed(&question.ids),
             size: question.size,
             record: question.record.clone(),
             requested,
@@ -214,18 +215,32 @@ impl KnownVolumes {
     /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
     /// there came to be two.
     pub(super) fn assign(&self, records: &mut [Record], now: Ticks) {
-        let open: Vec<&KnownVolume> = self
-            .volumes
+        let nameless = |record: &Record| {
+            record.purpose == Purpose::Copy && record.runs() && record.source.is_unnamed()
+        };
+        // What comes into question is rare, and this is asked for at each call.
+        let sizes: Vec<u64> = records
             .iter()
-            .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
+            .filter(|record| nameless(record))
+            .filter_map(|record| record.bytes)
             .collect();
+        if sizes.is_empty() {
+            return;
+        }
+        let open = |records: &[Record]| -> Vec<&KnownVolume> {
+            let volumes = self.volumes.iter();
+            let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
+            volumes
+                .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
+                .collect()
+        };
         let unnamed = |record: &Record| {
-            record.purpose == Purpose::Copy
-                && record.runs()
+            nameless(record)
                 && record.volume.is_none()
                 && record.source.may_be_any(&self.template)
                 && !self.names_one(&record.source)
         };
+        let waiting = open(records);
         // A second copy that only a migration can have made which has one already.
         for index in 0..records.len() {
             let record = &records[index];
@@ -238,20 +253,16 @@ impl KnownVolumes {
             let rival = |other: &Record| {
                 unnamed(other)
                     && volume.may_have_made(other)
-                    && !open.iter().any(|volume| volume.may_have_made(other))
+                    && !waiting.iter().any(|volume| volume.may_have_made(other))
             };
             if records.iter().any(rival) {
                 let record = &mut records[index];
                 (record.volume, record.known_by) = (None, None);
             }
         }
-        let open: Vec<&KnownVolume> = self
-            .volumes
-            .iter()
-            .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
-            .collect();
+        let waiting = open(records);
         let only = |record: &Record| {
-            let mut makers = open.iter().filter(|volume| volume.may_have_made(record));
+            let mut makers = waiting.iter().filter(|volume| volume.may_have_made(record));
             let maker = *makers.next()?;
             let copies = records
                 .iter()
@@ -271,6 +282,12 @@ impl KnownVolumes {
             records[index].known_by = Some(KnownBy::Request);
         }
     }
+}
+
+fn parsed(ids: &[String]) -> Vec<Uuid> {
+    ids.iter()
+        .filter_map(|id| Uuid::try_parse(id).ok())
+        .collect()
 }
 
 impl KnownVolume {

@@ -195,7 +195,7 @@ impl Worker {
         }
         match dispatch(&request, &self.0.policy.now().api) {
             Dispatch::Progress(call) => {
-                self.start(call, request.reply_to, request.monitor_interval)
+                self.start(*call, request.reply_to, request.monitor_interval)
             }
             Dispatch::Ping => {
                 self.0.means.calls.note(Outcome::Ping);
@@ -408,6 +408,8 @@ mod tests {
             for (method, end) in [("migrate_volume", "13"), ("retype", "14")] {
                 let body = captured(&format!("cast-{method}.{release}.json"));
                 assert!(may_be_migration_request(&body));
+                let body = String::from_utf8(body).unwrap();
+                let body = body.replace("never", "on-demand").into_bytes();
                 let request = migration_request(&body, None, "volume-%s").unwrap();
                 let id = format!("b4d1c0de-0000-4000-8000-0000000000{end}");
                 assert_eq!((&request.ids, &request.volume_id), (&vec![id.clone()], &id));

@@ -185,12 +185,15 @@ fn kolla_ansible() {
             ..defaults().rabbit
         },
         backends: vec![
-            backend(
-                Some("rbd-1"),
-                "rbd:volumes",
-                "cinder-volume.rbd:volumes@rbd-1",
-                "cinder-volume.rbd:volumes@rbd-1.rbd:volumes",
-            ),
+            Backend {
+                without_devices: true,
+                ..backend(
+                    Some("rbd-1"),
+                    "rbd:volumes",
+                    "cinder-volume.rbd:volumes@rbd-1",
+                    "cinder-volume.rbd:volumes@rbd-1.rbd:volumes",
+                )
+            },
             backend(
                 Some("lvm-1"),
                 &machine,

@@ -329,11 +329,8 @@ impl Identity {
     }
 
     /// Whether one of these ids stands in one of the names.
-    pub(in crate::progress) fn bears_one_of(&self, ids: &[String]) -> bool {
-        !self.ids.is_empty()
-            && ids
-                .iter()
-                .any(|id| Uuid::try_parse(id).is_ok_and(|id| self.ids.contains(&id)))
+    pub(in crate::progress) fn bears_one_of(&self, ids: &[Uuid]) -> bool {
+        ids.iter().any(|id| self.ids.contains(id))
     }
 
     /// The numbers by which records know it.

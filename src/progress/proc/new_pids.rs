@@ -38,7 +38,7 @@ pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
 /// numbers are the host's.
 pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    device(&proc.join("loadavg")) != device(proc)
+    device(&proc.join("loadavg")).is_some_and(|covering| Some(covering) != device(proc))
 }
 
 /// Those of the processes after `before` up to `last` that are there, with the inode number of their

@@ -61,6 +61,8 @@ pub enum Doing {
     Connected(String),
     /// Between two tries; the broker and why it is not connected to it.
     Disconnected(String, String),
+    /// Somebody else is where it would be; who.
+    Occupied(String),
     /// Serving its queue.
     Serving,
     /// cinder-volume has not declared the queues yet; the cause.
@@ -220,6 +222,7 @@ impl Vitals {
                 format!("no connection to {broker}: {cause}")
             }
             Some(Doing::Connected(broker)) => self.summary_of_queues(&broker),
+            Some(Doing::Occupied(by)) => format!("waiting: {by}"),
             // A keeper of a connection does nothing else.
             Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..)) => String::new(),
         };
@@ -234,6 +237,9 @@ impl Vitals {
     }
 
     fn summary_of_queues(&self, broker: &str) -> String {
+        if let Some(Doing::Occupied(by)) = self.doing(&Role::Entry) {
+            return format!("waiting: {by}");
+        }
         let parts = self.0.parts.borrow();
         let queues = parts
             .values()

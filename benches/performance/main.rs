@@ -23,6 +23,8 @@ mod figures;
 mod finding;
 /// The least that a server can do.
 mod floor;
+/// An answer with a full memory.
+mod full_memory;
 /// What an operation pays for passing through the daemon.
 mod hand_over;
 /// What the figures were measured on.
@@ -80,6 +82,9 @@ async fn measure(arguments: &[String]) {
     }
     if wants("finding") {
         document.write("finding", &finding::measure().await);
+    }
+    if wants("memory") {
+        document.write("memory", &full_memory::measure().await);
     }
     if wants("scale") {
         document.write("scale", &scale::measure().await);

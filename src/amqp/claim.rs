@@ -1,22 +1,39 @@
-//! Start-up checks: that no second daemon serves the same queue, and that we are alone where we
-//! claim to be.
+//! Who else is where we would be: a second daemon on the server queue, a cinder-volume where we
+//! are to be alone.
+//!
+//! **Where trouble comes from.** Two daemons on one queue answer in turns, each for its own node, so
+//! each claims the queue. But a claim may outlive its daemon: for as long as the broker has not
+//! noticed the end of a connection, and from RabbitMQ 4.2 on, where the broker node of the connection
+//! was killed, until that node is back.
+//!
+//! **The rule.** A claim is a hint. It holds while its daemon is seen to live, which is while Q has
+//! more consumers than the one of cinder-volume. Whoever finds it waits here and says so, and nothing
+//! ends for it.
 
 use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::connection::{Connection, ConnectionError};
 use super::topology::{Names, is_locked, is_missing, is_refused, look_up};
+use crate::liveness::{Doing, Part};
 
-/// How long somebody else's presence may last at start: what a killed predecessor has left on
-/// the broker is gone in a moment.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long a claim holds whose daemon is not seen to live. Longer than a daemon usually stands
+/// aside while cinder-volume restarts.
+const UNSEEN: Duration = Duration::from_secs(10);
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The same where we have served before: most likely it was our own connection.
+const UNSEEN_AGAIN: Duration = Duration::from_secs(3);
+
+/// Between two looks: a refused claim is a line in the broker's log.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Consumers that Q has by its cinder-volume.
+const OF_CINDER_VOLUME: u32 = 1;
 
 /// Whom we expect to meet on our queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,32 +44,56 @@ pub enum Company {
     Nobody,
 }
 
-/// Claims the queues of all backends for `connection`.
+/// Somebody is there.
+struct Occupied {
+    /// Who, and what to do about it.
+    by: String,
+    /// Where the claim does not tell whether its daemon lives, the queue to look at.
+    claimed: Option<String>,
+}
+
+/// Claims the queues of all backends for `connection`; waits for as long as somebody else has one of
+/// them, and shows it by `part`. Returns at once when `stop` is cancelled.
 ///
-/// At start, whoever is there for longer than a few seconds is there to stay. Later it may be
-/// our own connection of a moment ago, of whose end the broker does not know yet: then trying
-/// again is right, and other consumers are not looked for.
+/// Where we have `served` before, other consumers on queues that are to be ours alone may be our own
+/// of a moment ago and are not looked for.
 ///
 /// # Errors
 ///
-/// [`ConnectionError::Refused`] at start, [`ConnectionError::Occupied`] later, when somebody
-/// else is there; what ended the connection.
+/// What ended the connection.
 pub async fn enter(
     connection: &Connection,
     backends: &[Names],
     company: Company,
-    at_start: bool,
+    served: bool,
+    part: &Part,
+    stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let deadline = Instant::now() + GRACE;
+    let patience = if served { UNSEEN_AGAIN } else { UNSEEN };
+    let mut last_seen = Instant::now();
+    let mut said = String::new();
     loop {
-        match look_around(connection, backends, company, at_start).await {
-            Err(ConnectionError::Occupied(by)) if at_start => {
-                if Instant::now() >= deadline {
-                    return Err(ConnectionError::Refused(by));
+        let Some(occupied) = look_around(connection, backends, company, served).await? else {
+            return Ok(());
+        };
+        match &occupied.claimed {
+            Some(queue) if !is_attended(connection, queue).await? => {
+                if last_seen.elapsed() >= patience {
+                    warn!(%queue, "claimed by a daemon that is not seen to live: serving all the same");
+                    return Ok(());
                 }
-                tokio::time::sleep(PAUSE).await;
             }
-            entered => return entered,
+            _ => last_seen = Instant::now(),
+        }
+        if said != occupied.by {
+            warn!(cause = %occupied.by, "waiting");
+            said.clone_from(&occupied.by);
+        }
+        part.does(Doing::Occupied(occupied.by));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = connection.ended() => return Err(ConnectionError::Ended),
+            () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }
@@ -61,15 +102,27 @@ async fn look_around(
     connection: &Connection,
     backends: &[Names],
     company: Company,
-    at_start: bool,
-) -> Result<(), ConnectionError> {
+    served: bool,
+) -> Result<Option<Occupied>, ConnectionError> {
     for names in backends {
-        claim(connection, names).await?;
-        if at_start && company == Company::Nobody {
-            alone(connection, names).await?;
+        let mut occupied = claim(connection, names).await?;
+        if occupied.is_none() && company == Company::Nobody && !served {
+            occupied = strangers(connection, names).await?;
+        }
+        if occupied.is_some() {
+            return Ok(occupied);
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether more than a cinder-volume consumes Q.
+async fn is_attended(connection: &Connection, queue: &str) -> Result<bool, ConnectionError> {
+    match look_up(&connection.channel().await?, queue).await {
+        Ok(standing) => Ok(standing.consumers > OF_CINDER_VOLUME),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Claims the server queue for this connection, so that a second daemon finds it claimed.
@@ -80,8 +133,11 @@ async fn look_around(
 ///
 /// # Errors
 ///
-/// [`ConnectionError::Occupied`] when another connection holds the claim.
-async fn claim(connection: &Connection, names: &Names) -> Result<(), ConnectionError> {
+/// What ended the connection.
+async fn claim(
+    connection: &Connection,
+    names: &Names,
+) -> Result<Option<Occupied>, ConnectionError> {
     let queue = &names.server;
     let claimed = connection
         .channel()
@@ -97,13 +153,16 @@ async fn claim(connection: &Connection, names: &Names) -> Result<(), ConnectionE
         )
         .await;
     match claimed {
-        Ok(_) => Ok(()),
-        Err(error) if is_locked(&error) => Err(ConnectionError::Occupied(format!(
-            "another cinder-progress serves {queue}: stop it, or give this one another host"
-        ))),
+        Ok(_) => Ok(None),
+        Err(error) if is_locked(&error) => Ok(Some(Occupied {
+            by: format!(
+                "another cinder-progress serves {queue}: stop it, or give this one another host"
+            ),
+            claimed: Some(queue.clone()),
+        })),
         Err(error) if is_refused(&error) => {
             warn!(%queue, %error, "cannot see to it that no second daemon runs");
-            Ok(())
+            Ok(None)
         }
         Err(error) => Err(error.into()),
     }
@@ -115,25 +174,27 @@ pub fn claim_of(server_queue: &str) -> String {
     format!("cinder-progress.{server_queue}")
 }
 
-/// Makes sure that nobody else consumes the topic.
-///
-/// # Errors
-///
-/// [`ConnectionError::Occupied`] when somebody does.
-async fn alone(connection: &Connection, names: &Names) -> Result<(), ConnectionError> {
+/// Whoever else consumes the topic.
+async fn strangers(
+    connection: &Connection,
+    names: &Names,
+) -> Result<Option<Occupied>, ConnectionError> {
     for queue in [&names.server, &names.topic] {
         match look_up(&connection.channel().await?, queue).await {
             Ok(standing) if standing.consumers == 0 => {}
             Ok(standing) => {
-                return Err(ConnectionError::Occupied(format!(
-                    "{} other consumers on {queue}, as of a cinder-volume: with [progress] mode = \
-                     standalone we would take half of its operations; set mode = sidecar",
-                    standing.consumers
-                )));
+                return Ok(Some(Occupied {
+                    by: format!(
+                        "{} other consumers on {queue}, as of a cinder-volume: with [progress] mode \
+                         = standalone we would take half of its operations; set mode = sidecar",
+                        standing.consumers
+                    ),
+                    claimed: None,
+                }));
             }
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(None)
 }

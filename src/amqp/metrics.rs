@@ -13,6 +13,8 @@ pub struct Counters {
     pub in_doubt: Counter,
     /// Returned messages that are back on the server queue.
     pub put_back: Counter,
+    /// Messages given back when one among them had come back twice before.
+    pub left: Counter,
     /// Times that serving a queue was given up to be tried again, by reason.
     pub stood_aside: ByReason,
     /// Replies that the broker confirmed.
@@ -42,6 +44,12 @@ pub enum Reason {
     Missing,
     /// Nobody consumes the topic queue.
     Unattended,
+    /// Nobody but us consumes the server queue.
+    Alone,
+    /// Messages have come back to the server queue too often.
+    Repeated,
+    /// The user may not publish.
+    Forbidden,
     /// A consumer of the topic queue has left.
     Leaving,
     /// Messages pile up on the topic queue.
@@ -64,9 +72,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their definition.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Missing,
         Self::Unattended,
+        Self::Alone,
+        Self::Repeated,
+        Self::Forbidden,
         Self::Leaving,
         Self::Backlog,
         Self::Slow,
@@ -84,6 +95,9 @@ impl Reason {
         match self {
             Self::Missing => "missing",
             Self::Unattended => "unattended",
+            Self::Alone => "alone",
+            Self::Repeated => "repeated",
+            Self::Forbidden => "forbidden",
             Self::Leaving => "leaving",
             Self::Backlog => "backlog",
             Self::Slow => "slow",

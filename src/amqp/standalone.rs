@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::connection::{Connection, ConnectionError};
+use super::inspect::rights::may_publish;
 use super::message::Message;
 use super::topology::{Names, consumer_arguments, declare};
 use crate::config::Rabbit;
@@ -35,6 +36,9 @@ pub async fn serve(
     part: &Part,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
+    if !may_publish(connection).await? {
+        return Err(ConnectionError::Forbidden);
+    }
     let channel = connection.channel().await?;
     let fanout = declare(&channel, names, rabbit).await?;
     // Streams cannot be consumed without a limit.

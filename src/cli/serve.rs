@@ -4,8 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use rustix::thread::clear_ambient_capability_set;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::{complain, log};
 use crate::config::{Settings, Sources};
@@ -17,8 +19,17 @@ use crate::daemon::reload::Reload;
 const THREADS: usize = 1;
 
 /// Runs the daemon.
+///
+/// The unit gives it its capabilities as ambient ones, which whatever it starts would inherit: with
+/// `CAP_SYS_PTRACE` a `driver_command` could take over any process of root's. The daemon keeps its own without that
+/// set (`capabilities(7)`), so the set is emptied.
 pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
+    // Before the first thread starts: each inherits the set of the one that starts it.
+    let kept = clear_ambient_capability_set();
     let (log, written) = log::start_apart(settings.debug);
+    if let Err(error) = kept {
+        warn!(%error, "driver_command would run with this daemon's capabilities");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

@@ -30,6 +30,7 @@ pub use settings::origins::Origins;
 pub use settings::progress::{Driver, Listen, MigrationMode, Mode, Progress};
 pub use settings::rabbit::{FailoverStrategy, LoginMethod, Rabbit};
 pub use settings::secret::Secret;
+pub use settings::users::user_number;
 
 use settings::inputs::Inputs;
 use settings::{node, origins};

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
-use crate::amqp::connection::ConnectionError;
 use crate::amqp::connection::supervisor::{Line, supervise};
 use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
@@ -21,11 +20,13 @@ use crate::amqp::topology::{Names, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Settings};
 use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
-use crate::progress::{Roots, Tracker};
+use crate::progress::{Roots, Tracker, Users};
 use crate::worker::outcomes::Calls;
 use crate::worker::policy::{LivePolicy, Policy};
 use crate::worker::{self, Means, Worker};
 
+/// One daemon at a time on a node.
+mod lock;
 /// Settings read again while the daemon runs.
 pub mod reload;
 /// What is done on each connection.
@@ -46,9 +47,6 @@ const FLUSH: Duration = Duration::from_millis(1500);
 /// Why the daemon ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// Somebody else serves our queues.
-    #[error("{0}")]
-    Refused(ConnectionError),
     /// There is no listening where metrics should be served.
     #[error("cannot listen on [progress] metrics_listen = {listen}")]
     Listen {
@@ -100,6 +98,7 @@ pub async fn run(
         proc: progress.proc_root.clone(),
         sys: progress.sys_root.clone(),
         dev: progress.dev_root.clone(),
+        users: Users::and(&progress.dd_users),
     };
     let tracker = match progress.state_file.clone() {
         Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,
@@ -194,7 +193,7 @@ pub async fn run(
         () = stop => Ok(()),
         ended = &mut intake => Err(unexpected("the intake", ended)),
         ended = &mut replies => Err(unexpected("the sending of replies", ended)),
-        ended = &mut watcher => Err(unexpected("the following of copies", ended.map(Ok))),
+        ended = &mut watcher => Err(unexpected("the following of copies", ended)),
         () = reloads => Ok(()),
     };
     info!("stopping");
@@ -218,18 +217,12 @@ pub async fn run(
     ended
 }
 
-fn unexpected(part: &'static str, ended: Result<Result<(), ConnectionError>, JoinError>) -> Ended {
-    match ended {
-        Ok(Err(refused)) => Ended::Refused(refused),
-        Ok(Ok(())) => Ended::Broken {
-            part,
-            cause: "it had nothing more to do".to_owned(),
-        },
-        Err(cause) => Ended::Broken {
-            part,
-            cause: cause.to_string(),
-        },
-    }
+fn unexpected(part: &'static str, ended: Result<(), JoinError>) -> Ended {
+    let cause = match ended {
+        Ok(()) => "it had nothing more to do".to_owned(),
+        Err(cause) => cause.to_string(),
+    };
+    Ended::Broken { part, cause }
 }
 
 /// Waits for a task; past the deadline it is ended where it stands, so that it lets go of what
@@ -259,7 +252,14 @@ async fn intake(
     counters: Arc<Counters>,
     vitals: Vitals,
     stop: CancellationToken,
-) -> Result<(), ConnectionError> {
+) {
+    let _lock = match &settings.progress.state_file {
+        Some(state_file) => match lock::acquire(state_file, &line.keeper, &stop).await {
+            None => return,
+            lock => lock,
+        },
+        None => None,
+    };
     let (counters, vitals, stop) = (&*counters, &vitals, &stop);
     let exchange = &settings.control_exchange;
     let names = |backend: &Backend| Names::of(exchange, &backend.address);

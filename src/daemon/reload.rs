@@ -113,6 +113,7 @@ fn after_restart(running: &Settings, fresh: &Settings) -> Vec<&'static str> {
         ("proc_root", a.proc_root != b.proc_root),
         ("sys_root", a.sys_root != b.sys_root),
         ("dev_root", a.dev_root != b.dev_root),
+        ("dd_users", a.dd_users != b.dd_users),
         ("state_file", a.state_file != b.state_file),
         ("metrics_listen", a.metrics_listen != b.metrics_listen),
     ]

@@ -62,8 +62,12 @@ impl Session for Beside<'_> {
             .map(|(hand_over, _)| hand_over.names().clone())
             .collect();
         let entry = vitals.part(Role::Entry, Some(connection.alarm()));
-        claim::enter(connection, &names, Company::CinderVolume, !self.served).await?;
+        let company = Company::CinderVolume;
+        claim::enter(connection, &names, company, self.served, &entry, stop).await?;
         drop(entry);
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         self.served = true;
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
@@ -106,8 +110,12 @@ impl Session for Alone<'_> {
             .map(|(names, _)| names.clone())
             .collect();
         let entry = vitals.part(Role::Entry, Some(connection.alarm()));
-        claim::enter(connection, &names, Company::Nobody, !self.served).await?;
+        let company = Company::Nobody;
+        claim::enter(connection, &names, company, self.served, &entry, stop).await?;
         drop(entry);
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         self.served = true;
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| {

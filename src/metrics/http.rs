@@ -5,6 +5,7 @@
 //! many, takes up a place for some seconds and nothing else.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -34,6 +36,9 @@ const HEAD: Duration = Duration::from_secs(2);
 
 /// How long a connection may last in all.
 const WHOLE: Duration = Duration::from_secs(10);
+
+/// How long the page of metrics may be shown again: however many ask, it is written no more often than this.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How many bytes a request's head may have, hyper's least.
 const HEAD_BYTES: usize = 8192;
@@ -59,6 +64,7 @@ pub async fn bind(address: &Listen) -> io::Result<TcpListener> {
 
 /// Serves `/metrics` and `/healthz` until `stop`.
 pub async fn serve(listener: TcpListener, watched: Arc<Watched>, stop: CancellationToken) {
+    let page = Arc::new(MetricsPage::default());
     // Dropped at the end with all that are open.
     let mut connections = JoinSet::new();
     loop {
@@ -72,7 +78,12 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>, stop: Cancellat
                 warn!(%peer, "too many connections ask for metrics");
             }
             Ok((socket, peer)) => {
-                connections.spawn(converse(socket, peer, Arc::clone(&watched)));
+                connections.spawn(converse(
+                    socket,
+                    peer,
+                    Arc::clone(&watched),
+                    Arc::clone(&page),
+                ));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection for metrics");
@@ -82,10 +93,15 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>, stop: Cancellat
     }
 }
 
-async fn converse(socket: TcpStream, peer: SocketAddr, watched: Arc<Watched>) {
-    let service = service_fn(|request| {
-        let response = answer(&request, &watched);
-        async { Ok::<_, Infallible>(response) }
+async fn converse(
+    socket: TcpStream,
+    peer: SocketAddr,
+    watched: Arc<Watched>,
+    metrics: Arc<MetricsPage>,
+) {
+    let (watched, metrics) = (&watched, &*metrics);
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(answer(&request, watched, metrics).await)
     });
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -101,7 +117,42 @@ async fn converse(socket: TcpStream, peer: SocketAddr, watched: Arc<Watched>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, watched: &Watched) -> Response<Full<Bytes>> {
+/// The page of metrics as it was last written.
+#[derive(Default)]
+struct MetricsPage {
+    /// Held while it is written, so that whoever asks meanwhile gets the same one.
+    last: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl MetricsPage {
+    /// What was written less than [`FRESH`] ago, or else what `write` writes on another thread.
+    async fn get<E>(
+        &self,
+        write: impl FnOnce() -> Result<String, E> + Send + 'static,
+    ) -> Result<Bytes, String>
+    where
+        E: Display + Send + 'static,
+    {
+        let mut last = self.last.lock().await;
+        if let Some((begun, page)) = &*last
+            && begun.elapsed() < FRESH
+        {
+            return Ok(page.clone());
+        }
+        let begun = Instant::now();
+        let written = tokio::task::spawn_blocking(write).await;
+        let text = written.map_err(|broken| broken.to_string())?;
+        let page = Bytes::from(text.map_err(|error| error.to_string())?);
+        *last = Some((begun, page.clone()));
+        Ok(page)
+    }
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    watched: &Arc<Watched>,
+    metrics: &MetricsPage,
+) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let body = "only GET and HEAD\n".to_owned();
         let mut response = page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, body);
@@ -110,7 +161,7 @@ fn answer(request: &Request<Incoming>, watched: &Watched) -> Response<Full<Bytes
         return response;
     }
     match request.uri().path() {
-        "/metrics" => match text::text(watched) {
+        "/metrics" => match metrics.get(writer(watched)).await {
             Ok(text) => page(StatusCode::OK, text::CONTENT_TYPE, text),
             Err(error) => {
                 error!(%error, "cannot write the metrics");
@@ -129,11 +180,59 @@ fn answer(request: &Request<Incoming>, watched: &Watched) -> Response<Full<Bytes
     }
 }
 
-fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn writer(watched: &Arc<Watched>) -> impl FnOnce() -> Result<String, prometheus::Error> + use<> {
+    let watched = Arc::clone(watched);
+    move || text::text(&watched)
+}
+
+fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_page_is_written_on_another_thread_and_once_a_second_at_most() {
+        let page = MetricsPage::default();
+        let written = Arc::new(AtomicUsize::new(0));
+        let here = thread::current().id();
+        let get = || {
+            let written = Arc::clone(&written);
+            page.get(move || {
+                assert_ne!(thread::current().id(), here);
+                let number = written.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Infallible>(number.to_string())
+            })
+        };
+        for pages in join_all((0..50).map(|_| get())).await {
+            assert_eq!(pages.unwrap(), "0");
+        }
+        tokio::time::advance(FRESH - Duration::from_millis(1)).await;
+        assert_eq!(get().await.unwrap(), "0");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(get().await.unwrap(), "1");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_tried_again() {
+        let page = MetricsPage::default();
+        let failed = page.get(|| Err::<String, _>("torn")).await;
+        assert_eq!(failed, Err("torn".to_owned()));
+        let broken = page.get(|| -> Result<String, String> { panic!("torn") });
+        assert!(broken.await.is_err());
+        let good = page.get(|| Ok::<_, String>("good".to_owned())).await;
+        assert_eq!(good.unwrap(), "good");
+    }
 }

@@ -40,10 +40,11 @@ pub(super) fn text(watched: &Watched) -> Result<String, prometheus::Error> {
     calls(&mut page, watched);
     operations(&mut page, watched);
     broker(&mut page, watched);
-    let seen = watched.tracker.seen();
-    scans(&mut page, &seen);
     let policy = watched.policies.first().map(LivePolicy::now);
     let template = policy.map_or_else(String::new, |policy| policy.volume_name_template.clone());
+    let mut seen = watched.tracker.seen();
+    seen.running.retain(|copy| copy.may_be_cinders(&template));
+    scans(&mut page, &seen);
     copies(&mut page, &seen.running, &template);
     TextEncoder::new().encode_to_string(&page.0)
 }
@@ -112,6 +113,11 @@ fn operations(page: &mut Page, watched: &Watched) {
         "cinder_progress_in_doubt_total",
         "Messages of which the broker refused some without saying which: operations to look for.",
         counters.in_doubt.get(),
+    );
+    page.counter(
+        "cinder_progress_left_to_cinder_volume_total",
+        "Messages left to cinder-volume because one among them came back again and again.",
+        counters.left.get(),
     );
     page.counters(
         "cinder_progress_stood_aside_total",
@@ -202,7 +208,7 @@ fn scans(page: &mut Page, seen: &Seen) {
     );
     page.gauge(
         "cinder_progress_copies",
-        "Copies that run on this node, by dd or through open files of cinder-volume.",
+        "Copies of volumes that run on this node, by dd or through open files of cinder-volume.",
         seen.running.len() as f64,
     );
 }

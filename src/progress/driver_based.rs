@@ -29,6 +29,9 @@ const COMPLAINT_LIMIT: u64 = 200;
 /// How long a killed command is waited for. One that hangs in the kernel does not even die.
 const REAPING: Duration = Duration::from_secs(1);
 
+/// What a command finds in its environment, where the daemon has it.
+const ENVIRONMENT: [&str; 3] = ["PATH", "LANG", "HOME"];
+
 /// What is to be asked about one volume, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverCall {
@@ -194,10 +197,12 @@ fn start(call: &DriverCall) -> io::Result<Child> {
         // A group of its own, so that what it starts can be ended with it.
         .process_group(0)
         .kill_on_drop(true);
-    // The daemon's settings may stand in its environment, the broker's password among them.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("OS_") {
-            command.env_remove(name);
+    // The daemon's settings may stand in its environment, the broker's password among them, and the way to
+    // tell systemd that all is well.
+    command.env_clear();
+    for name in ENVIRONMENT {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
         }
     }
     command.spawn()
@@ -281,6 +286,19 @@ mod tests {
     async fn the_volume_is_on_standard_input() {
         let script = r#"test "$(cat)" = '{"id":"1"}' && echo 7"#;
         assert_eq!(ask(script).await, Some(Answer::Percent(7)));
+    }
+
+    #[tokio::test]
+    async fn its_environment_says_nothing_of_the_daemon() {
+        // Cargo sets several for the test itself, which must not come through.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        let script = r#"tr '\0' '\n' </proc/$$/environ | grep -cvE '^(PATH|LANG|HOME)='"#;
+        assert_eq!(
+            ask(&format!("{script} || true")).await,
+            Some(Answer::Percent(0))
+        );
+        let path = r#"tr '\0' '\n' </proc/$$/environ | grep -c '^PATH='"#;
+        assert_eq!(ask(path).await, Some(Answer::Percent(1)));
     }
 
     #[tokio::test]

@@ -35,6 +35,10 @@ mod report;
 mod state;
 /// The room's door: questions in, answers out, upkeep in the background.
 mod tracker;
+/// Whose dd may be cinder's.
+mod users;
+/// Finds what is remembered of a volume, however much is remembered.
+mod volume_index;
 /// Volumes that calls and operations told of.
 mod volumes;
 
@@ -48,12 +52,14 @@ pub use driver_based::DriverCall;
 pub use proc::error::{ProgressError, Trouble};
 pub use report::{Copies, Means, RunningCopy, Seen};
 pub use tracker::Tracker;
+pub use users::Users;
 pub use volumes::{KnownBy, MigrationRequest};
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// Where the kernel's views of the node are; a test gives folders of its own.
+/// What of the node is looked at: where the kernel's views of it are, a test giving folders of its own, and whose
+/// dd counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// The process file system, normally `/proc`.
@@ -62,6 +68,8 @@ pub struct Roots {
     pub sys: PathBuf,
     /// The device nodes, normally `/dev`. A path `/dev/…` in a command line is looked up here.
     pub dev: PathBuf,
+    /// Whose dd counts; by default root's, cinder's and those of who looks.
+    pub users: Users,
 }
 
 impl Default for Roots {
@@ -70,6 +78,7 @@ impl Default for Roots {
             proc: PathBuf::from("/proc"),
             sys: PathBuf::from("/sys"),
             dev: PathBuf::from("/dev"),
+            users: Users::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::device::Identity;
 use super::file_based::copy::FileCopy;
-use super::host_based::history::Record;
+use super::host_based::record::Record;
 use super::proc::error::ProgressError;
 use super::proc::process;
 use super::volumes::KnownBy;
@@ -75,6 +75,7 @@ pub struct RunningCopy {
     /// Whose it is, by that rule.
     volume: Option<String>,
     names: Identity,
+    written: Identity,
 }
 
 impl RunningCopy {
@@ -91,6 +92,7 @@ impl RunningCopy {
             rule: record.known_by,
             volume: record.volume.clone(),
             names: record.source.clone(),
+            written: record.destination.clone(),
         }
     }
 
@@ -109,7 +111,20 @@ impl RunningCopy {
             rule: None,
             volume: copy.volume.clone(),
             names: ends.source.clone(),
+            written: ends.destination.clone(),
         })
+    }
+
+    /// Whether it may be one of cinder's, whose volumes are named by `template`: one end has such a name, or a
+    /// volume was asked for that it is the copy of, or it goes from a disk that nothing names to a device, as where
+    /// the storage shows disks by number only. Others' copies are nobody's business.
+    #[must_use]
+    pub fn may_be_cinders(&self, template: &str) -> bool {
+        let is_volume = |end: &Identity| end.volume_id(template).is_some();
+        self.volume.is_some()
+            || is_volume(&self.names)
+            || is_volume(&self.written)
+            || self.names.is_unnamed() && self.written.is_device()
     }
 
     /// The id (or `name_id`) of the volume that is read, if one of its source's names is `template` with
@@ -167,6 +182,56 @@ mod tests {
         assert_eq!(copy.volume_id("other-%s"), None);
         let started = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_007);
         assert_eq!(copy.started, Some(started), "700 ticks after boot");
+    }
+
+    #[tokio::test]
+    async fn only_what_may_be_a_volumes_is_shown_as_cinders() {
+        let fake = Fake::new();
+        for node in ["sdb", "sdc"] {
+            fake.write(&format!("dev/{node}"), "");
+        }
+        for (pid, source, destination, cinders) in [
+            (
+                7,
+                format!("/dev/vg/volume-{ID}"),
+                "/backup".to_owned(),
+                true,
+            ),
+            (
+                8,
+                "/snapshot".to_owned(),
+                format!("/dev/vg/volume-{ID}"),
+                true,
+            ),
+            (9, "/dev/sdb".to_owned(), "/dev/sdc".to_owned(), true),
+            (
+                10,
+                "/dev/sdb".to_owned(),
+                "/root/disk.img".to_owned(),
+                false,
+            ),
+            (
+                11,
+                "/home/alice/secret".to_owned(),
+                "/home/alice/copy".to_owned(),
+                false,
+            ),
+            (
+                12,
+                "/home/alice/secret".to_owned(),
+                "/dev/sdc".to_owned(),
+                false,
+            ),
+        ] {
+            fake.dd(pid, &source, &destination, 4096);
+            let running = running(&fake).await.running;
+            let copy = running.iter().find(|copy| copy.pid == pid).unwrap();
+            assert_eq!(
+                copy.may_be_cinders("volume-%s"),
+                cinders,
+                "{source} {destination}"
+            );
+        }
     }
 
     #[tokio::test]

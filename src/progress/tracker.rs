@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 use super::driver_based::Drivers;
 use super::file_based::FileBased;
 use super::file_based::history::FileCopies;
-use super::host_based::history::{Memory, Record};
+use super::host_based::history::Memory;
 use super::host_based::operands::Purpose;
 use super::host_based::position::Known;
+use super::host_based::record::Record;
 use super::host_based::scan::Table;
 use super::host_based::{self, Verdict};
 use super::proc::bounded::Looks;
@@ -28,7 +29,7 @@ use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, RunningCopy, Seen};
 use super::state;
-use super::state::writer::Keeper;
+use super::state::writer::{Keeper, Remembered};
 use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
@@ -71,7 +72,7 @@ struct Inner {
     looks: Looks,
     files: FileBased,
     drivers: Drivers,
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
     /// Where the memory is kept over a restart.
     state_file: Option<PathBuf>,
     /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
@@ -119,7 +120,8 @@ impl Tracker {
             tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
         }
         let files = FileCopies::restored(std::mem::take(&mut saved.files));
-        let memory = Memory::restored(saved);
+        let mut memory = Memory::restored(saved.records);
+        memory.volumes = saved.volumes.bounded();
         Self::begin(roots, scan_interval, Some(state_file), memory, files)
     }
 
@@ -138,7 +140,7 @@ impl Tracker {
                 looks,
                 roots,
                 scan_interval,
-                memory: Mutex::new(memory),
+                memory: Arc::new(Mutex::new(memory)),
                 state_file,
                 found: Notify::new(),
                 book: Arc::new(tokio::sync::Mutex::new(Book {
@@ -263,7 +265,13 @@ impl Tracker {
     pub async fn watch(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let path = self.inner.state_file.clone();
-        let mut keeper = path.map(|path| Keeper::new(path, self.inner.roots.proc.clone()));
+        let mut keeper = path.map(|path| {
+            let remembered = Remembered {
+                dds: Arc::clone(&self.inner.memory),
+                files: self.inner.files.shared(),
+            };
+            Keeper::new(path, self.inner.roots.proc.clone(), remembered)
+        });
         loop {
             let round = async {
                 self.look_around().await;
@@ -277,13 +285,13 @@ impl Tracker {
                 () = round => {}
             }
             if let Some(keeper) = &mut keeper {
-                keeper.keep(&self.inner.memory, &self.inner.files).await;
+                keeper.keep().await;
             }
         }
         if let Some(keeper) = keeper {
             // What is written down last should be the last there was to see.
             let _ = tokio::time::timeout(LAST_LOOK, self.look_around()).await;
-            keeper.finish(&self.inner.memory, &self.inner.files).await;
+            keeper.finish().await;
         }
     }
 
@@ -300,7 +308,6 @@ impl Tracker {
         let ids: Vec<ProcessId> = self
             .memory()
             .records()
-            .iter()
             .filter(|record| record.purpose == Purpose::Copy && record.runs())
             .map(|record| record.id)
             .collect();
@@ -314,7 +321,6 @@ impl Tracker {
         let mut running: Vec<RunningCopy> = self
             .memory()
             .records()
-            .iter()
             .filter(|record| ids.contains(&record.id) && record.runs())
             .map(|record| RunningCopy::new(record, booted))
             .collect();
@@ -335,7 +341,6 @@ impl Tracker {
         let mut running: Vec<(ProcessId, RunningCopy)> = self
             .memory()
             .records()
-            .iter()
             .filter(|record| record.purpose == Purpose::Copy && record.runs())
             .map(|record| (record.id, RunningCopy::new(record, None)))
             .collect();
@@ -385,21 +390,22 @@ impl Tracker {
         let mut memory = self.memory();
         let copies = host_based::running(&memory, question);
         let (&id, rivals) = copies.split_first()?;
-        let record = memory.get_mut(id)?;
-        record.size = Some(question.size);
-        if record.rivals != rivals {
-            record.rivals = rivals.to_vec();
-            if !rivals.is_empty() {
-                tracing::warn!(
-                    volume_id = question.volume_id,
-                    pid = id.pid,
-                    destination = record.destination.path(),
-                    others = ?rivals.iter().map(|other| other.pid).collect::<Vec<_>>(),
-                    "several dd read this volume"
-                );
+        memory.update(id, |record| {
+            record.size = Some(question.size);
+            if record.rivals != rivals {
+                record.rivals = rivals.to_vec();
+                if !rivals.is_empty() {
+                    tracing::warn!(
+                        volume_id = question.volume_id,
+                        pid = id.pid,
+                        destination = record.destination.path(),
+                        others = ?rivals.iter().map(|other| other.pid).collect::<Vec<_>>(),
+                        "several dd read this volume"
+                    );
+                }
             }
-        }
-        Some(id)
+            id
+        })
     }
 
     fn verdict(&self, question: &Question) -> Verdict {
@@ -411,7 +417,6 @@ impl Tracker {
             ?verdict,
             running = ?memory
                 .records()
-                .iter()
                 .filter(|record| record.runs())
                 .map(|record| (record.id.pid, record.source.path()))
                 .take(SHOWN)
@@ -523,7 +528,10 @@ impl Tracker {
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
                 }
-                lock(&inner.memory).take_in(scan, Instant::now());
+                let mut memory = lock(&inner.memory);
+                memory.take_in(scan, Instant::now());
+                memory.forget();
+                inner.files.copies().forget();
                 missed
             });
             inner.scans.add(begun.elapsed());
@@ -549,7 +557,6 @@ impl Tracker {
         let running: Vec<ProcessId> = self
             .memory()
             .records()
-            .iter()
             .filter(|record| record.runs())
             .map(|record| record.id)
             .collect();
@@ -580,7 +587,6 @@ impl Tracker {
         let close = self
             .memory()
             .records()
-            .iter()
             .any(|record| record.nears_its_end(interval));
         if close {
             tokio::time::sleep(CLOSE_WATCH.min(interval)).await;
@@ -594,7 +600,7 @@ impl Tracker {
         id: ProcessId,
         work: impl FnOnce(&mut Record) -> Option<T>,
     ) -> Option<T> {
-        self.memory().get_mut(id).and_then(work)
+        self.memory().update(id, work).flatten()
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -605,10 +611,7 @@ impl Tracker {
     #[cfg(test)]
     pub(super) fn remembers(&self, pid: Pid) -> Option<(Option<u64>, bool)> {
         let memory = self.memory();
-        let record = memory
-            .records()
-            .iter()
-            .find(|record| record.id.pid == pid)?;
+        let record = memory.records().find(|record| record.id.pid == pid)?;
         Some((record.position(), record.runs()))
     }
 

@@ -5,14 +5,16 @@
 //! through the daemon's hands, with the volume's size: a copy of exactly that size, begun after it, is that
 //! volume's where neither another copy nor another migration comes into question.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Question;
 use super::device::{Hardware, Identity};
-use super::host_based::history::Record;
 use super::host_based::operands::Purpose;
-use super::proc::process::{self, Ticks};
+use super::host_based::record::Record;
+use super::proc::process::{self, ProcessId, Ticks};
 
 /// How many volumes are remembered; one that nothing is expected of makes room.
 const LIMIT: usize = 1024;
@@ -212,75 +214,64 @@ impl KnownVolumes {
             .any(|volume| volume.id != question.volume_id && disk.bears_one_of(&volume.ids))
     }
 
-    /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
-    /// there came to be two.
-    pub(super) fn assign(&self, records: &mut [Record], now: Ticks) {
-        let nameless = |record: &Record| {
-            record.purpose == Purpose::Copy && record.runs() && record.source.is_unnamed()
-        };
-        // What comes into question is rare, and this is asked for at each call.
-        let sizes: Vec<u64> = records
-            .iter()
-            .filter(|record| nameless(record))
-            .filter_map(|record| record.bytes)
-            .collect();
-        if sizes.is_empty() {
-            return;
-        }
-        let open = |records: &[Record]| -> Vec<&KnownVolume> {
-            let volumes = self.volumes.iter();
-            let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
-            volumes
-                .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
-                .collect()
-        };
-        let unnamed = |record: &Record| {
-            nameless(record)
-                && record.volume.is_none()
-                && record.source.may_be_any(&self.template)
-                && !self.names_one(&record.source)
-        };
-        let waiting = open(records);
-        // A second copy that only a migration can have made which has one already.
-        for index in 0..records.len() {
-            let record = &records[index];
-            if !record.runs() || record.known_by != Some(KnownBy::Request) {
-                continue;
-            }
+    /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
+    /// only a migration can have made which had one already.
+    pub(super) fn doubtful(&self, records: &[&Record], now: Ticks) -> Vec<ProcessId> {
+        let waiting = self.waiting(records, now);
+        let known = |record: &&&Record| record.runs() && record.known_by == Some(KnownBy::Request);
+        let has_a_rival = |record: &&&Record| {
             let Some(volume) = record.volume.as_deref().and_then(|id| self.get(id)) else {
-                continue;
+                return false;
             };
-            let rival = |other: &Record| {
-                unnamed(other)
+            records.iter().any(|other| {
+                self.is_unnamed(other)
                     && volume.may_have_made(other)
                     && !waiting.iter().any(|volume| volume.may_have_made(other))
-            };
-            if records.iter().any(rival) {
-                let record = &mut records[index];
-                (record.volume, record.known_by) = (None, None);
-            }
-        }
-        let waiting = open(records);
-        let only = |record: &Record| {
+            })
+        };
+        let doubtful = records.iter().filter(known).filter(has_a_rival);
+        doubtful.map(|record| record.id).collect()
+    }
+
+    /// Each copy that nothing names and that only one migration can have made, which can have made no other;
+    /// and that migration's volume.
+    pub(super) fn assigned(&self, records: &[&Record], now: Ticks) -> Vec<(ProcessId, String)> {
+        let waiting = self.waiting(records, now);
+        let only = |record: &&Record| {
             let mut makers = waiting.iter().filter(|volume| volume.may_have_made(record));
             let maker = *makers.next()?;
             let copies = records
                 .iter()
-                .filter(|other| unnamed(other) && maker.may_have_made(other));
+                .filter(|other| self.is_unnamed(other) && maker.may_have_made(other));
             // One that was heard of in a call alone may have begun its copy before or after that.
             let alone = makers.next().is_none() && copies.count() == 1;
-            (alone && maker.requested.is_some()).then(|| maker.id.clone())
+            (alone && maker.requested.is_some()).then(|| (record.id, maker.id.clone()))
         };
-        let found: Vec<(usize, String)> = records
+        let unnamed = records.iter().filter(|record| self.is_unnamed(record));
+        unnamed.filter_map(only).collect()
+    }
+
+    /// The migrations that go on and of which no copy was found.
+    fn waiting(&self, records: &[&Record], now: Ticks) -> Vec<&KnownVolume> {
+        let sizes: HashSet<u64> = records
             .iter()
-            .enumerate()
-            .filter(|(_, record)| unnamed(record))
-            .filter_map(|(index, record)| Some((index, only(record)?)))
+            .filter(|record| record.runs() && record.source.is_unnamed())
+            .filter_map(|record| record.bytes)
             .collect();
-        for (index, volume) in found {
-            records[index].volume = Some(volume);
-            records[index].known_by = Some(KnownBy::Request);
-        }
+        let volumes = self.volumes.iter();
+        let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
+        volumes
+            .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
+            .collect()
+    }
+
+    /// Whether it is a copy that runs and of which nothing tells whose it is.
+    fn is_unnamed(&self, record: &Record) -> bool {
+        record.purpose == Purpose::Copy
+            && record.runs()
+            && record.volume.is_none()
+            && record.source.may_be_any(&self.template)
+            && !self.names_one(&record.source)
     }
 }
 
@@ -296,7 +287,7 @@ impl KnownVolume {
     }
 
     /// Whether a copy of its migration has been found, by whatever rule.
-    fn has_a_copy(&self, records: &[Record]) -> bool {
+    fn has_a_copy(&self, records: &[&Record]) -> bool {
         records.iter().any(|record| {
             let its_own =
                 record.volume.as_deref() == Some(&self.id) || record.source.bears_one_of(&self.ids);

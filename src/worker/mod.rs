@@ -41,8 +41,13 @@ const CALLS: usize = 1024;
 /// Requests for migrations that are read at once at most.
 const REQUESTS: usize = 16;
 
-/// A progress call is a few KiB. Whatever is larger, beside a cinder-volume, is not looked into.
-const LOOKED_INTO: usize = 1024 * 1024;
+/// The largest request for a migration that is read. It carries the whole volume, and is not opened in the
+/// loop that hands operations over.
+const REQUEST_SIZE: usize = 1024 * 1024;
+
+/// A progress call is a few KiB, whatever a volume is like. Whatever is larger, packed or not, is not looked into beside
+/// a cinder-volume: it is opened in the loop that hands operations over, which waits for it.
+const LOOKED_INTO: usize = 64 * 1024;
 
 /// The largest body that is read where nobody else would: RabbitMQ's own limit is far above
 /// it, but no call of cinder's comes near.
@@ -136,7 +141,7 @@ impl Worker {
     /// read elsewhere: what stands in line behind it does not wait. With too many at once some are forgotten.
     fn remember(&self, message: Message<'_>) {
         let body = message.body;
-        if body.len() > LOOKED_INTO
+        if body.len() > REQUEST_SIZE
             || message.compression.is_none() && !may_be_migration_request(body)
         {
             return;
@@ -349,7 +354,7 @@ fn migration_request(
     compression: Option<&str>,
     template: &str,
 ) -> Option<MigrationRequest> {
-    let content = envelope::decode(body, compression, LOOKED_INTO).ok()?;
+    let content = envelope::decode(body, compression, REQUEST_SIZE).ok()?;
     let volume = migrating(&Request::from_message(content).ok()?)?;
     Some(MigrationRequest {
         ids: volume.ids(),

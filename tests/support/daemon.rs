@@ -76,6 +76,13 @@ impl Daemon {
         self.process = Process::start(&mut command(self.folder.path()));
     }
 
+    /// One more with the same files, at the same time.
+    pub fn another(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start(&mut command(self.folder.path()));
+        Self { process, folder }
+    }
+
     /// Where its configuration is.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -4,10 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -17,10 +18,10 @@ type Version = &'static str;
 /// How much of the certificate is checked.
 #[derive(Debug, Clone)]
 pub enum Check {
-    /// Chain, dates and name.
-    All(Arc<WebPkiServerVerifier>),
+    /// Chain, dates and name. A certificate that stands itself among those in `ssl_ca_file` needs no chain.
+    All(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
     /// Chain and dates: `ssl_enforce_hostname_verification` is off.
-    AllButName(Arc<WebPkiServerVerifier>),
+    AllButName(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
     /// Nothing: `[progress] tls_verify` is off.
     Nothing,
 }
@@ -79,6 +80,21 @@ impl fmt::Display for Certificate {
             subject, issuer, ..
         } = self;
         write!(f, "{subject}, for {names}, issued by {issuer}")
+    }
+}
+
+/// Whether a certificate is neither too young nor too old.
+fn valid_on(der: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let (_, certificate) = X509Certificate::from_der(der)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let validity = certificate.validity();
+    if now < validity.not_before.timestamp() {
+        Err(Error::InvalidCertificate(CertificateError::NotValidYet))
+    } else if now > validity.not_after.timestamp() {
+        Err(Error::InvalidCertificate(CertificateError::Expired))
+    } else {
+        Ok(())
     }
 }
 
@@ -153,6 +169,11 @@ impl Witness {
                     format!("has expired on {ends}"),
                     "renew it on the broker (or set this node's clock)",
                 ),
+                CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+                    "is signed in a way that is not spoken here, such as with SHA-1 or by a P-521 key".to_owned(),
+                    "it and its authority need keys that are RSA, P-256, P-384 or Ed25519, and SHA-2",
+                ),
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                     "is not valid yet".to_owned(),
                     "set the clock of this node or of whoever issued it",
@@ -181,20 +202,27 @@ impl ServerCertVerifier for Witness {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verdict = match &self.check {
-            Check::All(verifier) | Check::AllButName(verifier) => verifier.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
+            // The broker proves besides that it has the key, whatever the certificate says of itself: one that was
+            // made by `openssl req -x509` is an authority's, which no chain may end in.
+            Check::All(_, named) | Check::AllButName(_, named) if named.contains(end_entity) => {
+                valid_on(end_entity, now)
+                    .and_then(|()| {
+                        let certificate = ParsedCertificate::try_from(end_entity)?;
+                        verify_server_name(&certificate, server_name)
+                    })
+                    .map(|()| ServerCertVerified::assertion())
+            }
+            Check::All(verifier, _) | Check::AllButName(verifier, _) => verifier
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
             Check::Nothing => Ok(ServerCertVerified::assertion()),
         };
         let verdict = match verdict {
             // The name comes last: all else is well.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if matches!(self.check, Check::AllButName(_)) => Ok(ServerCertVerified::assertion()),
+            )) if matches!(self.check, Check::AllButName(..)) => {
+                Ok(ServerCertVerified::assertion())
+            }
             verdict => verdict,
         };
         let certificate = Certificate::of(end_entity);

@@ -14,6 +14,7 @@ use lapin::uri::{
 };
 use lapin::{Channel, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -25,6 +26,8 @@ use crate::ticker;
 pub mod backoff;
 /// The broker's certificate.
 pub mod certificate;
+/// Certificates and keys in PEM files.
+mod pem;
 /// The one loop that keeps a connection.
 pub mod supervisor;
 /// TLS to the broker.
@@ -46,6 +49,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How often the state of the connection is looked at, besides being told of its end.
 const PULSE: Duration = Duration::from_secs(1);
+
+/// How many threads may read the files of TLS at once.
+static READERS: Semaphore = Semaphore::const_new(4);
 
 /// The frame size asked for, in bytes; RabbitMQ offers 128 KiB. lapin keeps 32 frames' worth of
 /// buffer in each direction, and cinder's messages are a few KiB.
@@ -75,12 +81,12 @@ pub enum ConnectionError {
     /// The broker has cancelled a consumer: its queue was deleted.
     #[error("the broker has cancelled a consumer: its queue was deleted")]
     Cancelled,
-    /// Somebody else is where we would be; perhaps our own connection of a moment ago.
-    #[error("{0}")]
-    Occupied(String),
-    /// Somebody else is there to stay: trying again is of no use.
-    #[error("{0}")]
-    Refused(String),
+    /// This user may not publish.
+    #[error(
+        "the user of transport_url may not write to the default exchange (amq.default): no answer \
+         could be sent; give it the permissions that cinder-volume has"
+    )]
+    Forbidden,
     /// It was open and is not any more.
     #[error("the connection has ended")]
     Ended,
@@ -128,9 +134,10 @@ impl Connection {
         let deadline = tokio::time::Instant::now() + HANDSHAKE;
         let silent = |_| ConnectionError::Silent(HANDSHAKE);
         let (tls, witness) = match brokers.tls.clone() {
-            // Reads files, the system's whole store of authorities among them.
             Some(tls) => {
-                let (connector, witness) = blocking(move || tls::connector(&tls)).await??;
+                let files = tls::files(&tls);
+                let connector = in_time(deadline, files, move || tls::connector(&tls));
+                let (connector, witness) = connector.await??;
                 (Some(connector), Some(witness))
             }
             None => (None, None),
@@ -267,7 +274,8 @@ fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> Conn
         ErrorKind::IOError(error) => error.get_ref().and_then(|e| e.downcast_ref()),
         _ => None,
     };
-    let meaning = |(tls, cause)| tls::meaning(cause, tls);
+    let met = peer.is_some();
+    let meaning = |(tls, cause)| tls::meaning(cause, tls, met);
     if let Some(meaning) = tls.zip(cause).and_then(meaning) {
         return ConnectionError::Handshake(meaning);
     }
@@ -275,7 +283,12 @@ fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> Conn
     match error.kind() {
         ErrorKind::IOError(_) | ErrorKind::InvalidConnectionState(_) => {
             ConnectionError::Handshake(match tls {
-                Some(tls) => format!("{error}; {}", tls::another_client(tls)),
+                Some(tls) if met => format!("{error}; {}", tls::another_client(tls)),
+                Some(tls) => format!(
+                    "{error}; {}; or {}",
+                    tls::nothing_in_common(),
+                    tls::another_client(tls)
+                ),
                 None => format!("{error}; a port for TLS would need ssl = true"),
             })
         }
@@ -297,12 +310,27 @@ async fn reach(host: &str, port: u16) -> std::io::Result<TcpStream> {
     Err(cause)
 }
 
-async fn blocking<T: Send + 'static>(
+/// Reads files, the system's whole store of authorities among them: on another thread, as their file system may
+/// hang. A thread that does is left behind, with a place that the next ones have to do without.
+async fn in_time<T: Send + 'static>(
+    deadline: tokio::time::Instant,
+    files: String,
     work: impl FnOnce() -> T + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work)
+) -> Result<T, ConnectionError> {
+    let reading = async {
+        // The semaphore is never closed; were it, there would be no limit and no harm.
+        let place = READERS.acquire().await;
+        tokio::task::spawn_blocking(move || {
+            let read = work();
+            drop(place);
+            read
+        })
         .await
-        .map_err(std::io::Error::other)
+    };
+    match tokio::time::timeout_at(deadline, reading).await {
+        Ok(read) => Ok(read.map_err(std::io::Error::other)?),
+        Err(_) => Err(TlsError::Slow(files).into()),
+    }
 }
 
 /// Tells of the connection's end and of the broker's alarms.
@@ -365,5 +393,32 @@ fn uri(brokers: &Brokers, host: &BrokerHost, rabbit: &Rabbit) -> AMQPUri {
             }),
             ..AMQPQueryString::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn files_whose_file_system_hangs_cost_no_more_than_the_time_of_a_connection() {
+        let (let_go, hangs) = mpsc::channel::<()>();
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(50);
+        let files = "ssl_ca_file = /mnt/ca.pem".to_owned();
+        let read = in_time(deadline, files, move || hangs.recv()).await;
+        let said = read.unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "ssl_ca_file = /mnt/ca.pem cannot be read in time: is the file system there?"
+        );
+        // Those that are read meanwhile have places left.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        assert!(matches!(
+            in_time(deadline, String::new(), || 7).await,
+            Ok(7)
+        ));
+        drop(let_go);
     }
 }

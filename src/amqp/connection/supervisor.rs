@@ -52,16 +52,12 @@ pub trait Session: Send {
 /// connection that was lost is mourned for `kombu_reconnect_delay`, as oslo.messaging does, but
 /// jittered: a thousand nodes that lose the same broker must not meet at the next one in the same
 /// instant.
-///
-/// # Errors
-///
-/// [`ConnectionError::Refused`], which trying again would not mend.
 pub async fn supervise(
     line: Line,
     counters: &Counters,
     stop: &CancellationToken,
     mut session: impl Session,
-) -> Result<(), ConnectionError> {
+) {
     let Line {
         brokers,
         label,
@@ -81,7 +77,7 @@ pub async fn supervise(
         keeper.does(Doing::Connecting(broker.clone()));
         let opening = keeper.beating(Connection::open(&brokers, host, &rabbit, &label));
         let opened = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             opened = opening => opened,
         };
         let lost = opened.is_ok();
@@ -106,10 +102,7 @@ pub async fn supervise(
             Err(error) => Err(error),
         };
         if stop.is_cancelled() {
-            return Ok(());
-        }
-        if let Err(refused @ ConnectionError::Refused(_)) = ended {
-            return Err(refused);
+            return;
         }
         let cause = cause(&ended);
         if said.insert((broker.clone(), cause.clone())) {
@@ -125,11 +118,10 @@ pub async fn supervise(
             pause += backoff.wait();
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             () = keeper.beating(tokio::time::sleep(pause)) => {}
         }
     }
-    Ok(())
 }
 
 /// Why there is no connection any more.
@@ -255,8 +247,7 @@ mod tests {
             }
             stop.cancel();
         };
-        let (supervised, ()) = tokio::join!(supervise(line, &counters, &stop, Never), collect);
-        supervised.unwrap();
+        tokio::join!(supervise(line, &counters, &stop, Never), collect);
         seen
     }
 

@@ -14,6 +14,20 @@ pub(super) enum Aside {
     /// Nobody consumes T.
     #[error("nobody consumes {0}: cinder-volume is down or starting")]
     Unattended(String),
+    /// Nobody but us consumes Q.
+    #[error("nobody else consumes {0}: cinder-volume is going down or has lost it")]
+    Alone(String),
+    /// Messages on Q have come back from us too often.
+    #[error(
+        "messages on {0} came back again and again: it is left to cinder-volume until it has taken them"
+    )]
+    Repeated(String),
+    /// This user may not publish.
+    #[error(
+        "the user of transport_url may not write to the default exchange (amq.default): neither \
+         answers nor operations could be sent; give it the permissions that cinder-volume has"
+    )]
+    Forbidden,
     /// A consumer of T has left.
     #[error("a consumer of {0} has left: cinder-volume is going down")]
     Leaving(String),
@@ -49,6 +63,9 @@ impl Aside {
         match self {
             Self::Missing(_) => Reason::Missing,
             Self::Unattended(_) => Reason::Unattended,
+            Self::Alone(_) => Reason::Alone,
+            Self::Repeated(_) => Reason::Repeated,
+            Self::Forbidden => Reason::Forbidden,
             Self::Leaving(_) => Reason::Leaving,
             Self::Backlog(_) => Reason::Backlog,
             Self::Slow(_) => Reason::Slow,

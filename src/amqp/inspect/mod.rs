@@ -4,3 +4,5 @@
 pub mod queue_type;
 /// What there is under a service's names, without touching it.
 pub mod queues;
+/// What the user of `transport_url` may do.
+pub mod rights;

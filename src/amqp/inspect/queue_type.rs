@@ -42,20 +42,25 @@ impl Display for Declared {
     }
 }
 
-/// Asks as what queues were declared, over one connection to a broker that knows types.
-pub struct Inquiry<'a>(&'a Connection);
+/// Asks as what queues were declared.
+pub enum Inquiry<'a> {
+    /// Over a connection to a broker that knows types.
+    Types(&'a Connection),
+    /// The broker is older than types: all queues are classic.
+    BeforeTypes,
+    /// The broker does not tell this user.
+    Refused,
+}
 
 impl<'a> Inquiry<'a> {
     /// Makes sure that no answer can be a queue: a broker from before RabbitMQ 3.8 ignores the
     /// type that does not exist. It is asked for a queue that nobody else can see, and which goes
     /// with the connection.
     ///
-    /// `None` if the broker is such a one, or refuses for another reason.
-    ///
     /// # Errors
     ///
     /// What ended the connection.
-    pub async fn of(connection: &'a Connection) -> Result<Option<Self>, ConnectionError> {
+    pub async fn of(connection: &'a Connection) -> Result<Self, ConnectionError> {
         let queue = format!("cinder-progress.check.{}", Uuid::new_v4().simple());
         let mine = QueueDeclareOptions {
             exclusive: true,
@@ -63,15 +68,28 @@ impl<'a> Inquiry<'a> {
             ..QueueDeclareOptions::default()
         };
         match ask(connection, &queue, mine, FieldTable::default()).await? {
-            Answer::Refused(said) if said.contains(TYPE) => Ok(Some(Self(connection))),
-            Answer::Refused(_) | Answer::Nothing => Ok(None),
+            Answer::Refused(said) if said.contains(TYPE) => Ok(Self::Types(connection)),
+            Answer::Refused(_) | Answer::Nothing => Ok(Self::Refused),
             Answer::Declared(channel) => {
                 // Something in between may have made more of it than it was meant to be.
                 let gone = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
                 gone.await?;
-                Ok(None)
+                Ok(Self::BeforeTypes)
             }
         }
+    }
+
+    /// Whether `queue` is known to be a classic one.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection.
+    pub async fn is_classic(&self, queue: &str) -> Result<bool, ConnectionError> {
+        if matches!(self, Self::BeforeTypes) {
+            return Ok(true);
+        }
+        let declared = self.declared(queue).await?;
+        Ok(declared.is_some_and(|declared| declared.queue_type == CLASSIC))
     }
 
     /// As what `queue` was declared; `None` if the broker does not tell: the queue is missing, or
@@ -81,13 +99,16 @@ impl<'a> Inquiry<'a> {
     ///
     /// What ended the connection.
     pub async fn declared(&self, queue: &str) -> Result<Option<Declared>, ConnectionError> {
+        let Self::Types(connection) = self else {
+            return Ok(None);
+        };
         let mut options = QueueDeclareOptions {
             durable: true,
             ..QueueDeclareOptions::default()
         };
         let mut arguments = FieldTable::default();
         for _ in 0..QUESTIONS {
-            let answer = ask(self.0, queue, options, arguments.clone()).await?;
+            let answer = ask(connection, queue, options, arguments.clone()).await?;
             let Answer::Refused(said) = answer else {
                 return Ok(None);
             };

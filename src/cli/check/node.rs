@@ -8,7 +8,7 @@ use rustix::process::geteuid;
 
 use super::report::Report;
 use crate::config::{Progress, Settings};
-use crate::progress::{Container, Daemon, ProgressError, Roots, Sight, Tracker, sight};
+use crate::progress::{Container, Daemon, ProgressError, Roots, Sight, Tracker, Users, sight};
 
 /// How often the table of processes would be looked at; here it is once.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -158,15 +158,18 @@ async fn copies(report: &mut Report, settings: &Settings) {
         proc: progress.proc_root.clone(),
         sys: progress.sys_root.clone(),
         dev: progress.dev_root.clone(),
+        users: Users::and(&progress.dd_users),
     };
     match Tracker::new(roots, INTERVAL).running().await {
-        Ok(copies) => {
+        Ok(mut copies) => {
+            let template = &settings.volume_name_template;
+            copies.running.retain(|copy| copy.may_be_cinders(template));
             if copies.running.is_empty() && copies.unseen.is_none() {
                 report.ok("copies", "none runs");
             }
             for copy in &copies.running {
-                let volume = copy.volume_id(&settings.volume_name_template);
-                let volume = volume.as_deref().unwrap_or("no volume of ours");
+                let volume = copy.volume_id(template);
+                let volume = volume.as_deref().unwrap_or("no volume by its name");
                 let found = format!(
                     "{volume}: {} -> {} (pid {})",
                     copy.source, copy.destination, copy.pid

@@ -7,6 +7,7 @@ use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::handover::BACKLOG;
 use crate::amqp::inspect::queue_type::{Declared, Inquiry};
 use crate::amqp::inspect::queues::{Seen, look};
+use crate::amqp::inspect::rights::may_publish;
 use crate::amqp::topology::{Names, Standing};
 use crate::config::{Mode, Settings};
 
@@ -54,8 +55,9 @@ impl Found {
 
 /// Lines for the queues of each backend.
 pub(super) async fn report(report: &mut Report, settings: &Settings, connection: &Connection) {
+    rights(report, connection).await;
     let inquiry = in_time(Inquiry::of(connection)).await;
-    let inquiry = inquiry.and_then(Result::ok).flatten();
+    let inquiry = inquiry.and_then(Result::ok);
     for backend in &settings.backends {
         let names = Names::of(&settings.control_exchange, &backend.address);
         match in_time(Found::at(connection, &names)).await {
@@ -69,7 +71,9 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
             Some(Err(error)) => report.fail(
                 "queues",
                 format!("{}: {error}", names.topic),
-                "give the user of transport_url the permissions that cinder-volume has",
+                "give the user of transport_url the permissions that cinder-volume has: rabbitmqctl \
+                 set_permissions -p VHOST USER '.*' '.*' '.*' (RabbitMQ 4.2.6 and 4.3.0 want configure \
+                 for a look, all want read for a queue that is consumed)",
             ),
             None => report.fail(
                 "queues",
@@ -77,6 +81,29 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
                 "look at the broker: rabbitmqctl list_queues, rabbitmq-diagnostics check_alarms",
             ),
         }
+    }
+}
+
+/// A line for what answers and hand-overs need. Silent where the broker is: other lines say so.
+async fn rights(report: &mut Report, connection: &Connection) {
+    match in_time(may_publish(connection)).await {
+        Some(Ok(true)) => report.ok("rights", "may write to the default exchange"),
+        Some(Ok(false)) => report.fail(
+            "rights",
+            "may not write to the default exchange: neither answers nor operations could be sent",
+            "let the user's write permission match amq.default: rabbitmqctl set_permissions -p VHOST \
+             USER '.*' '.*' '.*', as cinder-volume's user has it",
+        ),
+        Some(Err(error)) => report.fail(
+            "rights",
+            format!("publishing by way of the default exchange fails: {error}"),
+            "look at the broker's log",
+        ),
+        None => report.fail(
+            "rights",
+            format!("the broker does not take a message within {LOOK:?}"),
+            "look at the broker: rabbitmq-diagnostics check_alarms",
+        ),
     }
 }
 

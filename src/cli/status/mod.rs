@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{EX_CONFIG, complain};
 use crate::config::{ConfigError, Local, Sources, load_local};
-use crate::progress::{Copies, ProgressError, Roots, Tracker};
+use crate::progress::{Copies, ProgressError, Roots, Tracker, Users};
 
 /// Copies that have ended while somebody watched.
 mod ended;
@@ -130,6 +130,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         proc: local.proc_root.clone(),
         sys: local.sys_root.clone(),
         dev: local.dev_root.clone(),
+        users: Users::and(&local.dd_users),
     };
     // The daemon knows of some copies whose they are that bear no name. Nothing is written here.
     let tracker = match &local.state_file {
@@ -138,7 +139,9 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     };
     let mut speeds = Speeds::default();
     let mut look = async || -> Result<(Copies, Vec<Row>), End> {
-        let copies = tracker.running().await.map_err(End::Blind)?;
+        let mut copies = tracker.running().await.map_err(End::Blind)?;
+        let template = &local.volume_name_template;
+        copies.running.retain(|copy| copy.may_be_cinders(template));
         let mut rows = speeds.rows(&copies, local, Instant::now(), SystemTime::now());
         if let Some(volume) = &wanted.volume {
             rows.retain(|row| row.volume_id.as_deref() == Some(volume));

@@ -26,6 +26,8 @@ pub(super) mod rabbit;
 pub(super) mod secret;
 /// `transport_url`.
 pub(super) mod transport_url;
+/// Users of this node.
+pub(super) mod users;
 
 use backends::Backend;
 use brokers::Brokers;

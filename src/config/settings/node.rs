@@ -1,9 +1,10 @@
 //! The settings of those who only look around on this node.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::inputs::Inputs;
-use super::options;
+use super::{options, users};
 use crate::config::ConfigError;
 use crate::config::oslo::values;
 
@@ -20,6 +21,8 @@ pub struct Local {
     pub dev_root: PathBuf,
     /// What a daemon remembers of copies. Source: `[progress] state_file`.
     pub state_file: Option<PathBuf>,
+    /// Users whose dd counts besides root's and cinder's. Source: `[progress] dd_users`.
+    pub dd_users: BTreeSet<u32>,
 }
 
 /// Checks of `inputs` what is needed and nothing else.
@@ -31,5 +34,6 @@ pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
         state_file: inputs.read(&o::STATE_FILE, values::optional_absolute_path)?,
+        dd_users: inputs.read(&o::DD_USERS, users::users)?,
     })
 }

@@ -123,6 +123,7 @@ options! {
     PROC_ROOT = [PROGRESS] "proc_root" "/proc";
     SYS_ROOT = [PROGRESS] "sys_root" "/sys";
     DEV_ROOT = [PROGRESS] "dev_root" "/dev";
+    DD_USERS = [PROGRESS] "dd_users" "";
     STATE_FILE = [PROGRESS] "state_file" "/run/cinder-progress/state.json";
     METRICS_LISTEN = [PROGRESS] "metrics_listen" "";
     TLS_VERIFY = [PROGRESS] "tls_verify" "true";

@@ -1,12 +1,13 @@
 //! The daemon's own section, `[progress]`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::brokers::host_and_port;
 use super::inputs::Inputs;
-use super::options;
+use super::{options, users};
 use crate::config::ConfigError;
 use crate::config::oslo::error::nearest;
 use crate::config::oslo::values;
@@ -90,6 +91,8 @@ pub struct Progress {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Default `/dev`.
     pub dev_root: PathBuf,
+    /// Users whose dd counts besides root's and cinder's, by number. Default none.
+    pub dd_users: BTreeSet<u32>,
     /// Where progress is remembered over a restart; `None` where the option is empty. Default
     /// `/run/cinder-progress/state.json`.
     pub state_file: Option<PathBuf>,
@@ -138,6 +141,7 @@ pub(in crate::config) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> 
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+        dd_users: inputs.read(&o::DD_USERS, users::users)?,
         state_file: inputs.read(&o::STATE_FILE, values::optional_absolute_path)?,
         metrics_listen: inputs.read(&o::METRICS_LISTEN, listen)?,
     })

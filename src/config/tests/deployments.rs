@@ -106,6 +106,7 @@ fn defaults() -> Settings {
             proc_root: "/proc".into(),
             sys_root: "/sys".into(),
             dev_root: "/dev".into(),
+            dd_users: [].into(),
             state_file: Some("/run/cinder-progress/state.json".into()),
             metrics_listen: None,
         },
@@ -285,6 +286,7 @@ fn our_own_file_after_cinders() {
         proc_root: "/tmp/proc".into(),
         sys_root: "/tmp/sys".into(),
         dev_root: "/tmp/dev".into(),
+        dd_users: [0, 42407].into(),
         state_file: Some("/tmp/state.json".into()),
         metrics_listen: Some(Listen {
             host: "::1".to_owned(),

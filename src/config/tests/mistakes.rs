@@ -43,6 +43,10 @@ fn values() {
         "/etc/test.conf:2: [progress] mode = \"Sidecar\": expected one of sidecar, standalone",
     );
     says(
+        "[progress]\ndd_users = 0, no such user\n",
+        "/etc/test.conf:2: [progress] dd_users = \"0, no such user\": expected users by number, or by a name in /etc/passwd of this node, between commas",
+    );
+    says(
         "[progress]\nproc_root = proc\n",
         "/etc/test.conf:2: [progress] proc_root = \"proc\": expected an absolute path",
     );

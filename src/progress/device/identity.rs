@@ -247,6 +247,11 @@ impl Identity {
         self.aliases.first().map_or("", String::as_str)
     }
 
+    /// Every name, the command line's first.
+    pub(in crate::progress) fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.aliases.iter().map(String::as_str)
+    }
+
     /// How many names there are.
     pub(in crate::progress) fn len(&self) -> usize {
         self.aliases.len() + self.labels.len()
@@ -323,7 +328,12 @@ impl Identity {
             })
     }
 
-    /// Whether it is a disk without a name of its own.
+    /// Every id in its names.
+    pub(in crate::progress) fn ids(&self) -> impl Iterator<Item = &Uuid> {
+        self.ids.iter()
+    }
+
+    /// Whether it is a disk, or lies on one, without a name of its own.
     pub(in crate::progress) fn is_unnamed(&self) -> bool {
         self.nameless
     }

@@ -17,3 +17,4 @@ mod tests;
 pub use hardware::Hardware;
 pub(super) use identity::Identity;
 pub(super) use links::major_minor;
+pub(super) use names::mentions;

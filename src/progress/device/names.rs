@@ -31,7 +31,7 @@ const CINDERS_TARGET: &str = "org.openstack:";
 
 /// An id, and what stands around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mention<'a> {
+pub(in crate::progress) struct Mention<'a> {
     /// The id.
     pub id: Uuid,
     before: &'a str,

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::open_files::{Mark, OpenFile};
 use crate::progress::Question;
 use crate::progress::device::Identity;
+use crate::progress::host_based::record::is_long_ago;
 use crate::progress::migration::{self, Facts};
 use crate::progress::proc::fdinfo::Fd;
 use crate::progress::proc::process::{self, ProcessId, Ticks};
+use crate::progress::volume_index::Keys;
 
 /// The shortest time a pace is measured over.
 const PACE_LEAST: Duration = Duration::from_millis(100);
@@ -24,6 +26,9 @@ const PIECES: u64 = 16 << 20;
 /// A file of a volume's that was seen open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::progress) struct FileCopy {
+    /// Its place among those that are remembered.
+    #[serde(skip)]
+    pub number: u64,
     /// Who had it open.
     pub id: ProcessId,
     /// As what.
@@ -160,6 +165,7 @@ impl FileCopy {
 
     fn new(file: &OpenFile, listed: Instant) -> Self {
         Self {
+            number: 0,
             id: file.id,
             fd: file.fd,
             mark: file.mark,
@@ -194,6 +200,18 @@ impl FileCopy {
             (None, Some(ends)) => ends.source.is_of(question),
             (None, None) => false,
         }
+    }
+
+    /// What it is found by.
+    pub(in crate::progress) fn keys(&self) -> Keys {
+        let source = self.ends.as_ref().map(|ends| &ends.source);
+        Keys::of(source, None, self.volume.as_deref())
+    }
+
+    /// Whether nobody will miss it: it has been over for long and was never asked about.
+    pub(in crate::progress) fn is_to_be_forgotten(&self) -> bool {
+        let was_asked_about = self.volume.is_some() || self.host.is_some() || self.settled;
+        self.end.is_some() && !was_asked_about && self.lately.is_some_and(is_long_ago)
     }
 
     /// Takes in where it was `now`.

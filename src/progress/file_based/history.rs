@@ -1,7 +1,7 @@
 //! Copies through open files seen so far, and what they mean for the answer. Pure.
 
 use std::cmp::Reverse;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use super::copy::{End, Ends, FileCopy, Lone};
@@ -12,6 +12,7 @@ use crate::progress::host_based::history::MEMORY_LIMIT;
 use crate::progress::host_based::{Verdict, may_be_all_of, nothing_seen, percent};
 use crate::progress::migration::{self, MadeBy, is_recent};
 use crate::progress::proc::process::Ticks;
+use crate::progress::volume_index::VolumeIndex;
 use crate::progress::{Answer, Question};
 
 /// How many files are remembered that may be an end of a copy.
@@ -67,42 +68,98 @@ pub(in crate::progress) fn best<'a>(
         .map(|(_, _, file)| file)
 }
 
-/// All such copies.
+/// All such copies, by the order in which they were found.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct FileCopies {
-    copies: Vec<FileCopy>,
+    copies: BTreeMap<u64, FileCopy>,
     /// Files that may be an end of a volume's copy.
     lone: Vec<FileCopy>,
+    index: VolumeIndex<u64>,
+    /// The number of the next one.
+    next: u64,
+    /// Counts the changes that are worth writing down.
+    revision: u64,
 }
 
 impl FileCopies {
     /// Takes up what an earlier run of the daemon has written down.
-    pub(in crate::progress) fn restored(copies: Vec<FileCopy>) -> Self {
-        let (lone, copies) = copies.into_iter().partition(|copy| copy.lone.is_some());
-        Self { copies, lone }
+    pub(in crate::progress) fn restored(saved: Vec<FileCopy>) -> Self {
+        let mut copies = Self::default();
+        let (lone, between): (Vec<_>, Vec<_>) =
+            saved.into_iter().partition(|copy| copy.lone.is_some());
+        for copy in between {
+            copies.insert(copy);
+        }
+        copies.lone = lone;
+        copies.lone.truncate(LONE_LIMIT);
+        copies
     }
 
-    /// All there is to write down.
-    pub(in crate::progress) fn saved(&self) -> Vec<FileCopy> {
-        self.all().cloned().collect()
+    /// The numbers of all that is remembered.
+    pub(in crate::progress) fn numbers(&self) -> Vec<u64> {
+        self.copies.keys().copied().collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &FileCopy> {
-        self.copies.iter().chain(&self.lone)
+    /// The files that may be an end of a copy, to be written down with the copies.
+    pub(in crate::progress) fn saved_lone(&self) -> Vec<FileCopy> {
+        self.lone.clone()
+    }
+
+    /// What there is to write down of these.
+    pub(in crate::progress) fn saved(&self, numbers: &[u64]) -> Vec<FileCopy> {
+        let copies = numbers.iter().filter_map(|number| self.copies.get(number));
+        copies.cloned().collect()
     }
 
     pub(in crate::progress) fn is_empty(&self) -> bool {
         self.copies.is_empty() && self.lone.is_empty()
     }
 
-    /// Changes when there is something new to write down.
-    pub(in crate::progress) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for copy in self.all() {
-            (copy.id, copy.fd, copy.position, copy.end, copy.settled).hash(&mut hasher);
-            (copy.attached, &copy.host, copy.updated_at).hash(&mut hasher);
+    /// Another number when there is something new to write down.
+    pub(in crate::progress) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Forgets what nobody will miss.
+    pub(in crate::progress) fn forget(&mut self) {
+        let forgotten = self
+            .copies
+            .iter()
+            .filter(|(_, copy)| copy.is_to_be_forgotten());
+        let forgotten: Vec<u64> = forgotten.map(|(&number, _)| number).collect();
+        for number in forgotten {
+            self.remove(number);
         }
-        hasher.finish()
+        let before = self.lone.len();
+        self.lone.retain(|copy| !copy.is_to_be_forgotten());
+        if self.lone.len() < before {
+            self.revision += 1;
+        }
+    }
+
+    /// All that may be the volume's, the oldest first: few, however much is remembered.
+    fn candidates(&self, question: &Question) -> Vec<&FileCopy> {
+        match self.index.of(question) {
+            Some(numbers) => numbers
+                .iter()
+                .filter_map(|number| self.copies.get(number))
+                .collect(),
+            None => self.copies.values().collect(),
+        }
+    }
+
+    fn insert(&mut self, mut copy: FileCopy) {
+        copy.number = self.next;
+        self.next += 1;
+        self.index.add(copy.number, &copy.keys());
+        self.copies.insert(copy.number, copy);
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(copy) = self.copies.remove(&number) {
+            self.index.remove(number, &copy.keys());
+            self.revision += 1;
+        }
     }
 
     /// Remembers the file found for a volume, unless it was seen to be closed since it was listed.
@@ -112,11 +169,8 @@ impl FileCopies {
         listed: Instant,
         question: &Question,
     ) -> Option<FileCopy> {
-        let known = self
-            .copies
-            .iter()
-            .rev()
-            .find(|copy| copy.is(file) && copy.is_of(question));
+        let mut candidates = self.candidates(question).into_iter().rev();
+        let known = candidates.find(|copy| copy.is(file) && copy.is_of(question));
         match known {
             Some(copy) if copy.end.is_none() => return Some(copy.clone()),
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,
@@ -129,14 +183,13 @@ impl FileCopies {
             path = file.identity.path(),
             "found the volume open"
         );
-        let copy = FileCopy::asked_for(question, file, listed);
-        self.push(copy.clone());
-        Some(copy)
+        let number = self.push(FileCopy::asked_for(question, file, listed));
+        self.copies.get(&number).cloned()
     }
 
     /// Whether a copy between two ends is known that goes on with `file` as its destination, and how large
     /// it is.
-    pub(in crate::progress) fn knows_all_of(&self, file: &OpenFile) -> bool {
+    pub(super) fn knows_all_of(&self, file: &OpenFile) -> bool {
         self.pair(file, None)
             .and_then(|copy| copy.ends.as_ref())
             .is_some_and(|ends| ends.bytes.is_some())
@@ -148,7 +201,7 @@ impl FileCopies {
         let file = pair.destination;
         if self.pair(file, Some(listed)).is_some() {
             let same = |copy: &&mut FileCopy| copy.end.is_none() && copy.is(file);
-            for copy in self.copies.iter_mut().filter(same) {
+            for copy in self.copies.values_mut().filter(same) {
                 if let Some(ends) = &mut copy.ends {
                     ends.bytes = bytes.or(ends.bytes);
                 }
@@ -172,7 +225,7 @@ impl FileCopies {
 
     /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
     /// names and that is read, and what is written though nothing is read in step with it.
-    pub(in crate::progress) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
+    pub(super) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
         let pairs = pairs(files);
         let written_in_step = |file: &OpenFile| {
             let same =
@@ -201,13 +254,14 @@ impl FileCopies {
                 self.lone.remove(oldest.unwrap_or(0));
             }
             self.lone.push(FileCopy::lone(lone, file, listed));
+            self.revision += 1;
         }
     }
 
     /// Whether something is open, or was, that may be an end of the volume's copy.
     fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
         let template = question.template();
-        let of_this = |copy: &&FileCopy| {
+        let of_this = |copy: &FileCopy| {
             migration::may_be_of_this(copy.facts(question.size), copy.lately, question, requested)
         };
         let between = |copy: &FileCopy| {
@@ -233,44 +287,53 @@ impl FileCopies {
                             || may_be_all_of(bytes, question))
                 }
             };
-            copy.lone.as_ref().is_some_and(may_be) && !self.copies.iter().any(known)
+            copy.lone.as_ref().is_some_and(may_be) && !self.copies.values().any(known)
         };
-        self.copies.iter().filter(of_this).any(between)
-            || self.lone.iter().filter(of_this).any(lone)
+        let unnamed = self.index.unnamed();
+        let mut unnamed = unnamed.filter_map(|number| self.copies.get(&number));
+        unnamed.any(|copy| between(copy) && of_this(copy))
+            || self.lone.iter().any(|copy| lone(copy) && of_this(copy))
     }
 
     /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
     fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<&FileCopy> {
-        self.copies.iter().rev().find(|copy| {
+        self.copies.values().rev().find(|copy| {
             let late = copy.ended.zip(listed);
             let there = copy.end.is_none() || late.is_some_and(|(ended, listed)| ended >= listed);
             copy.ends.is_some() && copy.is(file) && there
         })
     }
 
-    fn push(&mut self, copy: FileCopy) {
+    /// Takes in another, and tells its number.
+    fn push(&mut self, copy: FileCopy) -> u64 {
         if self.copies.len() >= MEMORY_LIMIT {
             // The oldest that is over makes room, and where none is, the oldest of all.
-            let oldest = self.copies.iter().position(|copy| copy.end.is_some());
-            self.copies.remove(oldest.unwrap_or(0));
+            let over = self.copies.values().find(|copy| copy.end.is_some());
+            let oldest = over.or(self.copies.values().next());
+            if let Some(oldest) = oldest.map(|copy| copy.number) {
+                self.remove(oldest);
+            }
         }
-        self.copies.push(copy);
+        let number = self.next;
+        self.insert(copy);
+        self.revision += 1;
+        number
     }
 
     /// The copies that went on when they were last looked at.
     pub(in crate::progress) fn open(&self) -> Vec<FileCopy> {
-        let open = self.all().filter(|copy| copy.end.is_none());
-        open.cloned().collect()
+        let all = self.copies.values().chain(&self.lone);
+        all.filter(|copy| copy.end.is_none()).cloned().collect()
     }
 
     /// Those of them between two ends.
     pub(in crate::progress) fn running(&self) -> Vec<FileCopy> {
         let between = |copy: &&FileCopy| copy.end.is_none() && copy.ends.is_some();
-        self.copies.iter().filter(between).cloned().collect()
+        self.copies.values().filter(between).cloned().collect()
     }
 
     /// The volume's copy that goes on.
-    pub(in crate::progress) fn open_of(&self, question: &Question) -> Option<FileCopy> {
+    pub(super) fn open_of(&self, question: &Question) -> Option<FileCopy> {
         self.latest(question, |copy| copy.end.is_none()).cloned()
     }
 
@@ -280,17 +343,15 @@ impl FileCopies {
             copy.end.is_none() && (copy.id, copy.fd, copy.mark) == (seen.id, seen.fd, seen.mark)
         };
         let now = Instant::now();
-        for copy in self.copies.iter_mut().chain(&mut self.lone).filter(same) {
-            let end = match fate {
-                Fate::Open(position) => {
-                    copy.goes_on_at(position, now);
-                    None
-                }
-                Fate::Closed => Some(copy.closed(now)),
-                Fate::Gone => Some(End::Gone),
-            };
-            if let Some(end) = end {
-                copy.ends(end, now);
+        let all = self.copies.values_mut().chain(&mut self.lone);
+        for copy in all.filter(same) {
+            if fate != Fate::Open(copy.position) {
+                self.revision += 1;
+            }
+            match fate {
+                Fate::Open(position) => copy.goes_on_at(position, now),
+                Fate::Closed => copy.ends(copy.closed(now), now),
+                Fate::Gone => copy.ends(End::Gone, now),
             }
             if copy.end.is_some() && copy.lone.is_none() {
                 tracing::info!(
@@ -314,10 +375,22 @@ impl FileCopies {
         requested: Option<Ticks>,
     ) -> Verdict {
         let verdict = self.verdict(question, requested);
-        let key = |copy: &FileCopy| (copy.id, copy.fd, copy.mark);
-        let current = self.current(question, requested).map(key);
-        let mine = self.copies.iter_mut().filter(|copy| copy.is_of(question));
-        for copy in mine {
+        let current = self.current(question, requested);
+        let current = current.map(|copy| copy.number);
+        let candidates = self.candidates(question).into_iter();
+        let mine: Vec<u64> = candidates
+            .filter(|copy| copy.is_of(question))
+            .map(|copy| copy.number)
+            .collect();
+        for number in mine {
+            let Some(copy) = self.copies.get_mut(&number) else {
+                continue;
+            };
+            let state = |copy: &FileCopy| {
+                let has_host = copy.host.is_some();
+                (copy.attached, copy.settled, has_host, copy.updated_at)
+            };
+            let before = state(copy);
             let runs = copy.end.is_none();
             if runs {
                 copy.attached |= question.attached;
@@ -325,10 +398,13 @@ impl FileCopies {
             } else if !question.migrating {
                 copy.settled = true;
             }
-            let goes_on = runs || (current == Some(key(copy)) && copy.lately.is_none_or(is_recent));
+            let goes_on = runs || (current == Some(number) && copy.lately.is_none_or(is_recent));
             if question.migrating && goes_on {
                 copy.lately = Some(SystemTime::now());
                 copy.host = copy.host.take().or_else(|| question.host.clone());
+            }
+            if before != state(copy) {
+                self.revision += 1;
             }
         }
         verdict
@@ -375,8 +451,8 @@ impl FileCopies {
     }
 
     fn latest(&self, question: &Question, wanted: impl Fn(&FileCopy) -> bool) -> Option<&FileCopy> {
-        self.copies
-            .iter()
+        self.candidates(question)
+            .into_iter()
             .rev()
             .find(|copy| copy.is_of(question) && wanted(copy))
     }

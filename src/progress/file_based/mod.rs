@@ -50,7 +50,7 @@ const COPIERS_LIMIT: usize = 512;
 pub(super) struct FileBased {
     roots: Roots,
     looks: Looks,
-    copies: Mutex<FileCopies>,
+    copies: Arc<Mutex<FileCopies>>,
     /// Held for the length of a listing, so that there is one at a time.
     listing: tokio::sync::Mutex<Option<Listing>>,
     /// Who is cinder-volume, by the last scan, and when it was last begun to look through what they have
@@ -74,7 +74,7 @@ impl FileBased {
         Self {
             roots,
             looks,
-            copies: Mutex::new(copies),
+            copies: Arc::new(Mutex::new(copies)),
             listing: tokio::sync::Mutex::default(),
             cinder_volumes: Mutex::default(),
             sweeping: tokio::sync::Mutex::default(),
@@ -147,6 +147,11 @@ impl FileBased {
     /// All copies seen so far.
     pub(super) fn copies(&self) -> MutexGuard<'_, FileCopies> {
         lock(&self.copies)
+    }
+
+    /// The same, for whoever writes them down.
+    pub(super) fn shared(&self) -> Arc<Mutex<FileCopies>> {
+        Arc::clone(&self.copies)
     }
 
     /// The answer of a copy that is known and goes on.

@@ -29,8 +29,9 @@
 use std::cmp::Reverse;
 use std::path::Path;
 
-use super::history::{Memory, Record};
+use super::history::Memory;
 use super::operands::Purpose;
+use super::record::Record;
 use crate::progress::device::Identity;
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::ProcessId;
@@ -52,8 +53,8 @@ pub(in crate::progress) enum Verdict {
 /// The copies of the volume that run, the one that counts first.
 pub(in crate::progress) fn running(memory: &Memory, question: &Question) -> Vec<ProcessId> {
     let mut copies: Vec<&Record> = memory
-        .records()
-        .iter()
+        .candidates(question)
+        .into_iter()
         .filter(|record| record.purpose == Purpose::Copy && record.runs())
         .filter(|record| known_by(memory, record, question).is_some())
         .collect();
@@ -69,26 +70,22 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
         if question.migrating && requested.is_some_and(|at| migration::precedes(id.start, at)) {
             return Verdict::Unseen(Answer::Unknown);
         }
-        let position = memory
-            .records()
-            .iter()
-            .find(|record| record.id == id)
-            .and_then(Record::position);
+        let position = memory.get(id).and_then(Record::position);
         return Verdict::Seen(percent(position.unwrap_or(0), question.size));
     }
     let past_to = past_to(memory, question);
     let is_past = |record: &Record| past_to.is_some_and(|past_to| record.id <= past_to);
-    let (past, copies): (Vec<&Record>, Vec<&Record>) = memory
-        .records()
+    let candidates = memory.candidates(question);
+    let (past, copies): (Vec<&Record>, Vec<&Record>) = candidates
         .iter()
+        .copied()
         .filter(|record| was_copy_of(memory, record, question))
         .partition(|record| is_past(record));
     let copy = copies
         .into_iter()
         .max_by_key(|record| rank(record, question));
-    let wipes: Vec<&Record> = memory
-        .records()
-        .iter()
+    let wipes: Vec<&Record> = candidates
+        .into_iter()
         .filter(|record| wipes(record, question) && !is_past(record))
         .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
@@ -146,36 +143,34 @@ pub(in crate::progress) fn note(memory: &mut Memory, question: &Question) {
         let rule = memory
             .get(id)
             .and_then(|copy| known_by(memory, copy, question));
-        if let Some(copy) = memory.get_mut(id) {
+        memory.update(id, |copy| {
             copy.volume = Some(question.volume_id.clone());
             copy.known_by = rule;
             copy.attached |= question.attached;
             copy.updated_at = question.updated_at.or(copy.updated_at);
             copy.host = copy.host.take().or_else(|| question.host.clone());
-        }
+        });
         return;
     }
     let past_to = past_to(memory, question);
-    let concerned: Vec<ProcessId> = memory
-        .records()
-        .iter()
+    let candidates = memory.candidates(question).into_iter();
+    let concerned: Vec<ProcessId> = candidates
         .filter(|record| concerns(memory, record, question))
         .map(|record| record.id)
         .collect();
-    for record in memory.records_mut() {
-        if !concerned.contains(&record.id) {
-            continue;
-        }
-        if !question.migrating {
-            record.settled = true;
-        } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
-            record.goes_on();
-            record.host = record.host.take().or_else(|| question.host.clone());
-            if record.runs() {
-                record.confirmed = true;
-                record.updated_at = question.updated_at.or(record.updated_at);
+    for id in concerned {
+        memory.update(id, |record| {
+            if !question.migrating {
+                record.settled = true;
+            } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
+                record.goes_on();
+                record.host = record.host.take().or_else(|| question.host.clone());
+                if record.runs() {
+                    record.confirmed = true;
+                    record.updated_at = question.updated_at.or(record.updated_at);
+                }
             }
-        }
+        });
     }
 }
 
@@ -203,7 +198,7 @@ fn known_by(memory: &Memory, record: &Record, question: &Question) -> Option<Kno
         let rule = record.known_by.unwrap_or(KnownBy::Name);
         return (*volume == question.volume_id).then_some(rule);
     }
-    let others = memory.records().iter().map(|other| &other.source);
+    let others = memory.unnamed().map(|other| &other.source);
     let by_record = source.may_be_any(&question.template())
         && memory.volumes.tells_of(question, source, others);
     by_record.then_some(KnownBy::Record)
@@ -240,11 +235,11 @@ fn may_have_begun(memory: &Memory, question: &Question) -> bool {
     let unseen = |record: &Record| {
         record.position().is_none() && known_by(memory, record, question).is_some()
     };
-    memory.records().iter().any(|record| {
+    memory.candidates(question).into_iter().any(|record| {
         record.purpose == Purpose::Copy
             && migration::may_be_of_this(
                 record.facts(question.size),
-                record.lately(),
+                record.lately,
                 question,
                 requested,
             )
@@ -272,7 +267,10 @@ fn past_to(memory: &Memory, question: &Question) -> Option<ProcessId> {
         let made_by = migration::made_by(record.facts(question.size), question, requested);
         concerns(memory, record, question) && made_by == MadeBy::Earlier
     };
-    let past = memory.records().iter().filter(is_past);
+    if !question.migrating {
+        return None;
+    }
+    let past = memory.candidates(question).into_iter().filter(is_past);
     past.map(|record| record.id).max()
 }
 

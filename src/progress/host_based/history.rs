@@ -4,456 +4,95 @@
 //! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
 //! even if the first question comes later, and a second migration of a volume is simply a newer copy.
 
-use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
-use super::operands::Purpose;
-use super::scan::{Begin, Found, Scan};
-use crate::progress::device::Identity;
-use crate::progress::migration::{self, Facts, is_recent};
-use crate::progress::proc::error::ProgressError;
-use crate::progress::proc::fdinfo::{self, Fd};
-use crate::progress::proc::process::{self, Folder, ProcessId};
-use crate::progress::state::format::{Saved, SavedRecord};
+use super::record::Record;
+use super::scan::{Found, Scan};
+use crate::progress::Question;
+use crate::progress::proc::process::{self, ProcessId};
+use crate::progress::state::format::SavedRecord;
+use crate::progress::volume_index::VolumeIndex;
 use crate::progress::volumes::{KnownBy, KnownVolumes};
 
 /// How many processes are remembered; the oldest that is gone makes room.
 pub(in crate::progress) const MEMORY_LIMIT: usize = 1024;
 
-/// How far back the pace of a copy is measured.
-const PACE_WINDOW: Duration = Duration::from_secs(2);
-
-/// The shortest time a pace is measured over.
-const PACE_LEAST: Duration = Duration::from_millis(100);
-
-/// The longest time between the last position seen and the end that the pace is trusted to bridge.
-pub(in crate::progress) const BRIDGE: Duration = Duration::from_millis(250);
-
-/// How much faster than ever before a copy may have been in its last moments.
-const BRIDGE_MARGIN: f64 = 2.0;
-
-/// The last look at a process and its outcome, for all who waited for it.
-pub(super) type Gate = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
-
-/// A dd that was seen to copy or to wipe.
-#[derive(Debug)]
-pub(in crate::progress) struct Record {
-    /// The process.
-    pub id: ProcessId,
-    /// Copy or wipe.
-    pub purpose: Purpose,
-    /// What it reads.
-    pub source: Identity,
-    /// What it writes.
-    pub destination: Identity,
-    block: u64,
-    /// Where in its source it ends.
-    pub bytes: Option<u64>,
-    /// Where it begins.
-    begin: Begin,
-    track: Track,
-    /// How far it counted as having come when an earlier run of the daemon wrote it down.
-    proved: u64,
-    /// The furthest it may have come by then, where that was known; none for what this run has seen.
-    restored: Option<Option<u64>>,
-    /// The destination's descriptor, once it is known beyond doubt.
-    fd: Option<Fd>,
-    /// Its folder, while it runs.
-    pub folder: Option<Arc<Folder>>,
-    /// When its destination was seen closed, which dd does when it is through.
-    closed: Option<Instant>,
-    /// When it was seen to be gone.
-    gone: Option<Instant>,
-    /// When it was last sure to concern the migration that goes on: at its end, and when it was asked
-    /// for soon after. By the clock on the wall, because it outlives the daemon.
-    lately: Option<SystemTime>,
-    /// The size of the volume that was last asked for.
-    pub size: Option<u64>,
-    /// The volume that was given this copy as its own.
-    pub volume: Option<String>,
-    /// By which rule.
-    pub known_by: Option<KnownBy>,
-    /// When it was seen to be gone, by the clock on the wall.
-    ended: Option<SystemTime>,
-    /// When the volume's row was last changed, as a call told while this ran.
-    pub updated_at: Option<SystemTime>,
-    /// Whether the volume was asked for while this ran, and its migration went on.
-    pub confirmed: bool,
-    /// Whether the volume was attached when it was asked for while this ran.
-    pub attached: bool,
-    /// Where the volume was, by its object, when it was first asked for.
-    pub host: Option<String>,
-    /// Whether the volume was asked for after this was over and no migration went on any more.
-    pub settled: bool,
-    /// The other copies of the same source, as last said in the log.
-    pub rivals: Vec<ProcessId>,
-    /// The trouble with it, as last said in the log.
-    pub trouble: Option<ProgressError>,
-    /// Lets one look at a time through.
-    pub gate: Gate,
-}
-
-/// What a look at a known process told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::progress) enum Reading {
-    /// It is gone, or its pid belongs to another process.
-    Gone,
-    /// It lives, but has no destination open: not yet, or not any more.
-    NotOpen,
-    /// It writes.
-    Written(fdinfo::Found),
-}
-
-impl Record {
-    fn new(found: Found) -> Self {
-        let mut record = Self {
-            id: found.id,
-            purpose: found.purpose,
-            source: found.source,
-            destination: found.destination,
-            block: found.block,
-            bytes: found.bytes,
-            begin: found.begin,
-            track: Track::default(),
-            proved: 0,
-            restored: None,
-            fd: None,
-            folder: None,
-            closed: None,
-            gone: None,
-            lately: None,
-            size: None,
-            volume: None,
-            known_by: None,
-            ended: None,
-            updated_at: None,
-            confirmed: false,
-            attached: false,
-            host: None,
-            settled: false,
-            rivals: Vec::new(),
-            trouble: None,
-            gate: Gate::default(),
-        };
-        if let Some(written) = found.written {
-            record.note(Reading::Written(written), found.at);
-        }
-        record
-    }
-
-    /// Takes in a look made at `at`.
-    pub(in crate::progress) fn note(&mut self, reading: Reading, at: Instant) {
-        match reading {
-            Reading::Gone => self.ends(at),
-            Reading::NotOpen => {
-                if self.position().is_some() {
-                    self.closed.get_or_insert(at);
-                }
-            }
-            Reading::Written(written) => {
-                self.fd = written.sure.then_some(written.fd);
-                self.closed = None;
-                self.restored = None;
-                self.track.add(at, self.begin.in_source(written.position));
-            }
-        }
-    }
-
-    fn ends(&mut self, at: Instant) {
-        if self.gone.is_none() {
-            self.gone = Some(at);
-            self.ended = Some(SystemTime::now());
-            self.lately = self.ended;
-            self.folder = None;
-            tracing::info!(
-                pid = self.id.pid,
-                source = self.source.path(),
-                destination = self.destination.path(),
-                position = self.position(),
-                "dd is gone"
-            );
-        }
-    }
-
-    /// Whether the process still ran when last looked at.
-    pub(in crate::progress) fn runs(&self) -> bool {
-        self.gone.is_none()
-    }
-
-    /// Whether it runs, or is sure to concern the migration that goes on.
-    pub(in crate::progress) fn is_recent(&self) -> bool {
-        self.runs() || self.lately.is_none_or(is_recent)
-    }
-
-    /// When it was last sure to concern the migration that goes on; none while it runs unasked.
-    pub(in crate::progress) fn lately(&self) -> Option<SystemTime> {
-        self.lately
-    }
-
-    /// Takes in that the migration it concerns goes on still.
-    pub(in crate::progress) fn goes_on(&mut self) {
-        self.lately = Some(SystemTime::now());
-    }
-
-    /// The last position seen, in its source.
-    pub(in crate::progress) fn position(&self) -> Option<u64> {
-        self.track.last().map(|(_, position)| position)
-    }
-
-    /// When the last position was seen.
-    pub(in crate::progress) fn seen_at(&self) -> Option<Instant> {
-        self.track.last().map(|(at, _)| at)
-    }
-
-    /// The destination's descriptor, if it need not be searched for.
-    pub(in crate::progress) fn fd(&self) -> Option<Fd> {
-        self.fd
-    }
-
-    /// What of it survives the daemon.
-    fn saved(&self) -> SavedRecord {
-        SavedRecord {
-            id: self.id,
-            purpose: self.purpose,
-            source: self.source.clone(),
-            destination: self.destination.clone(),
-            block: self.block,
-            bytes: self.bytes,
-            begin: self.begin,
-            position: self.position(),
-            reach: self.reach(),
-            at_most: self.at_most(),
-            over: !self.runs(),
-            lately: self.lately,
-            size: self.size,
-            volume: self.volume.clone(),
-            known_by: self.known_by,
-            ended: self.ended,
-            updated_at: self.updated_at,
-            confirmed: self.confirmed,
-            attached: self.attached,
-            host: self.host.clone(),
-            settled: self.settled,
-        }
-    }
-
-    /// Takes up what an earlier run of the daemon has written down.
-    ///
-    /// Whether a process that ran then still does is for the next look to find out. When its last
-    /// position was seen is not known any more, so the pace up to here counts for nothing.
-    fn restored(saved: SavedRecord, at: Instant) -> Self {
-        let mut record = Self::new(Found {
-            id: saved.id,
-            purpose: saved.purpose,
-            source: saved.source,
-            destination: saved.destination,
-            block: saved.block,
-            bytes: saved.bytes,
-            begin: saved.begin,
-            written: None,
-            at,
-        });
-        if let Some(position) = saved.position {
-            record.track.add(at, position);
-        }
-        record.proved = saved.reach;
-        record.restored = Some(saved.at_most.filter(|_| saved.over));
-        record.gone = saved.over.then_some(at);
-        record.lately = saved.lately;
-        record.size = saved.size;
-        record.volume = saved.volume;
-        record.known_by = saved.known_by;
-        record.ended = saved.ended;
-        record.updated_at = saved.updated_at;
-        record.confirmed = saved.confirmed;
-        record.attached = saved.attached;
-        record.host = saved.host;
-        record.settled = saved.settled;
-        record
-    }
-
-    /// What tells which migration it was made by, that of a volume of `size` bytes.
-    pub(in crate::progress) fn facts(&self, size: u64) -> Facts<'_> {
-        Facts {
-            begun: Some(self.id.start),
-            ended: self.ended,
-            cut_short: self.was_cut_short(size),
-            settled: self.settled,
-            host: self.host.as_deref(),
-            updated_at: self.updated_at,
-        }
-    }
-
-    /// Whether it surely ended before it had come to `size`.
-    fn was_cut_short(&self, size: u64) -> bool {
-        self.at_most().is_some_and(|most| most < self.end(size))
-    }
-
-    /// The furthest it may have come in all, once it is over.
-    fn at_most(&self) -> Option<u64> {
-        if let Some(most) = self.restored {
-            return most;
-        }
-        let (at, position) = self.track.last()?;
-        let ended = self.closed.or(self.gone)?;
-        let unseen = ended.saturating_duration_since(at);
-        Some(migration::at_most(position, self.track.pace(), unseen))
-    }
-
-    /// Where it ends at the latest, of a volume of `size` bytes.
-    fn end(&self, size: u64) -> u64 {
-        let there = self.source.bytes().filter(|&bytes| bytes > 0);
-        there.map_or(size, |there| there.min(size))
-    }
-
-    /// Whether a copy that is over had reached `size`.
-    ///
-    /// dd ends within microseconds of its last write, so hardly ever is the full position seen. A copy
-    /// counts as complete if, at its own pace, the rest was due in the fraction of a second between the
-    /// last look and its end. If it was looked at less recently than that, only what was seen counts.
-    ///
-    /// A source may be smaller than its volume: encryption keeps a few MiB for itself, and a file may
-    /// hold less than it stands for. Its end is the end.
-    pub(in crate::progress) fn reached(&self, size: u64) -> bool {
-        self.position().is_some() && self.reach() >= self.end(size)
-    }
-
-    /// How far it counts as having come.
-    fn reach(&self) -> u64 {
-        let Some((at, position)) = self.track.last() else {
-            return self.proved;
-        };
-        let seen = position.max(self.proved);
-        let Some(end) = self.closed.or(self.gone) else {
-            return seen;
-        };
-        let unseen = end.saturating_duration_since(at);
-        match self.track.pace() {
-            Some(pace) if pace > 0.0 && unseen <= BRIDGE => {
-                let bridged = BRIDGE_MARGIN * pace * unseen.as_secs_f64() + self.block as f64;
-                // Far below 2^53, so nothing is lost in the conversion.
-                seen.max(position.saturating_add(bridged as u64))
-            }
-            _ => seen,
-        }
-    }
-
-    /// Whether the end is so near, or the pace so unknown, that it could come between two usual looks.
-    pub(in crate::progress) fn nears_its_end(&self, interval: Duration) -> bool {
-        if self.purpose != Purpose::Copy || !self.runs() {
-            return false;
-        }
-        // The source may end before the volume that was asked for would: an encrypted one does.
-        let end = match (self.size, self.bytes) {
-            (Some(size), Some(bytes)) => Some(size.min(bytes)),
-            (size, bytes) => size.or(bytes),
-        };
-        let (Some((_, position)), Some(end)) = (self.track.last(), end) else {
-            return false;
-        };
-        match self.track.pace() {
-            None => true,
-            Some(pace) => {
-                let left = end.saturating_sub(position) as f64;
-                // One that stalls close to its end may go on any moment.
-                let soon = pace.max(self.block as f64);
-                left > 0.0 && left <= soon * 2.0 * interval.max(PACE_WINDOW).as_secs_f64()
-            }
-        }
-    }
-}
-
-/// The last few positions of a copy.
-#[derive(Debug, Default)]
-struct Track {
-    positions: VecDeque<(Instant, u64)>,
-}
-
-impl Track {
-    fn add(&mut self, at: Instant, position: u64) {
-        if self.last().is_some_and(|(last, _)| at < last) {
-            return;
-        }
-        self.positions.push_back((at, position));
-        // Two stay whatever their age: a pace takes two.
-        while self.positions.len() > 2
-            && self
-                .positions
-                .front()
-                .is_some_and(|&(first, _)| at.duration_since(first) > PACE_WINDOW)
-        {
-            self.positions.pop_front();
-        }
-    }
-
-    fn last(&self) -> Option<(Instant, u64)> {
-        self.positions.back().copied()
-    }
-
-    /// The most bytes a second of any stretch of [`PACE_LEAST`] or a little more: storage works in bursts,
-    /// and the last one is not to be underestimated.
-    fn pace(&self) -> Option<f64> {
-        let mut starts = self.positions.iter().peekable();
-        let mut fastest = None;
-        for &(to, end) in &self.positions {
-            let long_enough = |(from, _): &&(Instant, u64)| to.duration_since(*from) >= PACE_LEAST;
-            let mut start = None;
-            while let Some(later) = starts.next_if(long_enough) {
-                start = Some(later);
-            }
-            if let Some(&(from, start)) = start {
-                let pace = end.saturating_sub(start) as f64 / to.duration_since(from).as_secs_f64();
-                fastest = Some(pace.max(fastest.unwrap_or(0.0)));
-            }
-        }
-        fastest
-    }
-}
-
-/// All that was seen.
+/// All that was seen, the oldest first.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct Memory {
-    records: Vec<Record>,
+    records: BTreeMap<ProcessId, Record>,
+    index: VolumeIndex<ProcessId>,
     /// What calls and operations told of volumes.
     pub volumes: KnownVolumes,
+    /// Counts the changes that are worth writing down.
+    revision: u64,
 }
 
 impl Memory {
     /// Takes in a scan that was made at `at`.
     pub(in crate::progress) fn take_in(&mut self, scan: Scan, at: Instant) {
         for found in scan.found {
-            match self.get_mut(found.id) {
-                Some(record) => {
+            if self.records.contains_key(&found.id) {
+                self.update(found.id, |record| {
                     record.source.learn(found.source);
                     record.destination.learn(found.destination);
-                }
-                None => self.add(found),
+                });
+            } else {
+                self.add(found);
             }
         }
-        for record in &mut self.records {
-            if !scan.alive.contains(&record.id) && !scan.unsure.contains(&record.id.pid) {
-                record.ends(at);
-            }
+        let is_over = |record: &&Record| {
+            record.runs()
+                && !scan.alive.contains(&record.id)
+                && !scan.unsure.contains(&record.id.pid)
+        };
+        let over: Vec<ProcessId> = self
+            .records()
+            .filter(is_over)
+            .map(|record| record.id)
+            .collect();
+        for id in over {
+            self.update(id, |record| record.ends(at));
         }
         self.assign();
     }
 
-    /// Gives copies that nothing names to the migrations that were asked for.
+    /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
+    /// there came to be two.
     pub(in crate::progress) fn assign(&mut self) {
-        self.volumes.assign(&mut self.records, process::now());
+        let now = process::now();
+        // Rare; and this is asked for at each call.
+        if !self.unnamed().any(Record::runs) {
+            return;
+        }
+        let doubtful = self
+            .volumes
+            .doubtful(&self.records().collect::<Vec<_>>(), now);
+        for id in doubtful {
+            self.update(id, |record| {
+                (record.volume, record.known_by) = (None, None);
+            });
+        }
+        let known = self
+            .volumes
+            .assigned(&self.records().collect::<Vec<_>>(), now);
+        for (id, volume) in known {
+            self.update(id, |record| {
+                record.volume = Some(volume);
+                record.known_by = Some(KnownBy::Request);
+            });
+        }
     }
 
     fn add(&mut self, found: Found) {
         if self.records.len() >= MEMORY_LIMIT {
+            // What nobody has asked about goes first.
             let oldest = self
-                .records
-                .iter()
-                .enumerate()
-                .filter_map(|(index, record)| Some((record.gone?, index)))
+                .records()
+                .filter_map(|record| Some((record.was_asked_about(), record.gone?, record.id)))
                 .min();
-            let Some((_, oldest)) = oldest else {
+            let Some((_, _, oldest)) = oldest else {
                 tracing::warn!(
                     pid = found.id.pid,
                     limit = MEMORY_LIMIT,
@@ -461,7 +100,7 @@ impl Memory {
                 );
                 return;
             };
-            self.records.remove(oldest);
+            self.remove(oldest);
         }
         tracing::info!(
             pid = found.id.pid,
@@ -470,70 +109,277 @@ impl Memory {
             destination = found.destination.path(),
             "dd found"
         );
-        self.records.push(Record::new(found));
+        self.insert(Record::new(found));
+        self.revision += 1;
     }
 
-    /// All there is to write down for a later run of the daemon.
-    pub(in crate::progress) fn saved(&self, boot: &str) -> Saved {
-        let mut saved = Saved::new(boot, self.records.iter().map(Record::saved).collect());
-        saved.volumes = self.volumes.clone();
-        saved
+    fn insert(&mut self, mut record: Record) {
+        record.keys = record.found_by();
+        self.index.add(record.id, &record.keys);
+        self.records.insert(record.id, record);
+    }
+
+    fn remove(&mut self, id: ProcessId) {
+        if let Some(record) = self.records.remove(&id) {
+            self.index.remove(id, &record.keys);
+            self.revision += 1;
+        }
+    }
+
+    /// Forgets what nobody will miss.
+    pub(in crate::progress) fn forget(&mut self) {
+        let forgotten: Vec<ProcessId> = self
+            .records()
+            .filter(|record| record.is_to_be_forgotten())
+            .map(|record| record.id)
+            .collect();
+        for id in forgotten {
+            self.remove(id);
+        }
+    }
+
+    /// The ids of all that is remembered.
+    pub(in crate::progress) fn ids(&self) -> Vec<ProcessId> {
+        self.records.keys().copied().collect()
+    }
+
+    /// What there is to write down of these for a later run of the daemon.
+    pub(in crate::progress) fn saved(&self, ids: &[ProcessId]) -> Vec<SavedRecord> {
+        let records = ids.iter().filter_map(|&id| self.get(id));
+        records.map(Record::saved).collect()
     }
 
     /// What an earlier run of the daemon has written down.
-    pub(in crate::progress) fn restored(saved: Saved) -> Self {
+    pub(in crate::progress) fn restored(saved: Vec<SavedRecord>) -> Self {
         let now = Instant::now();
-        let mut records: Vec<Record> = saved
-            .records
-            .into_iter()
-            .map(|record| Record::restored(record, now))
-            .collect();
-        records.truncate(MEMORY_LIMIT);
-        Self {
-            records,
-            volumes: saved.volumes.bounded(),
+        let mut memory = Self::default();
+        for record in saved.into_iter().take(MEMORY_LIMIT) {
+            memory.remove(record.id);
+            memory.insert(Record::restored(record, now));
         }
+        memory
     }
 
-    /// Changes when there is something new to write down; cheap, because it is asked for every second.
-    pub(in crate::progress) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for record in &self.records {
-            let words = (record.source.len(), record.destination.len());
-            let state = (record.runs(), record.attached, record.settled);
-            (record.id, record.position(), record.reach(), words, state).hash(&mut hasher);
-            (record.size, &record.volume, &record.host).hash(&mut hasher);
-            (record.known_by, record.updated_at, record.confirmed).hash(&mut hasher);
-        }
-        self.volumes.changes().hash(&mut hasher);
-        hasher.finish()
+    /// Another number when there is something new to write down.
+    pub(in crate::progress) fn revision(&self) -> u64 {
+        self.revision.wrapping_add(self.volumes.changes())
     }
 
-    /// Whether there is nothing to write down.
+    /// Whether nothing is remembered.
     pub(in crate::progress) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.volumes.is_empty()
     }
 
     /// Everything remembered.
-    pub(in crate::progress) fn records(&self) -> &[Record] {
-        &self.records
+    pub(in crate::progress) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
     }
 
-    /// Everything remembered, to be changed.
-    pub(in crate::progress) fn records_mut(&mut self) -> &mut [Record] {
-        &mut self.records
+    /// All that may be the volume's that is asked about, what no name leads to included: few, however much is
+    /// remembered.
+    pub(in crate::progress) fn candidates(&self, question: &Question) -> Vec<&Record> {
+        match self.index.of(question) {
+            Some(mut ids) => {
+                ids.extend(self.index.unnamed());
+                ids.sort_unstable();
+                ids.dedup();
+                ids.into_iter().filter_map(|id| self.get(id)).collect()
+            }
+            None => self.records().collect(),
+        }
+    }
+
+    /// What reads disks that no name leads to.
+    pub(in crate::progress) fn unnamed(&self) -> impl Iterator<Item = &Record> {
+        self.index.unnamed().filter_map(|id| self.get(id))
     }
 
     /// One process, if it is remembered.
     pub(in crate::progress) fn get(&self, id: ProcessId) -> Option<&Record> {
-        self.records.iter().find(|record| record.id == id)
+        self.records.get(&id)
     }
 
-    /// One process, if it is remembered, to be changed.
-    pub(in crate::progress) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Record> {
-        self.records.iter_mut().find(|record| record.id == id)
+    /// Changes what is remembered of one process, if it is.
+    pub(in crate::progress) fn update<T>(
+        &mut self,
+        id: ProcessId,
+        work: impl FnOnce(&mut Record) -> T,
+    ) -> Option<T> {
+        let record = self.records.get_mut(&id)?;
+        let (before, named) = (record.fingerprint(), record.names());
+        let outcome = work(record);
+        if record.names() != named {
+            self.index.remove(id, &record.keys);
+            record.keys = record.found_by();
+            self.index.add(id, &record.keys);
+        }
+        if record.fingerprint() != before {
+            self.revision += 1;
+        }
+        Some(outcome)
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::super::operands::Purpose;
+    use super::super::record::UNASKED;
+    use super::super::scan::Begin;
+    use super::*;
+    use crate::progress::device::Identity;
+    use crate::progress::tests::fake_host::Fake;
+
+    const MIB: u64 = 1 << 20;
+
+    fn found(pid: i32, start: u64) -> Found {
+        let roots = Fake::new().roots();
+        Found {
+            id: ProcessId { start, pid },
+            purpose: Purpose::Copy,
+            source: Identity::of(&roots, "/dev/vg/a"),
+            destination: Identity::of(&roots, "/dev/vg/b"),
+            block: MIB,
+            bytes: Some(1000 * MIB),
+            begin: Begin::default(),
+            written: None,
+            at: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_that_is_gone_makes_room() {
+        let mut memory = Memory::default();
+        for start in 0..MEMORY_LIMIT as u64 {
+            memory.add(found(7, start));
+        }
+        memory.add(found(8, 5000));
+        assert_eq!(
+            memory.records().count(),
+            MEMORY_LIMIT,
+            "what runs is not forgotten"
+        );
+        assert!(
+            memory
+                .get(ProcessId {
+                    start: 5000,
+                    pid: 8
+                })
+                .is_none()
+        );
+        let now = Instant::now();
+        for (start, age) in [(30, 5), (40, 9), (50, 1)] {
+            let id = ProcessId { start, pid: 7 };
+            memory
+                .update(id, |record| record.ends(now - Duration::from_secs(age)))
+                .unwrap();
+        }
+        memory.add(found(8, 5000));
+        assert_eq!(memory.records().count(), MEMORY_LIMIT);
+        assert!(memory.get(ProcessId { start: 40, pid: 7 }).is_none());
+        assert!(memory.get(ProcessId { start: 30, pid: 7 }).is_some());
+    }
+
+    #[test]
+    fn a_scan_ends_what_it_did_not_see_unless_it_could_not_look() {
+        let mut memory = Memory::default();
+        memory.add(found(7, 7));
+        memory.add(found(8, 8));
+        let scan = Scan {
+            unsure: [8].into(),
+            ..Scan::default()
+        };
+        memory.take_in(scan, Instant::now());
+        let running: Vec<bool> = memory.records().map(Record::runs).collect();
+        assert_eq!(running, [false, true]);
+    }
+
+    /// A full memory of copies that are over, each of a volume with the number as its id.
+    fn full() -> Memory {
+        let mut memory = Memory::default();
+        for number in 0..MEMORY_LIMIT as u64 {
+            memory.add(copy_of(number));
+        }
+        memory.take_in(Scan::default(), Instant::now());
+        memory
+    }
+
+    fn id_of(number: u64) -> String {
+        uuid::Uuid::from_u128(number.into()).to_string()
+    }
+
+    fn copy_of(number: u64) -> Found {
+        let path = format!("/dev/no-such-group/volume-{}", id_of(number));
+        Found {
+            source: Identity::of(&Fake::new().roots(), &path),
+            ..found(7, number)
+        }
+    }
+
+    fn question_about(number: u64) -> Question {
+        let id = id_of(number);
+        Question::about(&id, &format!("volume-{id}"), 1000 * MIB)
+    }
+
+    #[test]
+    fn only_what_may_be_the_volumes_is_looked_at_however_much_is_remembered() {
+        let mut memory = full();
+        let looked_at = |memory: &Memory, number| -> Vec<u64> {
+            let candidates = memory.candidates(&question_about(number));
+            candidates.iter().map(|record| record.id.start).collect()
+        };
+        assert_eq!(looked_at(&memory, 5), [5]);
+        assert!(looked_at(&memory, 5000).is_empty());
+        assert_eq!(memory.unnamed().count(), 0);
+        // A name that is learnt later, and a volume that it was given to, lead to it as well.
+        memory.update(ProcessId { start: 7, pid: 7 }, |record| {
+            record.source.learn(Identity::of(
+                &Fake::new().roots(),
+                &format!("/x/{}", id_of(5000)),
+            ));
+            record.volume = Some(id_of(5001));
+        });
+        assert_eq!(looked_at(&memory, 5000), [7]);
+        assert_eq!(looked_at(&memory, 5001), [7]);
+        // Who makes room is found no more.
+        memory.add(copy_of(6000));
+        assert_eq!(memory.records().count(), MEMORY_LIMIT);
+        assert!(looked_at(&memory, 0).is_empty());
+        assert_eq!(looked_at(&memory, 6000), [6000]);
+    }
+
+    #[test]
+    fn what_is_long_over_and_was_not_asked_about_is_forgotten() {
+        let mut memory = full();
+        let long_ago = SystemTime::now() - 2 * UNASKED;
+        for start in 0..4 {
+            let id = ProcessId { start, pid: 7 };
+            memory.update(id, |record| {
+                record.lately = Some(long_ago);
+                match start {
+                    1 => record.volume = Some("1".to_owned()),
+                    2 => record.settled = true,
+                    3 => record.gone = None,
+                    _ => {}
+                }
+            });
+        }
+        memory.forget();
+        let kept: Vec<u64> = memory.records().map(|record| record.id.start).collect();
+        assert_eq!(kept[..5], [1, 2, 3, 4, 5]);
+        assert_eq!(kept.len(), MEMORY_LIMIT - 1);
+    }
+
+    #[test]
+    fn only_what_changes_is_worth_writing_down() {
+        let mut memory = full();
+        let id = ProcessId { start: 3, pid: 7 };
+        let before = memory.revision();
+        memory.forget();
+        memory.update(id, |record| record.goes_on());
+        assert_eq!(memory.revision(), before);
+        memory.update(id, |record| record.size = Some(MIB));
+        assert_ne!(memory.revision(), before);
+    }
+}

@@ -8,6 +8,8 @@ pub(super) mod history;
 pub(super) mod operands;
 /// One look at a dd that is known.
 pub(super) mod position;
+/// One dd, as it is remembered.
+pub(super) mod record;
 /// The processes of the node, looked at incrementally.
 pub(super) mod scan;
 

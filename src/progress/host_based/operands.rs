@@ -42,6 +42,9 @@ const OPERANDS: &[&str] = &[
     "seek", "skip", "status",
 ];
 
+/// How long a path may be, the zero at its end included (`linux/limits.h`).
+const PATH_MAX: usize = 4096;
+
 /// dd's block size when none is given.
 const DEFAULT_BLOCK: u64 = 512;
 
@@ -99,6 +102,10 @@ impl Operands {
         };
         // Before a copy cinder tries its flags on the same if= and of= with count=0.
         if self.count == Some(0) || leads_nowhere(destination) || source == destination {
+            return Purpose::Other;
+        }
+        // No file can be opened by such a name, so it is not worth remembering either.
+        if source.len().max(destination.len()) >= PATH_MAX {
             return Purpose::Other;
         }
         if source == "/dev/zero" {
@@ -212,6 +219,13 @@ mod tests {
         ] {
             assert_eq!(parse(line).purpose(), Purpose::Other, "{line}");
         }
+    }
+
+    #[test]
+    fn what_no_file_can_be_called_is_not_remembered() {
+        let long = |length| format!("dd if=/{} of=/b", "a".repeat(length));
+        assert_eq!(parse(&long(PATH_MAX - 2)).purpose(), Purpose::Copy);
+        assert_eq!(parse(&long(PATH_MAX - 1)).purpose(), Purpose::Other);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::history::{Reading, Record};
+use super::record::{Reading, Record};
 use crate::progress::device::Identity;
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd, FdInfo};

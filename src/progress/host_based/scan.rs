@@ -175,7 +175,7 @@ enum Seen {
         copier: Copier,
     },
     Unchanged(ProcessId),
-    /// dd between exec and its command line, or one that neither copies nor wipes.
+    /// dd between exec and its command line, one that neither copies nor wipes, or somebody else's.
     Aside(ProcessId, Kind),
     Found(Box<Found>),
 }
@@ -341,7 +341,10 @@ impl Table {
             }
             Ok(Seen::Aside(id, kind)) => {
                 if known.kind != kind {
-                    tracing::debug!(pid, "a dd that neither copies nor wipes a volume");
+                    tracing::debug!(
+                        pid,
+                        "a dd that neither copies nor wipes a volume of cinder's"
+                    );
                 }
                 known.kind = kind;
                 scan.alive.insert(id);
@@ -409,6 +412,12 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
     };
     if understood == Some(id) {
         return Ok(Seen::Unchanged(id));
+    }
+    // Before its command line, which somebody might have arranged to hang.
+    match process::uids(&roots.proc, pid)? {
+        None => return Ok(Seen::Gone),
+        Some(uids) if !roots.users.include(uids) => return Ok(Seen::Aside(id, Kind::Dd(id))),
+        Some(_) => {}
     }
     let Some(arguments) = process::arguments(&roots.proc, pid)? else {
         return Ok(Seen::Gone);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::error::ProgressError;
@@ -22,6 +23,10 @@ pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// How long each further look of a round may take once one of them hangs: where a file system is gone,
 /// every copy on it hangs, and what is behind them is not to wait a second for each.
 const NEXT_LIMIT: Duration = Duration::from_millis(50);
+
+/// On how many threads the rest is looked at where one hangs: where a hundred do, they cost together little more than
+/// one, and whoever asks about another process still gets an answer.
+const LANES: usize = 32;
 
 /// How many threads may hang at once, more than copies run at once; each holds a stack and nothing else.
 const HANGING_LIMIT: usize = 128;
@@ -61,7 +66,7 @@ impl Looks {
     }
 
     /// Looks at one process after the other and reports each; one that hangs is reported as such
-    /// and the rest go on without it.
+    /// and the rest go on without it, on several threads, because where one hangs there may be many.
     pub(in crate::progress) async fn each<T, W>(
         &self,
         pids: Vec<Pid>,
@@ -72,59 +77,70 @@ impl Looks {
         W: Fn(Pid) -> Result<T, ProgressError> + Send + Sync + 'static,
     {
         let work = Arc::new(work);
-        let mut waiting: Vec<Pid> = Vec::with_capacity(pids.len());
+        let mut rest: Vec<Pid> = Vec::with_capacity(pids.len());
         for pid in pids {
             if lock(&self.hanging).contains_key(&pid) {
                 report(pid, Err(self.timed_out(pid)));
             } else {
-                waiting.push(pid);
+                rest.push(pid);
             }
         }
-        let (mut done, mut limit) = (0, LOOK_LIMIT);
-        while let Some(rest) = waiting.get(done..).filter(|rest| !rest.is_empty()) {
-            let hanging = lock(&self.hanging).values().sum();
+        let (mut lanes, mut limit) = (1, LOOK_LIMIT);
+        while !rest.is_empty() {
+            let hanging: usize = lock(&self.hanging).values().sum();
             if hanging >= HANGING_LIMIT {
                 let path = self.proc.clone();
                 let busy = ProgressError::Busy { path, hanging };
                 rest.iter().for_each(|&pid| report(pid, Err(busy.clone())));
                 return;
             }
-            let batch = self.start(rest.to_vec(), Arc::clone(&work));
-            done += self.collect(batch, limit, &mut report).await;
-            limit = NEXT_LIMIT;
+            let length = rest.len().div_ceil(lanes.min(HANGING_LIMIT - hanging));
+            let batches = rest
+                .chunks(length)
+                .map(|some| self.collect(self.start(some.to_vec(), Arc::clone(&work)), limit));
+            let mut left = Vec::new();
+            for (results, behind) in join_all(batches).await {
+                results
+                    .into_iter()
+                    .for_each(|(pid, result)| report(pid, result));
+                left.extend(behind);
+            }
+            rest = left;
+            (lanes, limit) = (LANES, NEXT_LIMIT);
         }
     }
 
-    /// Takes results until the thread is through or hangs; returns how many processes are settled.
+    /// Takes results until the thread is through or hangs; returns them, and who is behind the one that hangs.
     async fn collect<T>(
         &self,
         mut batch: Batch<T>,
         limit: Duration,
-        report: &mut impl FnMut(Pid, Result<T, ProgressError>),
-    ) -> usize {
+    ) -> (Vec<(Pid, Result<T, ProgressError>)>, Vec<Pid>) {
+        let mut seen = Vec::with_capacity(batch.pids.len());
         let mut patience = limit;
         loop {
             let _ = tokio::time::timeout(patience, batch.shared.ready.notified()).await;
             let (results, over, silence) = batch.shared.take();
             for result in results {
                 if let Some(&pid) = batch.pids.get(batch.done) {
-                    report(pid, result);
+                    seen.push((pid, result));
                 }
                 batch.done += 1;
             }
             let Some(&pid) = batch.pids.get(batch.done) else {
-                return batch.done;
+                return (seen, Vec::new());
             };
-            if over {
-                report(pid, Err(self.broken(pid)));
-                return batch.done + 1;
-            }
             patience = limit.saturating_sub(silence);
-            if patience.is_zero() {
+            if over {
+                seen.push((pid, Err(self.broken(pid))));
+            } else if patience.is_zero() {
                 tracing::warn!(pid, ?limit, "a read about this process hangs");
-                report(pid, Err(self.timed_out(pid)));
-                return batch.done + 1;
+                seen.push((pid, Err(self.timed_out(pid))));
+            } else {
+                continue;
             }
+            let behind = batch.pids.iter().skip(batch.done + 1);
+            return (seen, behind.copied().collect());
         }
     }
 
@@ -324,28 +340,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_that_hang_hold_up_the_rest_for_little_longer_than_one() {
+    async fn many_that_hang_are_given_up_side_by_side_and_the_rest_is_seen() {
         let looks = Looks::new(Path::new("/proc"));
         let (release, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
+        let hanging = Arc::clone(&looks.hanging);
+        // How many hang that nobody has given up yet, at most at any time; one after the other, it is one.
+        let side_by_side = Arc::new(Mutex::new((0, 0)));
+        let counted = Arc::clone(&side_by_side);
+        let work = move |pid| {
+            if pid <= 100 {
+                let given_up: usize = lock(&hanging).values().sum();
+                let (inside, most) = &mut *lock(&counted);
+                *inside += 1;
+                *most = (*most).max(*inside - given_up.min(*inside));
+            }
+            if pid <= 100 {
+                // Comes back when the other end is dropped.
+                drop(wait.lock().map(|wait| wait.recv()));
+            }
+            Ok(pid)
+        };
         let mut seen = Vec::new();
-        let begun = Instant::now();
         looks
-            .each(
-                (1..=41).collect(),
-                move |pid| {
-                    if pid <= 40 {
-                        let _ = wait.lock().unwrap().recv();
-                    }
-                    Ok(pid)
-                },
-                |_, result| seen.push(result.is_ok()),
-            )
+            .each((1..=101).collect(), work, |pid, result| {
+                seen.push((pid, result.is_ok()));
+            })
             .await;
-        assert!(begun.elapsed() < LOOK_LIMIT * 8, "{:?}", begun.elapsed());
-        assert_eq!(seen.len(), 41);
-        assert_eq!(seen.iter().filter(|&&seen| seen).count(), 1);
-        assert!(seen[40], "the one behind them");
+        seen.sort_unstable();
+        let expected: Vec<_> = (1..=101).map(|pid| (pid, pid == 101)).collect();
+        assert_eq!(seen, expected);
+        let (_, most) = *lock(&side_by_side);
+        assert!(most >= 3, "{most}");
         drop(release);
     }
 

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::error::{PROC_NEEDS, ProgressError};
+use crate::progress::users::Uids;
 
 /// A process id.
 pub(in crate::progress) type Pid = i32;
@@ -198,6 +199,21 @@ fn well_formed(stat: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Who it runs as; `None` when it is gone.
+pub(in crate::progress) fn uids(proc: &Path, pid: Pid) -> Result<Option<Uids>, ProgressError> {
+    let path = proc.join(pid.to_string()).join("status");
+    let Some(status) = read(&path, PROC_NEEDS)? else {
+        return Ok(None);
+    };
+    Uids::parse(&String::from_utf8_lossy(&status))
+        .map(Some)
+        .ok_or(ProgressError::Malformed {
+            path,
+            item: "the user",
+            wanted: "that of proc_pid_status(5)",
+        })
 }
 
 /// The command line; `None` when the process is gone, empty when it has none (yet, or any more).

@@ -45,8 +45,9 @@ pub(in crate::progress) fn load(path: &Path, boot: &str) -> Result<Saved, String
 }
 
 /// Writes `saved` in place of what was there; a reader finds the old text or the new, never half of one.
-pub(in crate::progress) fn store(path: &Path, saved: &Saved) -> io::Result<()> {
-    let text = serde_json::to_vec(saved)?;
+/// Returns its length in bytes, which is never more than [`load`] takes.
+pub(in crate::progress) fn store(path: &Path, saved: Saved) -> io::Result<u64> {
+    let text = within(SIZE_LIMIT, saved)?;
     let draft = draft(path);
     let mut file = match create(&draft) {
         // The daemon was not started by a service manager that makes the folder.
@@ -60,7 +61,33 @@ pub(in crate::progress) fn store(path: &Path, saved: &Saved) -> io::Result<()> {
     };
     file.write_all(&text)?;
     drop(file);
-    fs::rename(&draft, path)
+    fs::rename(&draft, path)?;
+    Ok(text.len() as u64)
+}
+
+/// As text of `limit` bytes at most: what is too much of it is left out, what is over first, then the older half.
+fn within(limit: u64, mut saved: Saved) -> io::Result<Vec<u8>> {
+    let all = saved.records.len() + saved.files.len();
+    let mut text = serde_json::to_vec(&saved)?;
+    while text.len() as u64 > limit && !(saved.records.is_empty() && saved.files.is_empty()) {
+        let before = (saved.records.len(), saved.files.len());
+        saved.records.retain(|record| !record.over);
+        saved.files.retain(|copy| copy.end.is_none());
+        if (saved.records.len(), saved.files.len()) == before {
+            saved.records.drain(..before.0.div_ceil(2));
+            saved.files.drain(..before.1.div_ceil(2));
+        }
+        text = serde_json::to_vec(&saved)?;
+    }
+    let kept = saved.records.len() + saved.files.len();
+    if kept < all {
+        tracing::warn!(
+            kept,
+            all,
+            "too much to write down; a restart will forget the rest"
+        );
+    }
+    Ok(text)
 }
 
 /// Where the new text is written first: the same folder, or it could not be renamed in one step.
@@ -85,8 +112,18 @@ fn create(draft: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::ops::Range;
+    use std::time::Instant;
+
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::progress::device::Identity;
+    use crate::progress::host_based::history::Memory;
+    use crate::progress::host_based::operands::Purpose;
+    use crate::progress::host_based::scan::{Begin, Found, Scan};
+    use crate::progress::proc::process::ProcessId;
+    use crate::progress::tests::fake_host::Fake;
 
     fn empty() -> Saved {
         Saved::new("b", Vec::new())
@@ -96,8 +133,8 @@ mod tests {
     fn what_was_stored_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/state.json");
-        store(&path, &empty()).unwrap();
-        store(&path, &empty()).unwrap();
+        store(&path, empty()).unwrap();
+        store(&path, empty()).unwrap();
         assert_eq!(load(&path, "b"), Ok(empty()));
         let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "no draft is left");
@@ -109,7 +146,7 @@ mod tests {
         let path = folder.path().join("state.json");
         assert_eq!(load(&path, "b"), Ok(empty()));
         assert_eq!(load(&folder.path().join("no/state.json"), "b"), Ok(empty()));
-        store(&path, &Saved::new("earlier", Vec::new())).unwrap();
+        store(&path, Saved::new("earlier", Vec::new())).unwrap();
         assert_eq!(load(&path, "b"), Ok(empty()));
     }
 
@@ -142,7 +179,7 @@ mod tests {
         let other = folder.path().join("other");
         fs::write(&other, "theirs").unwrap();
         std::os::unix::fs::symlink(&other, draft(&path)).unwrap();
-        store(&path, &empty()).unwrap();
+        store(&path, empty()).unwrap();
         assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
         assert_eq!(load(&path, "b"), Ok(empty()));
     }
@@ -150,9 +187,53 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(store(&folder.path().join("a/b/state.json"), &empty()).is_err());
+        assert!(store(&folder.path().join("a/b/state.json"), empty()).is_err());
         fs::write(folder.path().join("file"), "").unwrap();
-        assert!(store(&folder.path().join("file/state.json"), &empty()).is_err());
+        assert!(store(&folder.path().join("file/state.json"), empty()).is_err());
+    }
+
+    #[test]
+    fn no_more_is_written_than_the_reader_takes_and_what_runs_is_kept_first() {
+        let fake = Fake::new();
+        let path = |number: u64| format!("/{number}/{}", "x".repeat(4000));
+        let mut memory = Memory::default();
+        let scan = |starts: Range<u64>, alive: u64| Scan {
+            found: starts
+                .map(|start| copy(&fake, start, &path(start)))
+                .collect(),
+            alive: [ProcessId {
+                start: alive,
+                pid: 7,
+            }]
+            .into(),
+            ..Scan::default()
+        };
+        memory.take_in(scan(0..20, 3), Instant::now());
+        let all = || Saved::new("b", memory.saved(&memory.ids()));
+        let largest = serde_json::to_vec(&all()).unwrap().len() as u64;
+        let read = |limit| -> Vec<u64> {
+            let text = within(limit, all()).unwrap();
+            assert!(text.len() as u64 <= limit);
+            let saved: Saved = serde_json::from_slice(&text).unwrap();
+            saved.records.iter().map(|record| record.id.start).collect()
+        };
+        assert_eq!(read(largest).len(), 20);
+        assert_eq!(read(largest - 1), [3]);
+        assert!(read(largest / 40).is_empty());
+    }
+
+    fn copy(fake: &Fake, start: u64, path: &str) -> Found {
+        Found {
+            id: ProcessId { start, pid: 7 },
+            purpose: Purpose::Copy,
+            source: Identity::of(&fake.roots(), path),
+            destination: Identity::of(&fake.roots(), "/b"),
+            block: 512,
+            bytes: None,
+            begin: Begin::default(),
+            written: None,
+            at: Instant::now(),
+        }
     }
 
     proptest! {

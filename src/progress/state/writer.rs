@@ -2,44 +2,102 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::file;
-use crate::progress::file_based::FileBased;
+use super::format::Saved;
+use crate::progress::file_based::history::FileCopies;
 use crate::progress::host_based::history::Memory;
 use crate::progress::proc::process;
 use crate::progress::tracker::lock;
 
-/// The least time between two writings: a daemon that is killed loses no more than this.
+/// The least time between two writings: a daemon that is killed loses no more than this where a few dozen
+/// copies are remembered.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the daemon waits for the last writing when it stops.
 const LAST: Duration = Duration::from_secs(1);
+
+/// How many bytes a second are written on the average. A file of a megabyte each second would be much for a
+/// node with little to do.
+const PACE: u64 = 64 * 1024;
+
+/// The longest time between two writings, however much there is to write.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many records are taken in one go, so that nobody waits for long who wants to look something up.
+const HANDFUL: usize = 64;
+
+/// All that there is to write down.
+#[derive(Debug, Clone)]
+pub(in crate::progress) struct Remembered {
+    /// Copies and wipes by dd.
+    pub dds: Arc<Mutex<Memory>>,
+    /// Copies through open files.
+    pub files: Arc<Mutex<FileCopies>>,
+}
+
+impl Remembered {
+    /// What tells whether anything has changed; nothing where nothing is remembered.
+    fn revision(&self) -> Option<(u64, u64)> {
+        let (dds, files) = (lock(&self.dds), lock(&self.files));
+        let anything = !dds.is_empty() || !files.is_empty();
+        anything.then(|| (dds.revision(), files.revision()))
+    }
+
+    /// All of it. Each copy is whole; they need not be of the same moment.
+    fn saved(&self, boot: &str) -> Saved {
+        let mut saved = Saved::new(boot, Vec::new());
+        saved.volumes = lock(&self.dds).volumes.clone();
+        let dds = lock(&self.dds).ids();
+        for some in dds.chunks(HANDFUL) {
+            saved.records.extend(lock(&self.dds).saved(some));
+        }
+        saved.files = lock(&self.files).saved_lone();
+        let files = lock(&self.files).numbers();
+        for some in files.chunks(HANDFUL) {
+            saved.files.extend(lock(&self.files).saved(some));
+        }
+        saved
+    }
+}
+
+/// How long after the beginning of a writing of so many bytes the next one may begin.
+fn pause_after(bytes: u64) -> Duration {
+    let due = Duration::from_secs_f64(bytes as f64 / PACE as f64);
+    due.clamp(PAUSE, LONGEST_PAUSE)
+}
 
 /// Keeps one state file up to date.
 #[derive(Debug)]
 pub(in crate::progress) struct Keeper {
     path: PathBuf,
     proc: PathBuf,
+    remembered: Remembered,
     /// What was written last, so that nothing is written twice.
     written: Option<(u64, u64)>,
-    begun: Option<Instant>,
-    writing: Option<JoinHandle<io::Result<()>>>,
+    /// When the next writing may begin.
+    next: Option<Instant>,
+    begun: Instant,
+    writing: Option<JoinHandle<io::Result<u64>>>,
     /// The trouble last said in the log.
     trouble: Option<String>,
 }
 
 impl Keeper {
     /// For the state file at `path`, about the processes in `proc`.
-    pub(in crate::progress) fn new(path: PathBuf, proc: PathBuf) -> Self {
+    pub(in crate::progress) fn new(path: PathBuf, proc: PathBuf, remembered: Remembered) -> Self {
         Self {
             path,
             proc,
+            remembered,
             written: None,
-            begun: None,
+            next: None,
+            begun: Instant::now(),
             writing: None,
             trouble: None,
         }
@@ -47,7 +105,7 @@ impl Keeper {
 
     /// Begins to write if there is something new, the last time is long enough ago and that writing is
     /// through. Waits for nothing.
-    pub(in crate::progress) async fn keep(&mut self, memory: &Mutex<Memory>, files: &FileBased) {
+    pub(in crate::progress) async fn keep(&mut self) {
         if self
             .writing
             .as_ref()
@@ -56,16 +114,16 @@ impl Keeper {
             return;
         }
         self.settle().await;
-        if self.begun.is_none_or(|begun| begun.elapsed() >= PAUSE) {
-            self.begin(memory, files);
+        if self.next.is_none_or(|next| Instant::now() >= next) {
+            self.begin();
         }
     }
 
     /// Writes a last time and waits for it, within a second or so.
-    pub(in crate::progress) async fn finish(mut self, memory: &Mutex<Memory>, files: &FileBased) {
+    pub(in crate::progress) async fn finish(mut self) {
         let writing = async {
             self.settle().await;
-            self.begin(memory, files);
+            self.begin();
             self.settle().await;
         };
         if tokio::time::timeout(LAST, writing).await.is_err() {
@@ -73,26 +131,21 @@ impl Keeper {
         }
     }
 
-    fn begin(&mut self, memory: &Mutex<Memory>, files: &FileBased) {
-        let memory = lock(memory);
-        let files = files.copies();
-        let print = (memory.fingerprint(), files.fingerprint());
+    fn begin(&mut self) {
+        let revision = self.remembered.revision();
         // A memory that was always empty leaves no file behind.
-        let nothing_new = self.written == Some(print)
-            || (self.written.is_none() && memory.is_empty() && files.is_empty());
-        if nothing_new {
+        if revision == self.written {
             return;
         }
-        let mut saved = memory.saved("");
-        saved.files = files.saved();
-        drop((memory, files));
         let (path, proc) = (self.path.clone(), self.proc.clone());
-        self.written = Some(print);
-        self.begun = Some(Instant::now());
+        let remembered = self.remembered.clone();
+        self.written = revision;
+        self.begun = Instant::now();
+        self.next = Some(self.begun + PAUSE);
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            // Not before: a read under /proc may hang, too.
-            saved.boot = process::boot_id(&proc);
-            file::store(&path, &saved)
+            // The boot's id not before: a read under /proc may hang, too.
+            let saved = remembered.saved(&process::boot_id(&proc));
+            file::store(&path, saved)
         }));
     }
 
@@ -102,7 +155,10 @@ impl Keeper {
             return;
         };
         let trouble = match writing.await {
-            Ok(Ok(())) => None,
+            Ok(Ok(bytes)) => {
+                self.next = Some(self.begun + pause_after(bytes));
+                None
+            }
             Ok(Err(error)) => Some(error.to_string()),
             Err(broken) => Some(broken.to_string()),
         };
@@ -120,5 +176,95 @@ impl Keeper {
             }
             self.trouble = trouble;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::progress::device::Identity;
+    use crate::progress::host_based::operands::Purpose;
+    use crate::progress::host_based::scan::{Begin, Found, Scan};
+    use crate::progress::proc::process::ProcessId;
+    use crate::progress::tests::fake_host::Fake;
+
+    #[test]
+    fn the_more_there_is_to_write_the_less_often_it_is_written() {
+        assert_eq!(pause_after(0), PAUSE);
+        assert_eq!(pause_after(PACE), PAUSE);
+        assert_eq!(pause_after(10 * PACE), Duration::from_secs(10));
+        assert_eq!(pause_after(u64::MAX), LONGEST_PAUSE);
+    }
+
+    /// Takes in one more copy, with a long name.
+    fn add(memory: &Mutex<Memory>, fake: &Fake, start: u64) {
+        let path = format!("/{}", "x".repeat(3000));
+        let found = Found {
+            id: ProcessId { start, pid: 7 },
+            purpose: Purpose::Copy,
+            source: Identity::of(&fake.roots(), &path),
+            destination: Identity::of(&fake.roots(), "/b"),
+            block: 512,
+            bytes: None,
+            begin: Begin::default(),
+            written: None,
+            at: std::time::Instant::now(),
+        };
+        let scan = Scan {
+            found: vec![found],
+            ..Scan::default()
+        };
+        lock(memory).take_in(scan, std::time::Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_memory_that_changes_all_the_time_is_not_written_all_the_time() {
+        let fake = Fake::new();
+        let path = fake.path("state.json");
+        let remembered = Remembered {
+            dds: Arc::default(),
+            files: Arc::default(),
+        };
+        let memory = Arc::clone(&remembered.dds);
+        let mut keeper = Keeper::new(path.clone(), fake.roots().proc, remembered);
+        keeper.keep().await;
+        assert!(keeper.writing.is_none(), "there is nothing to write");
+        for start in 0..200 {
+            add(&memory, &fake, start);
+        }
+        let (mut writings, mut bytes) = (0, 0);
+        let seconds = 60;
+        for second in 0..seconds {
+            add(&memory, &fake, 1000 + second);
+            keeper.keep().await;
+            if keeper.writing.is_some() {
+                keeper.settle().await;
+                bytes += fs::metadata(&path).unwrap().len();
+                writings += 1;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(writings > 1, "{writings}");
+        assert!(bytes <= 2 * PACE * seconds, "{bytes} bytes in a minute");
+    }
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_not_written_again() {
+        let fake = Fake::new();
+        let path = fake.path("state.json");
+        let remembered = Remembered {
+            dds: Arc::default(),
+            files: Arc::default(),
+        };
+        add(&remembered.dds, &fake, 7);
+        let mut keeper = Keeper::new(path.clone(), fake.roots().proc, remembered);
+        keeper.keep().await;
+        keeper.settle().await;
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+        keeper.finish().await;
+        assert!(!path.exists());
     }
 }

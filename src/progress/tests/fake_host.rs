@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
-use crate::progress::Roots;
 use crate::progress::proc::process::Pid;
+use crate::progress::{Roots, Users};
 
 /// A folder with the three trees in it; gone when dropped.
 pub(in crate::progress) struct Fake {
@@ -55,6 +55,7 @@ impl Fake {
             proc: root.join("proc"),
             sys: root.join("sys"),
             dev: root.join("dev"),
+            users: Users::default(),
         }
     }
 
@@ -90,6 +91,7 @@ impl Fake {
     pub(in crate::progress) fn process(&self, pid: Pid, comm: &str) -> FakeProcess<'_> {
         let process = FakeProcess { fake: self, pid };
         process.stat(comm, 'S', u64::try_from(pid).unwrap());
+        process.user(0);
         process.arguments(&[comm]);
         process.file("comm", &format!("{comm}\n"));
         fs::create_dir_all(self.path(&format!("proc/{pid}/fdinfo"))).unwrap();
@@ -136,6 +138,12 @@ impl FakeProcess<'_> {
 
     pub(in crate::progress) fn start(&self, start: u64) -> &Self {
         self.stat("dd", 'S', start)
+    }
+
+    pub(in crate::progress) fn user(&self, uid: u32) -> &Self {
+        let pid = self.pid;
+        let text = format!("Tgid:\t{pid}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n");
+        self.file("status", &text)
     }
 
     pub(in crate::progress) fn state(&self, state: char) -> &Self {

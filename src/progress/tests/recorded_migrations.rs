@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::fake_host::Fake;
-use crate::progress::host_based::history::BRIDGE;
+use crate::progress::host_based::record::BRIDGE;
 use crate::progress::proc::process::Pid;
 use crate::progress::{Answer, Question, Tracker};
 

@@ -3,4 +3,5 @@
 mod alone_it_declares_what_oslo_declares;
 mod beside_cinder_volume_nothing_is_declared;
 mod the_broker_is_known_by_its_certificate;
-mod whoever_is_too_many_is_refused;
+mod whoever_is_too_many_waits;
+mod without_the_right_to_answer_it_takes_nothing;

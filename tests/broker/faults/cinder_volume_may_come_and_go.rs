@@ -145,7 +145,7 @@ async fn its_queues_vanish_with_it() {
     let from = daemon.process.stderr.len();
     trial.recorder.stop().await;
     let last_executed = trial.recorder.highest();
-    daemon.wait_for_log_from(from, "standing aside").await;
+    daemon.wait_for_log_from(from, "is missing").await;
     trial.recorder.start_again().await;
     let back_at = trial.load.count();
     trial.recorder.wait_for_one_via(Via::Topic).await;

@@ -77,6 +77,25 @@ async fn it_is_full_and_its_consumer_stuck() {
     trial.finish().await.assert_exact();
 }
 
+/// A quorum queue that refuses does not say so: the broker answers the commit as if all were well.
+/// So the daemon hands over only while it sees nothing wait there.
+#[tokio::test]
+async fn it_is_a_quorum_queue_full_and_its_consumer_stuck() {
+    for limit in [1, 5] {
+        let (trial, daemon) = start(Queues::quorum().topic_limited_to(limit)).await;
+        for _ in 0..2 {
+            let from = daemon.process.stderr.len();
+            trial.recorder.stuck(true);
+            daemon.wait_for_log_from(from, "standing aside").await;
+            trial.load.wait_for_more(OPERATIONS).await;
+            trial.recorder.stuck(false);
+            trial.recorder.wait_for_one_via(Via::Topic).await;
+            trial.load.wait_for_more(OPERATIONS).await;
+        }
+        trial.finish().await.assert_exact();
+    }
+}
+
 /// A limit below what the daemon hands over at once: the broker then carries out a part of a
 /// transaction and does not say which. No more than that one is in doubt, and it is said aloud.
 #[tokio::test]

@@ -32,11 +32,11 @@ fn table(entries: &[(&str, AMQPValue)]) -> FieldTable {
     entries.into()
 }
 
-fn text(value: &str) -> AMQPValue {
+pub(super) fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }
 
-fn with_headers(headers: &[(&str, AMQPValue)]) -> BasicProperties {
+pub(super) fn with_headers(headers: &[(&str, AMQPValue)]) -> BasicProperties {
     properties().with_headers(table(headers))
 }
 
@@ -242,7 +242,7 @@ async fn even_if_the_library_chokes_on_it() {
 }
 
 /// By Python's AMQP library, which encodes half a surrogate pair as it is told.
-async fn publish_with_a_strange_header(queue: &str, number: u64) {
+pub(super) async fn publish_with_a_strange_header(queue: &str, number: u64) {
     let program = "\
 import sys, amqp
 host, queue, body = sys.argv[1:]

@@ -1,6 +1,7 @@
 //! Scans of made-up process tables.
 
 use super::*;
+use crate::progress::Users;
 use crate::progress::tests::fake_host::Fake;
 
 async fn scan(table: &mut Table, fake: &Fake) -> Scan {
@@ -133,7 +134,7 @@ fn last_born(fake: &Fake, pid: Pid) {
 #[tokio::test]
 async fn a_newborn_with_the_id_of_one_that_ended_unseen_is_young() {
     let fake = Fake::new();
-    fake.process(5, "bash").file("status", "Tgid:\t5\n");
+    fake.process(5, "bash");
     last_born(&fake, 4);
     let mut table = Table::default();
     scan(&mut table, &fake).await;
@@ -141,7 +142,7 @@ async fn a_newborn_with_the_id_of_one_that_ended_unseen_is_young() {
     table.known.get_mut(&5).unwrap().first_seen = old;
     // Aside, so that its folder's inode is not given to the next.
     std::fs::rename(fake.path("proc/5"), fake.path("ended")).unwrap();
-    fake.process(5, "sudo").file("status", "Tgid:\t5\n");
+    fake.process(5, "sudo");
     last_born(&fake, 5);
     assert!(pids(&scan(&mut table, &fake).await).is_empty());
     fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
@@ -158,7 +159,7 @@ async fn between_two_lists_only_the_newborn_are_looked_for() {
     fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
     fake.dd(6, "/dev/vg/a", "/dev/vg/c", 0);
     fake.process(5, "dd")
-        .file("status", "Tgid:\t5\n")
+        .user(0)
         .arguments(&["dd", "if=/dev/vg/a", "of=/dev/vg/b"]);
     fake.write("proc/6/status", "Name:\tdd\nTgid:\t5\n");
     assert!(
@@ -185,49 +186,6 @@ async fn all_are_listed_when_ids_begin_anew_and_when_too_many_were_born() {
         last_born(&fake, last);
         assert_eq!(pids(&scan(&mut table, &fake).await), [50_000], "{last}");
     }
-}
-
-#[tokio::test]
-async fn in_a_container_that_is_told_the_hosts_last_pid_a_dd_is_found_at_the_next_look() {
-    let fake = Fake::new();
-    for (pid, comm) in [(1, "init"), (240, "cinder-volume"), (300, "sudo")] {
-        fake.process(pid, comm);
-    }
-    last_born(&fake, 3_155_001);
-    let mut table = Table::default();
-    scan(&mut table, &fake).await;
-    fake.dd(301, "/dev/vg/a", "/dev/vg/b", 0);
-    last_born(&fake, 3_155_004);
-    assert_eq!(pids(&scan(&mut table, &fake).await), [301]);
-    // One that was there before, and takes dd's name now.
-    fake.dd(300, "/dev/vg/c", "/dev/vg/d", 0);
-    assert_eq!(pids(&scan(&mut table, &fake).await), [300]);
-    for pid in 302..310 {
-        fake.dd(pid, "/dev/vg/a", "/dev/vg/b", 0);
-        last_born(&fake, 3_155_004 + 3 * (pid - 301));
-        assert_eq!(pids(&scan(&mut table, &fake).await), [pid]);
-    }
-}
-
-#[tokio::test]
-async fn where_no_birth_has_proved_the_kernels_word_all_are_listed() {
-    let fake = Fake::new();
-    fake.process(2, "bash");
-    last_born(&fake, 2);
-    let mut table = Table::default();
-    scan(&mut table, &fake).await;
-    fake.dd(50, "/dev/vg/a", "/dev/vg/b", 0);
-    last_born(&fake, 7);
-    assert_eq!(pids(&scan(&mut table, &fake).await), [50]);
-    fake.process(8, "bash").file("status", "Tgid:\t8\n");
-    last_born(&fake, 8);
-    scan(&mut table, &fake).await;
-    fake.dd(60, "/dev/vg/a", "/dev/vg/b", 0);
-    last_born(&fake, 9);
-    assert!(
-        pids(&scan(&mut table, &fake).await).is_empty(),
-        "proved by now"
-    );
 }
 
 #[tokio::test]
@@ -291,6 +249,26 @@ async fn hidden_processes_are_trouble() {
 }
 
 #[tokio::test]
+async fn somebody_elses_dd_is_none_and_its_command_line_is_never_read() {
+    let fake = Fake::new();
+    for (pid, uid) in [(7, 0), (8, 54321), (9, 54322)] {
+        fake.dd(pid, "/dev/vg/a", "/dev/vg/b", 0);
+        fake.process(pid, "dd").user(uid);
+    }
+    fake.remove("proc/8/cmdline");
+    std::fs::create_dir(fake.path("proc/8/cmdline")).unwrap();
+    let mut roots = fake.roots();
+    roots.users = Users::and(&[54322].into());
+    let command = ["dd", "if=/dev/vg/a", "of=/dev/vg/b"];
+    fake.process(7, "dd").arguments(&command);
+    fake.process(9, "dd").user(54322).arguments(&command);
+    let looks = Looks::new(&roots.proc);
+    let scan = Table::default().scan(&looks, &roots).await.unwrap();
+    assert_eq!(pids(&scan), [7, 9]);
+    assert_eq!(scan.trouble, None);
+}
+
+#[tokio::test]
 async fn a_missing_proc_is_an_error() {
     let fake = Fake::new();
     let mut roots = fake.roots();
@@ -300,4 +278,47 @@ async fn a_missing_proc_is_an_error() {
         .await
         .unwrap_err();
     assert_eq!(error.path(), roots.proc);
+}
+
+#[tokio::test]
+async fn in_a_container_that_is_told_the_hosts_last_pid_a_dd_is_found_at_the_next_look() {
+    let fake = Fake::new();
+    for (pid, comm) in [(1, "init"), (240, "cinder-volume"), (300, "sudo")] {
+        fake.process(pid, comm);
+    }
+    last_born(&fake, 3_155_001);
+    let mut table = Table::default();
+    scan(&mut table, &fake).await;
+    fake.dd(301, "/dev/vg/a", "/dev/vg/b", 0);
+    last_born(&fake, 3_155_004);
+    assert_eq!(pids(&scan(&mut table, &fake).await), [301]);
+    // One that was there before, and takes dd's name now.
+    fake.dd(300, "/dev/vg/c", "/dev/vg/d", 0);
+    assert_eq!(pids(&scan(&mut table, &fake).await), [300]);
+    for pid in 302..310 {
+        fake.dd(pid, "/dev/vg/a", "/dev/vg/b", 0);
+        last_born(&fake, 3_155_004 + 3 * (pid - 301));
+        assert_eq!(pids(&scan(&mut table, &fake).await), [pid]);
+    }
+}
+
+#[tokio::test]
+async fn where_no_birth_has_proved_the_kernels_word_all_are_listed() {
+    let fake = Fake::new();
+    fake.process(2, "bash");
+    last_born(&fake, 2);
+    let mut table = Table::default();
+    scan(&mut table, &fake).await;
+    fake.dd(50, "/dev/vg/a", "/dev/vg/b", 0);
+    last_born(&fake, 7);
+    assert_eq!(pids(&scan(&mut table, &fake).await), [50]);
+    fake.process(8, "bash");
+    last_born(&fake, 8);
+    scan(&mut table, &fake).await;
+    fake.dd(60, "/dev/vg/a", "/dev/vg/b", 0);
+    last_born(&fake, 9);
+    assert!(
+        pids(&scan(&mut table, &fake).await).is_empty(),
+        "proved by now"
+    );
 }

@@ -1,0 +1,109 @@
+//! Messages that T did not take, on their way back to Q.
+
+use std::collections::VecDeque;
+
+use lapin::message::{BasicReturnMessage, Delivery};
+use lapin::options::ConfirmSelectOptions;
+use lapin::{BasicProperties, Confirmation};
+use tracing::{error, warn};
+
+use super::stand_aside::Aside;
+use super::transaction::publish_one;
+use crate::amqp::connection::Connection;
+use crate::amqp::metrics::Counters;
+use crate::liveness::Part;
+
+/// Messages that are in nobody else's hands. Outlives connections.
+#[derive(Debug)]
+pub(super) struct Homeless {
+    /// Q.
+    queue: String,
+    messages: VecDeque<Message>,
+}
+
+#[derive(Debug)]
+struct Message {
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+impl Homeless {
+    /// Those that belong on `queue`.
+    pub(super) fn of(queue: &str) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            messages: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The broker has returned this.
+    pub(super) fn add_returned(&mut self, returned: BasicReturnMessage) {
+        self.messages.push_back(Message {
+            properties: returned.delivery.properties,
+            body: returned.delivery.data,
+        });
+    }
+
+    /// The broker has acknowledged this and T has refused it.
+    pub(super) fn add_refused(&mut self, refused: &Delivery) {
+        self.messages.push_back(Message {
+            properties: refused.properties.clone(),
+            body: refused.data.clone(),
+        });
+    }
+
+    /// Publishes every message to Q, confirmed one by one.
+    ///
+    /// # Errors
+    ///
+    /// Why Q does not take one. The rest, the one in doubt included, stays here to be tried again.
+    pub(super) async fn put_back(
+        &mut self,
+        connection: &Connection,
+        counters: &Counters,
+        part: &Part,
+    ) -> Result<(), Aside> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let channel = connection.channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        while let Some(message) = self.messages.front() {
+            part.beat();
+            let confirmation =
+                publish_one(&channel, &self.queue, &message.properties, &message.body)
+                    .await?
+                    .await?;
+            match confirmation {
+                Confirmation::Ack(None) => {
+                    self.messages.pop_front();
+                    counters.put_back.add(1);
+                }
+                Confirmation::Ack(Some(_)) => return Err(Aside::Missing(self.queue.clone())),
+                Confirmation::Nack(_) | Confirmation::NotRequested => {
+                    return Err(Aside::Vanished(self.queue.clone()));
+                }
+            }
+        }
+        warn!(queue = %self.queue, "returned messages are back on their queue");
+        Ok(())
+    }
+}
+
+impl Drop for Homeless {
+    fn drop(&mut self) {
+        if !self.messages.is_empty() {
+            error!(
+                queue = %self.queue,
+                messages = self.messages.len(),
+                "ending with messages that neither queue would take: they are lost"
+            );
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One transaction: what it takes along, filling it, and publishing.
+
+use std::task::Poll;
+
+use futures_util::poll;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicPublishOptions};
+use lapin::{BasicProperties, Channel};
+
+use super::redeliveries::{OFTEN, redeliveries};
+use super::stand_aside::Aside;
+use crate::amqp::message::Fate;
+use crate::amqp::topology::Names;
+
+/// A message in hand and what is to become of it.
+pub(super) type Judged = (Delivery, Fate);
+
+pub(super) fn is_theirs((_, fate): &Judged) -> bool {
+    *fate == Fate::HandOver
+}
+
+pub(super) fn theirs(messages: &[Judged]) -> Vec<&Delivery> {
+    messages
+        .iter()
+        .filter(|message| is_theirs(message))
+        .map(|(delivery, _)| delivery)
+        .collect()
+}
+
+/// RabbitMQ routes a message with a `CC` header to the queues it names, too, each time it is
+/// published. (`BCC` is taken out on the way.) oslo.messaging sets neither.
+fn asks_for_copies(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    headers.is_some_and(|headers| headers.inner().contains_key("CC"))
+}
+
+/// How far `window` messages of theirs reach, with ours before, between and behind them.
+///
+/// One that has come back often goes alone, and one that cannot be handed over ends it: 0 if that
+/// is the next one.
+pub(super) fn reach(messages: &[Judged], window: usize) -> usize {
+    let mut room = window;
+    for (at, message) in messages.iter().enumerate() {
+        if !is_theirs(message) {
+            continue;
+        }
+        let (delivery, _) = message;
+        let often = redeliveries(delivery) >= OFTEN;
+        if asks_for_copies(delivery) || room == 0 || (often && room < window) {
+            return at;
+        }
+        room = if often { 0 } else { room - 1 };
+    }
+    messages.len()
+}
+
+/// Fills a transaction: messages to T or to us, all off Q.
+///
+/// # Errors
+///
+/// Why it must not be committed.
+pub(super) async fn prepare(
+    channel: &Channel,
+    names: &Names,
+    messages: &[Judged],
+) -> Result<(), Aside> {
+    publish(channel, &names.topic, &theirs(messages)).await?;
+    if let Some((last, _)) = messages.last()
+        && !last.acker.ack(BasicAckOptions { multiple: true }).await?
+    {
+        // Stale: it will come again. Committed now, the publishes would stand alone.
+        return Err(Aside::Cancelled(names.server.clone()));
+    }
+    Ok(())
+}
+
+/// Publishes all to `queue` in order; returns when all are written to the socket.
+async fn publish(
+    channel: &Channel,
+    queue: &str,
+    deliveries: &[&Delivery],
+) -> Result<(), lapin::Error> {
+    let mut writing = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let mut write = Box::pin(publish_one(
+            channel,
+            queue,
+            &delivery.properties,
+            &delivery.data,
+        ));
+        // The first poll puts the frames in line: in this order, without waiting for each.
+        match poll!(write.as_mut()) {
+            Poll::Ready(written) => drop(written?),
+            Poll::Pending => writing.push(write),
+        }
+    }
+    for write in writing {
+        drop(write.await?);
+    }
+    Ok(())
+}
+
+/// Publishes one message to `queue`, to be returned if it is not there.
+///
+/// # Errors
+///
+/// What ended the channel.
+pub(super) async fn publish_one(
+    channel: &Channel,
+    queue: &str,
+    properties: &BasicProperties,
+    body: &[u8],
+) -> Result<lapin::PublisherConfirm, lapin::Error> {
+    channel
+        .basic_publish(
+            "".into(),
+            queue.into(),
+            BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            },
+            body,
+            properties.clone(),
+        )
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::{AMQPValue, FieldTable};
+
+    use super::*;
+
+    /// `t` is theirs, `o` ours, `r` theirs and has come back often, `c` asks for copies.
+    fn hand(fates: &str) -> Vec<Judged> {
+        fates
+            .chars()
+            .map(|fate| {
+                let mut delivery = Delivery::mock(1, "".into(), "q".into(), false, vec![]);
+                let mut headers = FieldTable::default();
+                for (letter, header, value) in [
+                    ('r', "x-delivery-count", AMQPValue::LongLongInt(2)),
+                    ('c', "CC", AMQPValue::Boolean(true)),
+                ] {
+                    if fate == letter {
+                        headers.insert(header.into(), value);
+                    }
+                }
+                delivery.properties = BasicProperties::default().with_headers(headers);
+                let fate = if fate == 'o' {
+                    Fate::Taken
+                } else {
+                    Fate::HandOver
+                };
+                (delivery, fate)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_window_counts_theirs_and_takes_ours_along() {
+        for (hand_of, window, end) in [
+            ("ttttt", 1, 1),
+            ("ttttt", 4, 4),
+            ("ttttt", 16, 5),
+            ("oottot", 1, 3),
+            ("otoo", 1, 4),
+            ("oooo", 1, 4),
+            ("t", 1, 1),
+        ] {
+            assert_eq!(reach(&hand(hand_of), window), end, "{hand_of} {window}");
+        }
+    }
+
+    #[test]
+    fn what_came_back_often_goes_alone() {
+        for (hand_of, window, end) in [
+            ("rt", 16, 1),
+            ("ttrtt", 16, 2),
+            ("orot", 16, 3),
+            ("rr", 16, 1),
+            ("r", 1, 1),
+        ] {
+            assert_eq!(reach(&hand(hand_of), window), end, "{hand_of} {window}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_handed_over_takes_nothing_along() {
+        for (hand_of, end) in [("ttctt", 2), ("oct", 1), ("c", 0)] {
+            assert_eq!(reach(&hand(hand_of), 16), end, "{hand_of}");
+        }
+    }
+}

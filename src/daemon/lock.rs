@@ -1,0 +1,143 @@
+//! One daemon at a time on a node: a lock beside the state file.
+//!
+//! The kernel lets go of it with the process, however that ends. Two daemons with state files of their
+//! own do not meet here; they meet at the claim on the broker.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::liveness::{Doing, Part};
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Held for as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+/// Waits until no other daemon has the lock beside `state_file`, and shows by `part` that it waits.
+/// `None` when `stop` was cancelled first.
+///
+/// A lock that cannot be tried is said in the log and taken for free: what it would keep away is a
+/// mistake, and what would keep us away need not be one.
+pub async fn acquire(state_file: &Path, part: &Part, stop: &CancellationToken) -> Option<Lock> {
+    let path = lock_of(state_file);
+    let mut waits = false;
+    loop {
+        match try_lock(path.clone()).await {
+            Ok(Some(file)) => {
+                if waits {
+                    info!(lock = %path.display(), "the other cinder-progress has ended");
+                }
+                return Some(Lock { _file: Some(file) });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                warn!(lock = %path.display(), %error, "cannot see to it that no second daemon runs");
+                return Some(Lock { _file: None });
+            }
+        }
+        if !waits {
+            waits = true;
+            let by = format!(
+                "another cinder-progress on this node holds {}",
+                path.display()
+            );
+            warn!(cause = %by, "waiting");
+            part.does(Doing::Occupied(by));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = part.beating(tokio::time::sleep(PAUSE)) => {}
+        }
+    }
+}
+
+fn lock_of(state_file: &Path) -> PathBuf {
+    let mut path = state_file.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+/// The locked file, or none while another process has it locked. On a thread of its own, because a
+/// file system may hang.
+async fn try_lock(path: PathBuf) -> io::Result<Option<File>> {
+    let trying = tokio::task::spawn_blocking(move || {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    });
+    trying.await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::liveness::{Role, Vitals};
+
+    fn vitals() -> Vitals {
+        Vitals::new(Duration::from_secs(30))
+    }
+
+    #[tokio::test]
+    async fn the_second_waits_says_so_and_goes_on_when_the_first_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state.json");
+        let (vitals, stop) = (vitals(), CancellationToken::new());
+        let part = vitals.part(Role::Intake, None);
+        let first = acquire(&state, &part, &stop).await;
+        assert_eq!(vitals.doing(&Role::Intake), Some(Doing::Starting));
+
+        let mut second = std::pin::pin!(acquire(&state, &part, &stop));
+        let mut changes = vitals.changes();
+        tokio::select! {
+            _ = &mut second => panic!("both have it"),
+            () = changes.next() => {}
+        }
+        let summary = vitals.summary();
+        assert!(
+            summary.contains("another cinder-progress on this node"),
+            "{summary}"
+        );
+        drop(first);
+        let second = second.await;
+        assert!(second.is_some_and(|lock| lock._file.is_some()));
+    }
+
+    #[tokio::test]
+    async fn who_waits_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state.json");
+        let (vitals, stop) = (vitals(), CancellationToken::new());
+        let part = vitals.part(Role::Intake, None);
+        let _first = acquire(&state, &part, &stop).await;
+        stop.cancel();
+        assert!(acquire(&state, &part, &stop).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_missing_keeps_nobody_away() {
+        let part = vitals().part(Role::Intake, None);
+        let state = Path::new("/nowhere/state.json");
+        let lock = acquire(state, &part, &CancellationToken::new()).await;
+        assert!(lock.is_some_and(|lock| lock._file.is_none()));
+    }
+}

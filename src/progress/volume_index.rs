@@ -190,8 +190,10 @@ mod tests {
             };
             let source = Identity::of(&Roots::default(), &path);
             let index = index(&[path]);
-            let found = index.of(&Question::about("1", &name, 1)).unwrap();
-            prop_assert!(!source.names_volume(&name) || found == [0]);
+            // A digit behind the id makes it another number: then everything is looked at.
+            let found = index.of(&Question::about("1", &name, 1));
+            let missed = found.is_some_and(|found| found != [0]);
+            prop_assert!(!source.names_volume(&name) || !missed);
         }
     }
 }

@@ -74,7 +74,7 @@ fn mention_at(text: &str, start: usize) -> Option<Mention<'_>> {
     {
         return None;
     }
-    let id = Uuid::try_parse(&digits).ok().filter(|id| !id.is_nil())?;
+    let id = Uuid::try_parse(&digits).ok()?;
     Some(Mention {
         id,
         before: &text[..start],
@@ -277,7 +277,6 @@ mod tests {
             ID.replace('-', "---"),
             ID.replace('b', "c"),
             ID[..35].to_owned(),
-            "00000000-0000-0000-0000-000000000000".to_owned(),
         ] {
             assert!(!bears(&text), "{text}");
         }

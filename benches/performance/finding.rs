@@ -166,16 +166,9 @@ async fn assert_is_seen(tracker: &Tracker, volume: &Volume) {
     let argument = volume.argument();
     let id = argument["id"].as_str().unwrap();
     let answer = tracker.answer(Question {
-        volume_id: id.to_owned(),
         host: Some("node@lvm#lvm".to_owned()),
-        names: vec![format!("volume-{id}")],
-        size: GIB,
-        attached: false,
-        migrating: true,
-        src_path: None,
-        dest_path: None,
         mode: Mode::HostBased,
-        driver: None,
+        ..Question::about(id, &format!("volume-{id}"), GIB)
     });
     let answer = answer.await.unwrap();
     assert!(matches!(answer, Answer::Percent(1..)), "{answer:?}");

@@ -16,7 +16,7 @@ use super::Watched;
 use crate::amqp::metrics::Reason;
 use crate::counters::TimingsNow;
 use crate::liveness::{Doing, Role};
-use crate::progress::{RunningCopy, Seen, Trouble};
+use crate::progress::{KnownBy, RunningCopy, Seen, Trouble};
 use crate::worker::outcomes::Outcome;
 use crate::worker::policy::LivePolicy;
 
@@ -234,6 +234,7 @@ fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
         .map(|copy| Shown {
             volume_id: copy.volume_id(template).unwrap_or_default(),
             pid: copy.pid.to_string(),
+            known_by: copy.known_by(template).map_or("", KnownBy::name),
             copy,
         })
         .filter(|shown| told_apart.insert((shown.volume_id.clone(), shown.copy.pid)))
@@ -246,7 +247,7 @@ fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
             let [volume_id, pid] = shown.labels();
             let source = ("source", cut(&shown.copy.source));
             let destination = ("destination", cut(&shown.copy.destination));
-            ([volume_id, pid, source, destination], 1.0)
+            ([volume_id, pid, source, destination, shown.rule()], 1.0)
         }),
     );
     let mut each = |name, help, value: fn(&RunningCopy) -> Option<f64>| {
@@ -281,12 +282,18 @@ fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
 struct Shown<'a> {
     volume_id: String,
     pid: String,
+    known_by: &'static str,
     copy: &'a RunningCopy,
 }
 
 impl Shown<'_> {
     fn labels(&self) -> [(&str, &str); 2] {
         [("volume_id", &self.volume_id), ("pid", &self.pid)]
+    }
+
+    /// By which rule the volume is known.
+    fn rule(&self) -> (&'static str, &'static str) {
+        ("known_by", self.known_by)
     }
 }
 

@@ -6,12 +6,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::file_based::open_files::may_be_cinder_volume;
 use super::proc::error::{FD_NEEDS, PROC_NEEDS, ProgressError};
-use super::proc::{fdinfo, process};
+use super::proc::{fdinfo, new_pids, process};
 
 /// Whose descriptors are looked at: init, and the parent of the kernel's threads where the first is out
 /// of reach, as on a machine that something else started.
 const FIRST: [process::Pid; 2] = [1, 2];
+
+/// The namespace of process ids that a node begins with (`PROC_PID_INIT_INO` in `linux/proc_ns.h`).
+const FIRST_PIDS: &str = "pid:[4026531836]";
 
 /// Longest time for a look.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -27,10 +31,23 @@ pub struct Sight {
     pub positions: Result<(), ProgressError>,
     /// What is open, by the links in `fd`: copies through open files.
     pub links: Result<(), ProgressError>,
+    /// What surrounds this process, if it is a container.
+    pub container: Container,
     /// Whether the process that was tried is root's; in a container it may not be.
     pub of_root: bool,
     /// The daemons that run.
     pub daemons: Vec<Daemon>,
+}
+
+/// What a container may do to the view of the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Container {
+    /// The processes are those of a namespace of its own, and no cinder-volume is among them.
+    pub apart: bool,
+    /// `loadavg` is not the kernel's: lxcfs lies over it, and tells the host's last process id.
+    pub covered: bool,
+    /// The profile of AppArmor, or the label of SELinux, that refuses what the capability allows.
+    pub refused_by: Option<String>,
 }
 
 /// A running cinder-progress, and what it may do.
@@ -60,6 +77,7 @@ pub async fn sight(proc: &Path) -> Sight {
             Sight {
                 positions: Err(hangs.clone()),
                 links: Err(hangs),
+                container: Container::default(),
                 of_root: true,
                 daemons: Vec::new(),
             }
@@ -71,12 +89,54 @@ fn look(proc: &Path) -> Sight {
     let root = |pid: &process::Pid| {
         fs::metadata(proc.join(pid.to_string())).is_ok_and(|folder| folder.uid() == 0)
     };
+    let positions = any(proc, positions);
+    let refused = matches!(positions, Err(ProgressError::Refused { .. }));
     Sight {
-        positions: any(proc, positions),
+        container: container(proc, refused),
+        positions,
         links: any(proc, links),
         of_root: FIRST.iter().any(root),
         daemons: daemons(proc),
     }
+}
+
+/// What surrounds this process. `refused` is whether positions were.
+fn container(proc: &Path, refused: bool) -> Container {
+    let own = proc.join("self");
+    let apart = fs::read_link(own.join("ns/pid")).is_ok_and(|pids| pids != Path::new(FIRST_PIDS));
+    let has_cinder_volume = || {
+        let pids = process::list(proc).unwrap_or_default();
+        pids.into_iter().any(|(pid, _)| {
+            let comm = process::comm(proc, pid).ok().flatten();
+            comm.is_some_and(|comm| may_be_cinder_volume(&comm))
+        })
+    };
+    let label = || {
+        let label = fs::read_to_string(own.join("attr/current")).ok()?;
+        let label = label.trim_matches(['\0', '\n', ' ']).to_owned();
+        (!label.is_empty() && label != "unconfined").then_some(label)
+    };
+    let may = || {
+        let status = fs::read_to_string(own.join("status")).unwrap_or_default();
+        capabilities(&status).is_some_and(|all| has(all, CAP_SYS_PTRACE))
+    };
+    Container {
+        apart: apart && !has_cinder_volume(),
+        covered: new_pids::is_covered(proc),
+        refused_by: (refused && may()).then(label).flatten(),
+    }
+}
+
+/// `CapEff` of a process's status.
+fn capabilities(status: &str) -> Option<u64> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(effective.trim(), 16).ok()
+}
+
+fn has(capabilities: u64, bit: u32) -> bool {
+    capabilities & (1 << bit) != 0
 }
 
 /// Whether one of them can be looked at; else why not.
@@ -170,13 +230,12 @@ fn daemon(proc: &Path, pid: process::Pid) -> Option<Daemon> {
     let item = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     // Real, effective, saved, of the file system.
     let uid = item("Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
-    let capabilities = u64::from_str_radix(item("CapEff:")?.trim(), 16).ok()?;
-    let has = |bit: u32| capabilities & (1 << bit) != 0;
+    let capabilities = capabilities(&status)?;
     Some(Daemon {
         pid,
         uid,
-        ptrace: has(CAP_SYS_PTRACE),
-        read_search: has(CAP_DAC_READ_SEARCH),
+        ptrace: has(capabilities, CAP_SYS_PTRACE),
+        read_search: has(capabilities, CAP_DAC_READ_SEARCH),
     })
 }
 
@@ -192,6 +251,36 @@ mod tests {
         let sight = look(&fake.roots().proc);
         assert_eq!((sight.positions, sight.links), (Ok(()), Ok(())));
         assert_eq!(sight.daemons, []);
+    }
+
+    #[test]
+    fn a_container_is_known_by_its_namespace_and_its_label() {
+        let fake = Fake::new();
+        let proc = fake.roots().proc;
+        fake.process(1, "init");
+        fake.link("proc/self/ns/pid", FIRST_PIDS);
+        assert_eq!(container(&proc, false), Container::default());
+        fake.link("proc/self/ns/pid", "pid:[4026532001]");
+        assert!(container(&proc, false).apart);
+        fake.process(30, "cinder-volume");
+        assert!(
+            !container(&proc, false).apart,
+            "it is where cinder-volume is"
+        );
+
+        fake.write("proc/self/attr/current", "docker-default (enforce)\n");
+        fake.write("proc/self/status", "CapEff:\t0000000000080000\n");
+        let refused_by = |refused| container(&proc, refused).refused_by;
+        assert_eq!(
+            refused_by(true).as_deref(),
+            Some("docker-default (enforce)")
+        );
+        assert_eq!(refused_by(false), None);
+        fake.write("proc/self/status", "CapEff:\t0000000000000000\n");
+        assert_eq!(refused_by(true), None, "the capability is missing");
+        fake.write("proc/self/status", "CapEff:\t0000000000080000\n");
+        fake.write("proc/self/attr/current", "unconfined\n");
+        assert_eq!(refused_by(true), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod driver_based;
 mod file_based;
 /// Copies that dd makes.
 mod host_based;
+/// Whether a copy was made by the migration that goes on.
+mod migration;
 /// `/proc`, and nothing else.
 mod proc;
 /// The copies that run on this node, for whoever wants to see them all.
@@ -39,19 +41,24 @@ mod tracker;
 mod users;
 /// Finds what is remembered of a volume, however much is remembered.
 mod volume_index;
+/// Volumes that calls and operations told of.
+mod volumes;
 
 /// The rules of this room, proved on made-up nodes.
 #[cfg(test)]
 mod tests;
 
-pub use access::{Daemon, Sight, sight};
+pub use access::{Container, Daemon, Sight, sight};
+pub use device::Hardware;
 pub use driver_based::DriverCall;
 pub use proc::error::{ProgressError, Trouble};
 pub use report::{Copies, Means, RunningCopy, Seen};
 pub use tracker::Tracker;
 pub use users::Users;
+pub use volumes::{KnownBy, MigrationRequest};
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What of the node is looked at: where the kernel's views of it are, a test giving folders of its own, and whose
 /// dd counts.
@@ -85,6 +92,8 @@ pub struct Question {
     pub volume_id: String,
     /// `volume_name_template` rendered with `name_id` first, then with `id` if that differs.
     pub names: Vec<String>,
+    /// `name_id`, then `id` if that differs: a disk that bears one of them is the volume's.
+    pub ids: Vec<String>,
     /// The volume's size in bytes, above 0.
     pub size: u64,
     /// The volume object says that a server has it attached: nova and qemu copy it then, not dd.
@@ -94,6 +103,16 @@ pub struct Question {
     /// `host@backend#pool` of the volume object: where the volume was before the migration, until it is
     /// through. What was seen under another host belongs to an earlier migration.
     pub host: Option<String>,
+    /// When the volume's row was last changed, by the clock of whoever changed it; a new migration does.
+    pub updated_at: Option<SystemTime>,
+    /// What the volume's record tells of its disk.
+    pub record: Hardware,
+    /// Another node may make the copy: the volume belongs to a cluster of services.
+    pub clustered: bool,
+    /// The volume is reached by a library and not by a device: a copy of it may have no file open.
+    pub without_device: bool,
+    /// The volume object says that the copy is made, and the migration not yet through.
+    pub completing: bool,
     /// The path the caller believes is copied from. A dd that reads it counts as this volume's,
     /// and is preferred when several dd read the volume.
     pub src_path: Option<PathBuf>,
@@ -113,10 +132,16 @@ impl Question {
         Self {
             volume_id: volume_id.to_owned(),
             names: vec![name.to_owned()],
+            ids: vec![volume_id.to_owned()],
             size,
             attached: false,
             migrating: true,
             host: None,
+            updated_at: None,
+            record: Hardware::default(),
+            clustered: false,
+            without_device: false,
+            completing: false,
             src_path: None,
             dest_path: None,
             mode: Mode::Auto,

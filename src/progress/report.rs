@@ -7,6 +7,7 @@ use super::file_based::copy::FileCopy;
 use super::host_based::record::Record;
 use super::proc::error::ProgressError;
 use super::proc::process;
+use super::volumes::KnownBy;
 use crate::counters::TimingsNow;
 use crate::text;
 
@@ -71,10 +72,11 @@ pub struct RunningCopy {
     pub total: Option<u64>,
     /// What stands in the way of telling more.
     pub trouble: Option<ProgressError>,
+    rule: Option<KnownBy>,
+    /// Whose it is, by that rule.
+    volume: Option<String>,
     names: Identity,
     written: Identity,
-    /// The volume that it was given to when that was asked for.
-    volume: Option<String>,
 }
 
 impl RunningCopy {
@@ -88,9 +90,10 @@ impl RunningCopy {
             position: record.position(),
             total: record.bytes,
             trouble: record.trouble.clone(),
+            rule: record.known_by,
+            volume: record.volume.clone(),
             names: record.source.clone(),
             written: record.destination.clone(),
-            volume: record.volume.clone(),
         }
     }
 
@@ -106,9 +109,10 @@ impl RunningCopy {
             position: Some(copy.position),
             total: ends.bytes,
             trouble,
+            rule: None,
+            volume: copy.volume.clone(),
             names: ends.source.clone(),
             written: ends.destination.clone(),
-            volume: copy.volume.clone(),
         })
     }
 
@@ -128,14 +132,25 @@ impl RunningCopy {
         self.volume.is_some()
             || is_volume(&self.names)
             || is_volume(&self.written)
-            || self.names.is_nameless() && self.written.is_device()
+            || self.names.is_unnamed() && self.written.is_device()
     }
 
     /// The id (or `name_id`) of the volume that is read, if one of its source's names is `template` with
-    /// an id in the place of `%s`.
+    /// an id in the place of `%s`, or if it is known otherwise.
     #[must_use]
     pub fn volume_id(&self, template: &str) -> Option<String> {
-        self.names.volume_id(template)
+        let by_name = self.names.volume_id(template);
+        by_name.or_else(|| self.volume.clone())
+    }
+
+    /// By which rule [`RunningCopy::volume_id`] is known.
+    #[must_use]
+    pub fn known_by(&self, template: &str) -> Option<KnownBy> {
+        if self.names.volume_id(template).is_some() {
+            return Some(KnownBy::Name);
+        }
+        self.volume.as_ref()?;
+        Some(self.rule.unwrap_or(KnownBy::Name))
     }
 }
 

@@ -6,7 +6,7 @@
 //! only those who ask about it.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,8 +29,8 @@ use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, RunningCopy, Seen};
 use super::state;
-use super::state::format::Saved;
 use super::state::writer::{Keeper, Remembered};
+use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
 use crate::ticker;
@@ -46,9 +46,6 @@ const CLOSE_WATCH: Duration = Duration::from_millis(20);
 
 /// So many scans lie between two sweeps through what cinder-volume has open: every ten seconds by default.
 const SCANS_A_SWEEP: u32 = 10;
-
-/// How long reading the state file may take.
-const STATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Running copies that are shown in one log line.
 const SHOWN: usize = 16;
@@ -117,22 +114,14 @@ impl Tracker {
     ///
     /// A file that cannot be read is the same as none, but for a line in the log.
     pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
-        let (proc, path) = (roots.proc.clone(), state_file.clone());
-        let reading =
-            tokio::task::spawn_blocking(move || state::file::load(&path, &process::boot_id(&proc)));
-        let saved = match tokio::time::timeout(STATE_LIMIT, reading).await {
-            Ok(Ok(Ok(saved))) => Some(saved),
-            Ok(Ok(Err(cause))) => forgotten(&state_file, &cause),
-            Ok(Err(broken)) => forgotten(&state_file, &broken.to_string()),
-            Err(_) => forgotten(&state_file, "reading it takes too long"),
-        };
-        let mut saved = saved.unwrap_or_else(|| Saved::new("", Vec::new()));
+        let mut saved = state::load(&state_file, &roots.proc).await;
         let copies = saved.records.len() + saved.files.len();
         if copies > 0 {
             tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
         }
         let files = FileCopies::restored(std::mem::take(&mut saved.files));
-        let memory = Memory::restored(saved.records);
+        let mut memory = Memory::restored(saved.records);
+        memory.volumes = saved.volumes.bounded();
         Self::begin(roots, scan_interval, Some(state_file), memory, files)
     }
 
@@ -177,6 +166,11 @@ impl Tracker {
     /// process could be looked at. What was remembered is kept for the next question.
     pub async fn answer(&self, question: Question) -> Result<Answer, ProgressError> {
         let asked = Instant::now();
+        {
+            let mut memory = self.memory();
+            memory.volumes.hear(&question, process::now());
+            memory.assign();
+        }
         let looking = async {
             match question.mode {
                 Mode::HostBased => {
@@ -209,9 +203,9 @@ impl Tracker {
         }
     }
 
-    /// A dd that was seen speaks first. Where there is none, who cannot see open files can still say so
-    /// much: an error of theirs is for those who asked for open files. And a dd that could not be looked
-    /// at may be the volume's only where nothing else is.
+    /// A dd that was seen speaks first. Where there is none and open files cannot be seen, nothing is known;
+    /// their error is for those who asked for open files. And a dd that could not be looked at may be the
+    /// volume's only where nothing else is.
     async fn by_any_means(
         &self,
         question: &Question,
@@ -228,9 +222,16 @@ impl Tracker {
         match self.file_based(question, asked).await {
             Ok(Verdict::Seen(Answer::Unknown)) => Ok(Sight::Nothing(Answer::Unknown)),
             Ok(Verdict::Seen(answer)) => Ok(Sight::Something(answer)),
-            Ok(Verdict::Unseen(_)) | Err(_) => match by_dd {
+            Ok(Verdict::Unseen(answer)) => match by_dd {
                 Err(_) if question.driver.is_some() => Ok(Sight::Nothing(Answer::Unknown)),
-                by_dd => Ok(Sight::Nothing(by_dd?.into())),
+                Err(error) => Err(error),
+                Ok(_) if answer == Answer::Unknown => Ok(Sight::Nothing(answer)),
+                Ok(verdict) => Ok(Sight::Nothing(verdict.into())),
+            },
+            // No dd, and open files cannot be seen: that is not to know that nothing is copied.
+            Err(_) => match by_dd {
+                Err(error) if question.driver.is_none() => Err(error),
+                _ => Ok(Sight::Nothing(Answer::Unknown)),
             },
         }
     }
@@ -240,12 +241,23 @@ impl Tracker {
         question: &Question,
         asked: Instant,
     ) -> Result<Verdict, ProgressError> {
-        if let Some(verdict) = self.inner.files.known(question).await? {
+        let requested = self.memory().volumes.requested(&question.volume_id);
+        if let Some(verdict) = self.inner.files.known(question, requested).await? {
             return Ok(verdict);
         }
         self.scan_since(asked).await?;
         let copiers = self.inner.book.lock().await.copiers.clone();
-        self.inner.files.find(question, copiers).await
+        self.inner.files.find(question, requested, copiers).await
+    }
+
+    /// Takes in a request for a migration that passed so long ago.
+    pub fn requested(&self, request: MigrationRequest, ago: Duration) {
+        let ago = ago.as_secs() * process::ticks_per_second();
+        let mut memory = self.memory();
+        memory
+            .volumes
+            .request(request, process::now().saturating_sub(ago));
+        memory.assign();
     }
 
     /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
@@ -636,11 +648,6 @@ impl From<Verdict> for Answer {
             Verdict::Seen(answer) | Verdict::Unseen(answer) => answer,
         }
     }
-}
-
-fn forgotten(path: &Path, cause: &str) -> Option<Saved> {
-    tracing::warn!(path = %path.display(), cause, "nothing remembered of earlier copies");
-    None
 }
 
 /// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.

@@ -31,7 +31,7 @@ pub struct Api {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Dispatch {
     /// Find out how far the copy is and answer with it.
-    Progress(ProgressCall),
+    Progress(Box<ProgressCall>),
     /// Answer [`PONG`].
     Ping,
     /// Answer with a failure.
@@ -88,10 +88,10 @@ pub fn dispatch(request: &Request, api: &Api) -> Dispatch {
     let ping_reachable = api.ping_enabled && reachable(request, PING_VERSION);
     if api.serves(request) {
         match ProgressCall::from_args(&request.args) {
-            Ok(call) => Dispatch::Progress(ProgressCall {
+            Ok(call) => Dispatch::Progress(Box::new(ProgressCall {
                 details: request.method == DETAILS_METHOD,
                 ..call
-            }),
+            })),
             Err(error) => Dispatch::Refuse(Failure::invalid_volume(&error.to_string())),
         }
     } else if ping_reachable && request.method == PING {

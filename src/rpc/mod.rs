@@ -70,6 +70,27 @@ pub fn may_be_progress_call(body: &[u8]) -> bool {
     memchr::memmem::find(body, METHOD.as_bytes()).is_some()
 }
 
+/// What cinder-api sends when a volume is to be copied to another place.
+const MIGRATING: [&str; 2] = ["migrate_volume", "retype"];
+
+/// Whether an uncompressed body may be a request for a migration, by the same means.
+pub fn may_be_migration_request(body: &[u8]) -> bool {
+    MIGRATING
+        .iter()
+        .any(|method| memchr::memmem::find(body, method.as_bytes()).is_some())
+}
+
+/// The volume that a request asks to migrate, if it is one. A retype that may not migrate is none.
+#[must_use]
+pub fn migrating(request: &request::Request) -> Option<volume::Volume> {
+    let policy = request.args.get("migration_policy");
+    let never = policy.and_then(serde_json::Value::as_str) == Some("never");
+    if !MIGRATING.contains(&request.method.as_str()) || request.namespace.is_some() || never {
+        return None;
+    }
+    volume::Volume::from_args(&request.args).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,12 @@
 //! The volume of a call: the little of cinder's volume object that progress needs.
 
+use std::fmt;
+use std::time::SystemTime;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::kind;
 
@@ -10,6 +15,13 @@ const MAX_SIZE_GIB: u64 = (1 << 34) - 1;
 
 /// The longest name of a file (`NAME_MAX` in `linux/limits.h`), which ids become part of.
 const NAME_MAX: usize = 255;
+
+/// The longest text of a driver's record that is read: cinder's columns have 255 characters, and some drivers
+/// ask for more.
+const RECORD_MAX: usize = 4096;
+
+/// How many texts of a driver's record are read.
+const RECORD_TEXTS: usize = 64;
 
 /// A volume, as the caller knew it when it asked.
 ///
@@ -36,6 +48,44 @@ pub struct Volume {
     pub attach_status: Option<String>,
     /// Whether the object lists attachments, which Ocata's does not.
     pub has_attachments: bool,
+    /// When the volume's row was last changed, in whole seconds; every release's object carries it, null
+    /// until the first change. No business of a driver's command, as all that follows.
+    #[serde(skip)]
+    pub updated_at: Option<SystemTime>,
+    /// Whether the object names a cluster of services, of which any may do the work.
+    #[serde(skip)]
+    pub clustered: bool,
+    /// What the driver wrote down.
+    #[serde(skip)]
+    pub record: DriverRecord,
+}
+
+/// What the driver of a volume wrote down about it: `provider_location`, `provider_id` and the values of
+/// `admin_metadata`. Not `metadata`, which users write. Its `Debug` shows none of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct DriverRecord(Vec<String>);
+
+impl DriverRecord {
+    /// Text by text.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    fn of(fields: &Map<String, Value>) -> Self {
+        let own = ["provider_location", "provider_id"].map(|field| fields.get(field));
+        let admins = fields.get("admin_metadata").and_then(Value::as_object);
+        let texts = own.into_iter().flatten();
+        let texts = texts.chain(admins.into_iter().flat_map(Map::values));
+        let texts = texts.filter_map(Value::as_str);
+        let short = texts.filter(|text| !text.is_empty() && text.len() <= RECORD_MAX);
+        Self(short.take(RECORD_TEXTS).map(str::to_owned).collect())
+    }
+}
+
+impl fmt::Debug for DriverRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} texts", self.0.len())
+    }
 }
 
 /// Why a call's volume is no good, in words for the user who asked: these become the reason of
@@ -88,6 +138,9 @@ impl Volume {
             migration_status: text(fields, "migration_status"),
             attach_status: text(fields, "attach_status"),
             has_attachments: has_attachments(fields.get("volume_attachment")),
+            updated_at: fields.get("updated_at").and_then(moment),
+            clustered: text(fields, "cluster_name").is_some_and(|name| !name.is_empty()),
+            record: DriverRecord::of(fields),
             id,
         })
     }
@@ -108,6 +161,18 @@ impl Volume {
             self.migration_status.as_deref(),
             Some("starting" | "migrating")
         )
+    }
+
+    /// Whether the copy is made and cinder puts the new one in the place of the old
+    /// (`migrate_volume_completion` in `cinder/volume/manager.py`).
+    pub fn completing(&self) -> bool {
+        self.migration_status.as_deref() == Some("completing")
+    }
+
+    /// `name_id`, where it differs, and `id`.
+    pub fn ids(&self) -> Vec<String> {
+        let ids = [self.name_id.clone(), Some(self.id.clone())];
+        ids.into_iter().flatten().collect()
     }
 
     /// The size in bytes.
@@ -194,6 +259,12 @@ fn size(value: Option<&Value>, id: &str) -> Result<u64, VolumeError> {
     })
 }
 
+/// A moment as oslo.versionedobjects writes it, in UTC and whole seconds.
+fn moment(value: &Value) -> Option<SystemTime> {
+    let moment = OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()?;
+    (moment.unix_timestamp() > 0).then(|| moment.into())
+}
+
 /// A list of attachments is a versioned object with `objects`, or a plain list.
 fn has_attachments(value: Option<&Value>) -> bool {
     let list = match value {
@@ -243,6 +314,9 @@ mod tests {
             migration_status: Some("migrating".into()),
             attach_status: Some("detached".into()),
             has_attachments: false,
+            updated_at: None,
+            clustered: false,
+            record: DriverRecord::default(),
         };
         assert_eq!(read(fields.clone()).unwrap(), expected);
         let object = json!({
@@ -410,6 +484,34 @@ mod tests {
             let volume = with("migration_status", status.clone()).unwrap();
             assert_eq!(volume.migrating(), migrating, "{status}");
         }
+    }
+
+    #[test]
+    fn when_the_row_was_changed_is_a_moment_or_nothing() {
+        let at = |text: Value| with("updated_at", text).unwrap().updated_at;
+        let moment = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_704_164_645);
+        assert_eq!(at(json!("2024-01-02T03:04:05Z")), Some(moment));
+        for odd in [
+            json!(null),
+            json!(5),
+            json!("yesterday"),
+            json!("1969-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(at(odd), None);
+        }
+    }
+
+    #[test]
+    fn a_drivers_record_is_what_the_driver_wrote_and_no_user() {
+        let volume = read(json!({
+            "id": ID, "size": 1, "provider_location": "here", "provider_id": "HUSH",
+            "admin_metadata": {"wwn": "6001", "odd": 5}, "metadata": {"a": "user's"},
+            "provider_auth": "CHAP u p",
+        }));
+        let volume = volume.unwrap();
+        let texts: Vec<&str> = volume.record.texts().collect();
+        assert_eq!(texts, ["here", "HUSH", "6001"]);
+        assert!(!format!("{volume:?}").contains("HUSH"));
     }
 
     proptest! {

@@ -20,13 +20,13 @@ use crate::amqp::message::{Fate, Message};
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::{Letter, Slot};
 use crate::config::{Driver, MigrationMode, Mode};
-use crate::progress::{self, Answer, DriverCall, Question, Tracker};
+use crate::progress::{self, Answer, DriverCall, Hardware, MigrationRequest, Question, Tracker};
 use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
 use crate::rpc::duplicates::Duplicates;
 use crate::rpc::failure::Failure;
 use crate::rpc::request::{ReplyTo, Request};
 use crate::rpc::volume::Volume;
-use crate::rpc::{envelope, may_be_progress_call, reply};
+use crate::rpc::{envelope, may_be_migration_request, may_be_progress_call, migrating, reply};
 
 /// What is told beside the percentage.
 pub mod details;
@@ -41,6 +41,13 @@ use policy::{LivePolicy, Policy};
 
 /// Calls that are being answered at most; the next one is told so at once.
 const CALLS: usize = 1024;
+
+/// Requests for migrations that are read at once at most.
+const REQUESTS: usize = 16;
+
+/// The largest request for a migration that is read. It carries the whole volume, and is not opened in the
+/// loop that hands operations over.
+const REQUEST_SIZE: usize = 1024 * 1024;
 
 /// A progress call is a few KiB, whatever a volume is like. Whatever is larger, packed or not, is not looked into beside
 /// a cinder-volume: it is opened in the loop that hands operations over, which waits for it.
@@ -59,6 +66,8 @@ struct Inner {
     policy: LivePolicy,
     means: Means,
     answered: Mutex<Duplicates>,
+    /// Room for requests for migrations that are being read.
+    requests: Arc<Semaphore>,
 }
 
 /// What the workers of all backends work with. Cheap to clone.
@@ -94,6 +103,7 @@ impl Worker {
             policy,
             means,
             answered: Mutex::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
         }))
     }
 
@@ -108,7 +118,10 @@ impl Worker {
                     self.serve(request);
                     Fate::Taken
                 }
-                None => Fate::HandOver,
+                None => {
+                    self.remember(message);
+                    Fate::HandOver
+                }
             },
             Mode::Direct | Mode::Standalone => {
                 self.take_all(message);
@@ -128,6 +141,32 @@ impl Worker {
         let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
         let request = Request::from_message(content).ok()?;
         self.0.policy.now().api.serves(&request).then_some(request)
+    }
+
+    /// Keeps in mind what a request for a migration asks, on its way to cinder-volume. It is copied here and
+    /// read elsewhere: what stands in line behind it does not wait. With too many at once some are forgotten.
+    fn remember(&self, message: Message<'_>) {
+        let body = message.body;
+        if body.len() > REQUEST_SIZE
+            || message.compression.is_none() && !may_be_migration_request(body)
+        {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.0.requests).try_acquire_owned() else {
+            debug!("too many requests for migrations at once: forgot one");
+            return;
+        };
+        let passed = Instant::now();
+        let (body, compression) = (body.to_vec(), message.compression.map(str::to_owned));
+        let worker = self.clone();
+        self.0.means.tasks.spawn_blocking(move || {
+            let template = &worker.0.policy.now().volume_name_template;
+            if let Some(request) = migration_request(&body, compression.as_deref(), template) {
+                let tracker = &worker.0.means.tracker;
+                tracker.requested(request, passed.elapsed());
+            }
+            drop(permit);
+        });
     }
 
     /// The same where nobody else would answer: every message is taken, and what is not served is refused as
@@ -169,7 +208,7 @@ impl Worker {
         }
         match dispatch(&request, &self.0.policy.now().api) {
             Dispatch::Progress(call) => {
-                self.start(call, request.reply_to, request.monitor_interval)
+                self.start(*call, request.reply_to, request.monitor_interval)
             }
             Dispatch::Ping => {
                 self.0.means.calls.note(Outcome::Ping);
@@ -303,6 +342,12 @@ fn question(policy: &Policy, call: ProgressCall) -> Question {
         .map(|driver| driver_call(driver, &call.volume, &names));
     Question {
         names,
+        ids: call.volume.ids(),
+        updated_at: call.volume.updated_at,
+        record: Hardware::of_record(call.volume.record.texts()),
+        clustered: call.volume.clustered,
+        without_device: policy.without_devices,
+        completing: call.volume.completing(),
         driver,
         size: call.volume.bytes(),
         attached,
@@ -319,6 +364,24 @@ fn question(policy: &Policy, call: ProgressCall) -> Question {
             MigrationMode::Other(_) => progress::Mode::Other,
         },
     }
+}
+
+/// What a body asks to migrate, if it does.
+fn migration_request(
+    body: &[u8],
+    compression: Option<&str>,
+    template: &str,
+) -> Option<MigrationRequest> {
+    let content = envelope::decode(body, compression, REQUEST_SIZE).ok()?;
+    let volume = migrating(&Request::from_message(content).ok()?)?;
+    Some(MigrationRequest {
+        ids: volume.ids(),
+        size: volume.bytes(),
+        record: Hardware::of_record(volume.record.texts()),
+        attached: volume.attached(),
+        volume_id: volume.id,
+        volume_name_template: template.to_owned(),
+    })
 }
 
 /// The command, and on its standard input the volume, without its secrets and with its likeliest name.
@@ -353,6 +416,40 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// The body of a message that was captured from real peers.
+    fn captured(name: &str) -> Vec<u8> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wire");
+        let text = std::fs::read(folder.join(name)).unwrap();
+        let message: Value = serde_json::from_slice(&text).unwrap();
+        message["body"].as_str().unwrap().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn requests_for_migrations_of_each_release_are_kept_in_mind_and_nothing_else() {
+        for release in ["ocata", "latest"] {
+            for (method, end) in [("migrate_volume", "13"), ("retype", "14")] {
+                let body = captured(&format!("cast-{method}.{release}.json"));
+                assert!(may_be_migration_request(&body));
+                let body = String::from_utf8(body).unwrap();
+                let body = body.replace("never", "on-demand").into_bytes();
+                let request = migration_request(&body, None, "volume-%s").unwrap();
+                let id = format!("b4d1c0de-0000-4000-8000-0000000000{end}");
+                assert_eq!((&request.ids, &request.volume_id), (&vec![id.clone()], &id));
+                assert_eq!((request.size, request.attached), (10 << 30, false));
+            }
+            let body = captured(&format!("call-get_migrate_volume_progress.{release}.json"));
+            assert_eq!(migration_request(&body, None, "volume-%s"), None);
+        }
+        let retype = |policy: &str| {
+            let message = json!({"method": "retype", "args": {
+                "volume": {"id": "1", "size": 2}, "migration_policy": policy,
+            }});
+            migration_request(message.to_string().as_bytes(), None, "volume-%s").is_some()
+        };
+        assert!(retype("on-demand"));
+        assert!(!retype("never"), "such a retype copies nothing");
+    }
 
     #[test]
     fn a_driver_is_told_the_volume_and_none_of_its_secrets() {

@@ -18,6 +18,8 @@ pub struct Policy {
     pub migration_mode: MigrationMode,
     /// What is asked about copies the storage makes itself.
     pub driver: Option<Driver>,
+    /// Whether a copy of this backend's volumes may have no file open on the node.
+    pub without_devices: bool,
     /// `volume_name_template`: a name with `%s` in the place of the id.
     pub volume_name_template: String,
     /// The answer when nothing can be known.
@@ -37,6 +39,7 @@ impl Policy {
             },
             migration_mode: backend.migration_mode.clone(),
             driver: backend.driver.clone(),
+            without_devices: backend.without_devices,
             volume_name_template: settings.volume_name_template.clone(),
             unknown_progress: settings.progress.unknown_progress.clone(),
         }

@@ -8,7 +8,7 @@ use rustix::process::geteuid;
 
 use super::report::Report;
 use crate::config::{Progress, Settings};
-use crate::progress::{Daemon, ProgressError, Roots, Sight, Tracker, Users, sight};
+use crate::progress::{Container, Daemon, ProgressError, Roots, Sight, Tracker, Users, sight};
 
 /// How often the table of processes would be looked at; here it is once.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,6 +18,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings) {
     let progress = &settings.progress;
     let sight = sight(&progress.proc_root).await;
     processes(report, &progress.proc_root, &sight);
+    container(report, &sight.container);
     user(report, &sight);
     state_file(report, progress);
     copies(report, settings).await;
@@ -55,6 +56,30 @@ fn remedy(error: &ProgressError) -> &'static str {
             "a process of the node hangs in the kernel: look for state D in ps"
         }
         _ => "[progress] proc_root has to name a mounted procfs",
+    }
+}
+
+/// What a container does to the view of the node; nothing outside of one.
+fn container(report: &mut Report, container: &Container) {
+    if container.apart {
+        report.warn(
+            "container",
+            "processes are those of a container, and no cinder-volume is among them",
+            "its dd cannot be seen from here: give the container the host's processes (docker and podman: --pid host; Kubernetes: hostPID: true)",
+        );
+    }
+    if container.covered {
+        report.ok(
+            "container",
+            "/proc/loadavg is lxcfs's: all processes are listed at each look, which costs a little more",
+        );
+    }
+    if let Some(label) = &container.refused_by {
+        report.fail(
+            "container",
+            format!("CAP_SYS_PTRACE is there, and {label} refuses all the same"),
+            "run the container without that profile (docker and podman: --security-opt apparmor=unconfined; Kubernetes: appArmorProfile type Unconfined), or with one that allows `ptrace (read)`",
+        );
     }
 }
 

@@ -61,6 +61,7 @@ mod tests {
     fn row(pid: i32, bytes: u64) -> Row {
         Row {
             volume_id: None,
+            known_by: None,
             source: "/dev/sdb".to_owned(),
             destination: "/dev/sda".to_owned(),
             percent: None,

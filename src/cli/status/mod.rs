@@ -130,7 +130,11 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         dev: local.dev_root.clone(),
         users: Users::and(&local.dd_users),
     };
-    let tracker = Tracker::new(roots, INTERVAL);
+    // The daemon knows of some copies whose they are that bear no name. Nothing is written here.
+    let tracker = match &local.state_file {
+        Some(file) => Tracker::remembering(roots, INTERVAL, file.clone()).await,
+        None => Tracker::new(roots, INTERVAL),
+    };
     let mut speeds = Speeds::default();
     let mut look = async || -> Result<(Copies, Vec<Row>), End> {
         let mut copies = tracker.running().await.map_err(End::Blind)?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::format;
 use crate::progress::speed::{Speed, State};
-use crate::progress::{Means, ProgressError, RunningCopy};
+use crate::progress::{KnownBy, Means, ProgressError, RunningCopy};
 use crate::text;
 
 /// One copy. What is not known is null.
@@ -14,6 +14,8 @@ use crate::text;
 pub(super) struct Row {
     /// The id in the source's name.
     pub volume_id: Option<String>,
+    /// By which rule that is known: `name`, `path`, `record` or `request`.
+    pub known_by: Option<&'static str>,
     /// What is read.
     pub source: String,
     /// What is written.
@@ -56,6 +58,7 @@ impl Row {
         let state = speed.map(|speed| speed.state(copy.total, at));
         Self {
             volume_id: copy.volume_id(template),
+            known_by: copy.known_by(template).map(KnownBy::name),
             source: text::harmless(&copy.source),
             destination: text::harmless(&copy.destination),
             percent: copy

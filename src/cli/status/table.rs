@@ -4,6 +4,7 @@ use console::{measure_text_width, truncate_str};
 
 use super::format::{self, shorten};
 use super::row::Row;
+use crate::progress::KnownBy;
 
 /// A terminal that does not tell its width has this many columns.
 const USUAL_WIDTH: usize = 80;
@@ -31,6 +32,7 @@ pub(super) fn plain(row: &Row) -> String {
         format!("{} → {}", row.source, row.destination),
         format!("{} pid {}", row.kind, row.pid),
     ];
+    cells.extend(known_otherwise(row).map(|rule| format!("known by {rule}")));
     cells.extend(row.since.iter().map(|since| format!("since {since}")));
     cells.extend(row.unseen.iter().map(|unseen| format!("({unseen})")));
     cells.join("  ")
@@ -104,6 +106,11 @@ pub(super) fn table(rows: &[Row], width: Option<usize>, long: bool) -> Vec<Strin
     drawn
 }
 
+/// By which rule the volume is known, where that is not its name.
+fn known_otherwise(row: &Row) -> Option<&'static str> {
+    row.known_by.filter(|&rule| rule != KnownBy::Name.name())
+}
+
 /// The column that takes the room which the others leave.
 const PATHS: usize = 7;
 
@@ -118,7 +125,13 @@ fn pad(cell: &str, width: usize, column: usize) -> String {
 
 fn details(row: &Row) -> Vec<String> {
     let mut details = Vec::new();
-    details.extend(row.volume_id.iter().map(|id| format!("    volume {id}")));
+    let rule = known_otherwise(row).map(|rule| format!(", known by {rule}"));
+    let rule = rule.unwrap_or_default();
+    details.extend(
+        row.volume_id
+            .iter()
+            .map(|id| format!("    volume {id}{rule}")),
+    );
     details.push(format!("    {} → {}", row.source, row.destination));
     let since = row.since.as_ref().map(|since| format!(", since {since}"));
     details.push(format!(
@@ -212,6 +225,7 @@ mod tests {
     fn row() -> Row {
         Row {
             volume_id: Some(ID.to_owned()),
+            known_by: Some("name"),
             source: format!("/dev/mapper/vg--a-volume--{}", ID.replace('-', "--")),
             destination: format!("/dev/mapper/vg--b-volume--{}", ID.replace('-', "--")),
             percent: Some(42),

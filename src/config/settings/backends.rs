@@ -6,6 +6,12 @@ use super::progress::{Driver, MigrationMode, Progress, driver_of, migration_mode
 use crate::config::ConfigError;
 use crate::config::oslo::values;
 
+/// The option of a backend's own section that names the class of its driver.
+const VOLUME_DRIVER: &str = "volume_driver";
+
+/// The module of the driver for Ceph (`cinder.volume.drivers.rbd.RBDDriver`).
+const RBD: &str = "drivers.rbd.";
+
 /// The topic that all of cinder-volume is reached under.
 const TOPIC: &str = "cinder-volume";
 
@@ -29,6 +35,9 @@ pub struct Backend {
     /// What is asked about this backend's own copies. Source: `[progress:<backend>] driver_command` and
     /// `driver_timeout`, each else that of `[progress]`.
     pub driver: Option<Driver>,
+    /// Whether cinder-volume reaches its volumes by a library and not by a device: a copy between two such
+    /// backends has no file open. Source: `volume_driver` of its section, as far as it names Ceph's RBD.
+    pub without_devices: bool,
 }
 
 /// What one cinder-volume service is reached by, or the daemon for that service.
@@ -113,6 +122,8 @@ pub(in crate::config) fn read(
                 mode.unwrap_or_else(|| defaults.migration_mode.clone()),
             );
             backend.driver = driver_of(inputs, &own)?;
+            let volume_driver = inputs.read_in(&section, VOLUME_DRIVER, values::text)?;
+            backend.without_devices = volume_driver.is_some_and(|driver| driver.contains(RBD));
             Ok(backend)
         })
         .collect()
@@ -130,6 +141,7 @@ fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> B
         own: Address::of_daemon(&service),
         migration_mode,
         driver: None,
+        without_devices: false,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Local {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Source: `[progress] dev_root`.
     pub dev_root: PathBuf,
+    /// What a daemon remembers of copies. Source: `[progress] state_file`.
+    pub state_file: Option<PathBuf>,
     /// Users whose dd counts besides root's and cinder's. Source: `[progress] dd_users`.
     pub dd_users: BTreeSet<u32>,
 }
@@ -31,6 +33,7 @@ pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
         proc_root: inputs.read(&o::PROC_ROOT, values::absolute_path)?,
         sys_root: inputs.read(&o::SYS_ROOT, values::absolute_path)?,
         dev_root: inputs.read(&o::DEV_ROOT, values::absolute_path)?,
+        state_file: inputs.read(&o::STATE_FILE, values::optional_absolute_path)?,
         dd_users: inputs.read(&o::DD_USERS, users::users)?,
     })
 }

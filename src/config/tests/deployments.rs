@@ -40,6 +40,7 @@ fn backend(name: Option<&str>, host: &str, topic: &str, server_queue: &str) -> B
         own: own(topic, server_queue),
         migration_mode: MigrationMode::Auto,
         driver: None,
+        without_devices: false,
     }
 }
 
@@ -197,12 +198,15 @@ fn kolla_ansible() {
             ..defaults().rabbit
         },
         backends: vec![
-            backend(
-                Some("rbd-1"),
-                "rbd:volumes",
-                "cinder-volume.rbd:volumes@rbd-1",
-                "cinder-volume.rbd:volumes@rbd-1.rbd:volumes",
-            ),
+            Backend {
+                without_devices: true,
+                ..backend(
+                    Some("rbd-1"),
+                    "rbd:volumes",
+                    "cinder-volume.rbd:volumes@rbd-1",
+                    "cinder-volume.rbd:volumes@rbd-1.rbd:volumes",
+                )
+            },
             backend(
                 Some("lvm-1"),
                 &machine,

@@ -8,8 +8,9 @@ use super::open_files::{Mark, OpenFile};
 use crate::progress::Question;
 use crate::progress::device::Identity;
 use crate::progress::host_based::record::is_long_ago;
+use crate::progress::migration::{self, Facts};
 use crate::progress::proc::fdinfo::Fd;
-use crate::progress::proc::process::ProcessId;
+use crate::progress::proc::process::{self, ProcessId, Ticks};
 use crate::progress::volume_index::Keys;
 
 /// The shortest time a pace is measured over.
@@ -39,6 +40,21 @@ pub(in crate::progress) struct FileCopy {
     /// What is copied where, if both are known.
     #[serde(default)]
     pub ends: Option<Ends>,
+    /// What is known of it, if that is not enough to call it a copy.
+    #[serde(default)]
+    pub lone: Option<Lone>,
+    /// When it was first seen.
+    #[serde(default)]
+    begun: Option<Ticks>,
+    /// When it was seen to have ended, by the clock on the wall.
+    #[serde(default)]
+    ended_at: Option<SystemTime>,
+    /// The furthest it may have come by then.
+    #[serde(default)]
+    at_most: Option<u64>,
+    /// When the volume's row was last changed, as told while this went on.
+    #[serde(default)]
+    pub updated_at: Option<SystemTime>,
     /// How far it was when last looked at.
     pub position: u64,
     /// How it moves, as far as this daemon has seen.
@@ -86,6 +102,15 @@ pub(in crate::progress) struct Ends {
     pub bytes: Option<u64>,
 }
 
+/// One file that may be an end of a volume's copy: of the other nothing is to be seen, as of an image in Ceph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::progress) struct Lone {
+    /// What it is called.
+    pub identity: Identity,
+    /// Whether it is written, rather than read.
+    pub writes: bool,
+}
+
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) enum End {
@@ -130,6 +155,14 @@ impl FileCopy {
         }
     }
 
+    /// One of which a single end is to be seen.
+    pub(in crate::progress) fn lone(lone: Lone, file: &OpenFile, listed: Instant) -> Self {
+        Self {
+            lone: Some(lone),
+            ..Self::new(file, listed)
+        }
+    }
+
     fn new(file: &OpenFile, listed: Instant) -> Self {
         Self {
             number: 0,
@@ -138,6 +171,11 @@ impl FileCopy {
             mark: file.mark,
             volume: None,
             ends: None,
+            lone: None,
+            begun: Some(process::now()),
+            ended_at: None,
+            at_most: None,
+            updated_at: None,
             position: file.position,
             track: Some(Track::begin(listed, file.position)),
             moves: file.moves,
@@ -156,13 +194,10 @@ impl FileCopy {
     }
 
     /// Whether it is the volume's that is asked about.
-    pub(super) fn is_of(&self, question: &Question) -> bool {
+    pub(in crate::progress) fn is_of(&self, question: &Question) -> bool {
         match (&self.volume, &self.ends) {
             (Some(volume), _) => *volume == question.volume_id,
-            (None, Some(ends)) => question
-                .names
-                .iter()
-                .any(|name| ends.source.names_volume(name)),
+            (None, Some(ends)) => ends.source.is_of(question),
             (None, None) => false,
         }
     }
@@ -180,7 +215,7 @@ impl FileCopy {
     }
 
     /// Takes in where it was `now`.
-    pub(super) fn goes_on_at(&mut self, position: u64, now: Instant) {
+    pub(in crate::progress) fn goes_on_at(&mut self, position: u64, now: Instant) {
         let track = self.track.get_or_insert(Track::begin(now, position));
         track.seen = now;
         let (then, before) = track.from;
@@ -191,6 +226,37 @@ impl FileCopy {
             track.from = (now, position);
         }
         self.position = position;
+    }
+
+    /// Takes in that it was over by `now`.
+    pub(in crate::progress) fn ends(&mut self, end: End, now: Instant) {
+        let unseen = self
+            .track
+            .map(|track| (track.pace, now.saturating_duration_since(track.seen)));
+        self.at_most = unseen.map(|(pace, unseen)| {
+            let reach = migration::at_most(self.position, Some(pace), unseen);
+            reach.saturating_add(PIECES)
+        });
+        self.end = Some(end);
+        self.ended = Some(now);
+        self.ended_at = Some(SystemTime::now());
+        self.lately = self.ended_at;
+    }
+
+    /// What tells which migration it was made by, that of a volume of `size` bytes.
+    pub(in crate::progress) fn facts(&self, size: u64) -> Facts<'_> {
+        let there = self.ends.as_ref().and_then(|ends| ends.bytes);
+        let size = there
+            .filter(|&there| there > 0)
+            .map_or(size, |there| there.min(size));
+        Facts {
+            begun: self.begun,
+            ended: self.ended_at,
+            cut_short: self.moves && self.at_most.is_some_and(|most| most < size),
+            settled: self.settled,
+            host: self.host.as_deref(),
+            updated_at: self.updated_at,
+        }
     }
 
     /// How it ended that was found closed `now`. It is through, unless even at several times its pace the

@@ -4,15 +4,19 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
-use super::copy::{End, Ends, FileCopy};
+use super::copy::{End, Ends, FileCopy, Lone};
 use super::open_files::{Fate, OpenFile, Place};
-use super::pairs::Pair;
+use super::pairs::{Pair, pairs};
 use crate::progress::device::Identity;
 use crate::progress::host_based::history::MEMORY_LIMIT;
-use crate::progress::host_based::record::is_recent;
-use crate::progress::host_based::{Verdict, percent};
+use crate::progress::host_based::{Verdict, may_be_all_of, nothing_seen, percent};
+use crate::progress::migration::{self, MadeBy, is_recent};
+use crate::progress::proc::process::Ticks;
 use crate::progress::volume_index::VolumeIndex;
 use crate::progress::{Answer, Question};
+
+/// How many files are remembered that may be an end of a copy.
+const LONE_LIMIT: usize = 256;
 
 /// What is looked for among open files.
 #[derive(Debug, Default)]
@@ -45,12 +49,7 @@ pub(in crate::progress) fn best<'a>(
     question: &Question,
     wanted: &Wanted,
 ) -> Option<&'a OpenFile> {
-    let named = |file: &OpenFile| {
-        question
-            .names
-            .iter()
-            .any(|name| file.identity.names_volume(name))
-    };
+    let named = |file: &OpenFile| file.identity.is_of(question);
     let rank = |file: &OpenFile| {
         let is = |target: &Option<Target>| target.as_ref().is_some_and(|target| target.is(file));
         match () {
@@ -73,6 +72,8 @@ pub(in crate::progress) fn best<'a>(
 #[derive(Debug, Default)]
 pub(in crate::progress) struct FileCopies {
     copies: BTreeMap<u64, FileCopy>,
+    /// Files that may be an end of a volume's copy.
+    lone: Vec<FileCopy>,
     index: VolumeIndex<u64>,
     /// The number of the next one.
     next: u64,
@@ -84,15 +85,24 @@ impl FileCopies {
     /// Takes up what an earlier run of the daemon has written down.
     pub(in crate::progress) fn restored(saved: Vec<FileCopy>) -> Self {
         let mut copies = Self::default();
-        for copy in saved {
+        let (lone, between): (Vec<_>, Vec<_>) =
+            saved.into_iter().partition(|copy| copy.lone.is_some());
+        for copy in between {
             copies.insert(copy);
         }
+        copies.lone = lone;
+        copies.lone.truncate(LONE_LIMIT);
         copies
     }
 
     /// The numbers of all that is remembered.
     pub(in crate::progress) fn numbers(&self) -> Vec<u64> {
         self.copies.keys().copied().collect()
+    }
+
+    /// The files that may be an end of a copy, to be written down with the copies.
+    pub(in crate::progress) fn saved_lone(&self) -> Vec<FileCopy> {
+        self.lone.clone()
     }
 
     /// What there is to write down of these.
@@ -102,7 +112,7 @@ impl FileCopies {
     }
 
     pub(in crate::progress) fn is_empty(&self) -> bool {
-        self.copies.is_empty()
+        self.copies.is_empty() && self.lone.is_empty()
     }
 
     /// Another number when there is something new to write down.
@@ -119,6 +129,11 @@ impl FileCopies {
         let forgotten: Vec<u64> = forgotten.map(|(&number, _)| number).collect();
         for number in forgotten {
             self.remove(number);
+        }
+        let before = self.lone.len();
+        self.lone.retain(|copy| !copy.is_to_be_forgotten());
+        if self.lone.len() < before {
+            self.revision += 1;
         }
     }
 
@@ -208,6 +223,78 @@ impl FileCopies {
         self.push(FileCopy::between(ends, file, listed));
     }
 
+    /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
+    /// names and that is read, and what is written though nothing is read in step with it.
+    pub(super) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
+        let pairs = pairs(files);
+        let written_in_step = |file: &OpenFile| {
+            let same =
+                |pair: &Pair<'_>| (pair.destination.id, pair.destination.fd) == (file.id, file.fd);
+            pairs.iter().any(same)
+        };
+        for file in files {
+            let reads =
+                file.reads && file.identity.is_unnamed() && (file.position > 0 || !file.moves);
+            let writes = file.writes
+                && file.moves
+                && file.position > 0
+                && file.identity.looks_like_a_volume()
+                && !written_in_step(file);
+            let late = |copy: &FileCopy| copy.ended.is_none_or(|ended| ended >= listed);
+            let known = |copy: &FileCopy| copy.is(file) && late(copy);
+            if !(reads || writes) || self.lone.iter().any(known) {
+                continue;
+            }
+            let lone = Lone {
+                identity: file.identity.clone(),
+                writes: writes && !reads,
+            };
+            if self.lone.len() >= LONE_LIMIT {
+                let oldest = self.lone.iter().position(|copy| copy.end.is_some());
+                self.lone.remove(oldest.unwrap_or(0));
+            }
+            self.lone.push(FileCopy::lone(lone, file, listed));
+            self.revision += 1;
+        }
+    }
+
+    /// Whether something is open, or was, that may be an end of the volume's copy.
+    fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
+        let template = question.template();
+        let of_this = |copy: &FileCopy| {
+            migration::may_be_of_this(copy.facts(question.size), copy.lately, question, requested)
+        };
+        let between = |copy: &FileCopy| {
+            copy.volume.is_none()
+                && copy.ends.as_ref().is_some_and(|ends| {
+                    ends.source.may_be_any(&template) && may_be_all_of(ends.bytes, question)
+                })
+        };
+        let lone = |copy: &FileCopy| {
+            let known = |other: &FileCopy| {
+                (other.id, other.fd, other.mark) == (copy.id, copy.fd, copy.mark)
+            };
+            let may_be = |lone: &Lone| {
+                let bytes = lone.identity.bytes();
+                if lone.writes {
+                    bytes.is_none_or(|bytes| bytes >= question.size)
+                        && (lone.identity.is_device()
+                            || lone.identity.volume_id(&template).is_some())
+                } else {
+                    // An array may make a disk larger than was asked for.
+                    lone.identity.may_be_any(&template)
+                        && (bytes.is_some_and(|bytes| bytes > question.size)
+                            || may_be_all_of(bytes, question))
+                }
+            };
+            copy.lone.as_ref().is_some_and(may_be) && !self.copies.values().any(known)
+        };
+        let unnamed = self.index.unnamed();
+        let mut unnamed = unnamed.filter_map(|number| self.copies.get(&number));
+        unnamed.any(|copy| between(copy) && of_this(copy))
+            || self.lone.iter().any(|copy| lone(copy) && of_this(copy))
+    }
+
     /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
     fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<&FileCopy> {
         self.copies.values().rev().find(|copy| {
@@ -235,8 +322,8 @@ impl FileCopies {
 
     /// The copies that went on when they were last looked at.
     pub(in crate::progress) fn open(&self) -> Vec<FileCopy> {
-        let open = self.copies.values().filter(|copy| copy.end.is_none());
-        open.cloned().collect()
+        let all = self.copies.values().chain(&self.lone);
+        all.filter(|copy| copy.end.is_none()).cloned().collect()
     }
 
     /// Those of them between two ends.
@@ -256,21 +343,17 @@ impl FileCopies {
             copy.end.is_none() && (copy.id, copy.fd, copy.mark) == (seen.id, seen.fd, seen.mark)
         };
         let now = Instant::now();
-        for copy in self.copies.values_mut().filter(same) {
+        let all = self.copies.values_mut().chain(&mut self.lone);
+        for copy in all.filter(same) {
             if fate != Fate::Open(copy.position) {
                 self.revision += 1;
             }
-            copy.end = match fate {
-                Fate::Open(position) => {
-                    copy.goes_on_at(position, now);
-                    None
-                }
-                Fate::Closed => Some(copy.closed(now)),
-                Fate::Gone => Some(End::Gone),
-            };
-            if copy.end.is_some() {
-                copy.ended = Some(now);
-                copy.lately = Some(SystemTime::now());
+            match fate {
+                Fate::Open(position) => copy.goes_on_at(position, now),
+                Fate::Closed => copy.ends(copy.closed(now), now),
+                Fate::Gone => copy.ends(End::Gone, now),
+            }
+            if copy.end.is_some() && copy.lone.is_none() {
                 tracing::info!(
                     volume_id = copy.volume,
                     pid = copy.id.pid,
@@ -285,9 +368,15 @@ impl FileCopies {
     }
 
     /// What is to be said of the volume as things stand, and a note of what its object said.
-    pub(in crate::progress) fn decide(&mut self, question: &Question) -> Verdict {
-        let verdict = self.verdict(question);
-        let current = self.current(question).map(|copy| copy.number);
+    /// `requested` is when this migration was asked for, if that passed here.
+    pub(in crate::progress) fn decide(
+        &mut self,
+        question: &Question,
+        requested: Option<Ticks>,
+    ) -> Verdict {
+        let verdict = self.verdict(question, requested);
+        let current = self.current(question, requested);
+        let current = current.map(|copy| copy.number);
         let candidates = self.candidates(question).into_iter();
         let mine: Vec<u64> = candidates
             .filter(|copy| copy.is_of(question))
@@ -297,10 +386,15 @@ impl FileCopies {
             let Some(copy) = self.copies.get_mut(&number) else {
                 continue;
             };
-            let before = (copy.attached, copy.settled, copy.host.is_some());
+            let state = |copy: &FileCopy| {
+                let has_host = copy.host.is_some();
+                (copy.attached, copy.settled, has_host, copy.updated_at)
+            };
+            let before = state(copy);
             let runs = copy.end.is_none();
             if runs {
                 copy.attached |= question.attached;
+                copy.updated_at = question.updated_at.or(copy.updated_at);
             } else if !question.migrating {
                 copy.settled = true;
             }
@@ -309,15 +403,15 @@ impl FileCopies {
                 copy.lately = Some(SystemTime::now());
                 copy.host = copy.host.take().or_else(|| question.host.clone());
             }
-            if before != (copy.attached, copy.settled, copy.host.is_some()) {
+            if before != state(copy) {
                 self.revision += 1;
             }
         }
         verdict
     }
 
-    fn verdict(&self, question: &Question) -> Verdict {
-        match self.current(question) {
+    fn verdict(&self, question: &Question, requested: Option<Ticks>) -> Verdict {
+        match self.current(question, requested) {
             // It may be of this migration, whose end takes its time, or of one before it.
             Some(copy)
                 if question.migrating
@@ -326,22 +420,28 @@ impl FileCopies {
             {
                 Verdict::Unseen(Answer::Unknown)
             }
+            Some(copy)
+                if migration::made_by(copy.facts(question.size), question, requested)
+                    == MadeBy::Either =>
+            {
+                Verdict::Unseen(Answer::Unknown)
+            }
             Some(copy) if copy.end == Some(End::Closed) => Verdict::Seen(Answer::Percent(100)),
             Some(copy) if !copy.moves => Verdict::Seen(Answer::Unknown),
             Some(copy) => Verdict::Seen(percent(copy.position, question.size)),
-            None if question.attached => Verdict::Unseen(Answer::Unknown),
-            None => Verdict::Unseen(Answer::Percent(0)),
+            None if question.migrating && self.may_have_begun(question, requested) => {
+                Verdict::Unseen(Answer::Unknown)
+            }
+            None => Verdict::Unseen(nothing_seen(question)),
         }
     }
 
     /// The copy that goes on, or the last that is over, unless that one belongs to a migration before.
-    fn current(&self, question: &Question) -> Option<&FileCopy> {
+    fn current(&self, question: &Question, requested: Option<Ticks>) -> Option<&FileCopy> {
         let is_past = |copy: &&FileCopy| {
+            let made_by = migration::made_by(copy.facts(question.size), question, requested);
             // A server that has it now and had not then: nova copies it, and this is old.
-            question.migrating
-                && (copy.settled
-                    || question.has_moved_from(copy.host.as_deref())
-                    || question.attached && !copy.attached)
+            made_by == MadeBy::Earlier || question.migrating && question.attached && !copy.attached
         };
         self.latest(question, |copy| copy.end.is_none())
             .or_else(|| {

@@ -21,7 +21,7 @@ use super::device::{self, Identity};
 use super::host_based::Verdict;
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
-use super::proc::process::Pid;
+use super::proc::process::{Pid, Ticks};
 use super::tracker::lock;
 use super::{Question, Roots};
 
@@ -114,6 +114,7 @@ impl FileBased {
         for (pair, bytes) in join_all(sizes).await {
             self.copies().notice(pair, bytes, begun);
         }
+        self.copies().suspect(&files, begun);
         if trouble != *told {
             if let Some(error) = &trouble {
                 tracing::warn!(
@@ -157,6 +158,7 @@ impl FileBased {
     pub(super) async fn known(
         &self,
         question: &Question,
+        requested: Option<Ticks>,
     ) -> Result<Option<Verdict>, ProgressError> {
         let Some(copy) = self.copies().open_of(question) else {
             return Ok(None);
@@ -166,13 +168,14 @@ impl FileBased {
         Ok(copies
             .open_of(question)
             .is_some()
-            .then(|| copies.decide(question)))
+            .then(|| copies.decide(question, requested)))
     }
 
     /// The answer after a look at what the `copiers` have open.
     pub(super) async fn find(
         &self,
         question: &Question,
+        requested: Option<Ticks>,
         copiers: Vec<Pid>,
     ) -> Result<Verdict, ProgressError> {
         let wanted = Wanted {
@@ -188,7 +191,8 @@ impl FileBased {
             }
         }
         let mut copies = self.copies();
-        match (copies.decide(question), listing.trouble) {
+        copies.suspect(&listing.files, listing.begun);
+        match (copies.decide(question, requested), listing.trouble) {
             (Verdict::Unseen(_), Some(trouble)) => Err(trouble),
             (verdict, _) => Ok(verdict),
         }

@@ -169,7 +169,7 @@ pub(in crate::progress) fn size(proc: &Path, pid: Pid, fd: Fd) -> Option<u64> {
 }
 
 /// Whether the links of a process's descriptors can be read at all.
-pub(super) fn links_are_hidden(proc: &Path, pid: Pid) -> Option<ProgressError> {
+pub(in crate::progress) fn links_are_hidden(proc: &Path, pid: Pid) -> Option<ProgressError> {
     let path = proc.join(pid.to_string()).join("fd");
     let error = fs::read_dir(&path).err()?;
     ProgressError::from_read(&path, FD_NEEDS, &error)

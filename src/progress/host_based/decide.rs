@@ -1,8 +1,30 @@
 //! Which of the processes seen is a volume's copy, and what that means for the answer.
 //!
-//! Pure: the tracker sees to it that what is remembered is fresh. What the volume object says helps
-//! where processes cannot: a copy that is over belongs to the past once the volume was seen not to
-//! migrate, and an attached volume is copied by others than dd.
+//! Pure: the tracker sees to it that what is remembered is fresh.
+//!
+//! 0 is said only where it is known that nothing was copied: an operator kills a migration for it. The first
+//! row that fits counts; `file_based::history` decides by the same table, without the rows about wipes, and
+//! `tests::never_zero` asks both for each row.
+//!
+//! | the volume | seen | answer |
+//! |---|---|---|
+//! | any | its copy runs | percent; unknown if that began before the migration was asked for |
+//! | migrating | its copy or its wipe is over, and not known to be this migration's: more than ten minutes ago, or a server has the volume since, or its row was written since | unknown |
+//! | any | its copy is over, and the old volume is wiped | 100 |
+//! | any | its copy is over and had come to its end | 100 |
+//! | migrating | its copy is over, and a wipe ended early unasked: that may have been to delete the volume | unknown |
+//! | any | its copy is over | the last position |
+//! | migrating | no copy, and the volume is wiped, or was when it was asked for | 100 |
+//! | migrating | no copy, and a wipe ended early unasked | unknown |
+//! | migrating | a copy that may be its own: of a disk that nothing names, or never seen to move | unknown |
+//! | attached | nothing: nova and qemu copy it | unknown |
+//! | migrating, in a cluster | nothing: a peer may copy it | unknown |
+//! | migrating, in Ceph | nothing: cinder-volume may copy it by way of sockets | unknown |
+//! | completing | nothing: the copy is made | unknown |
+//! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
+//! | any | nothing | 0 |
+//!
+//! What belongs to an earlier migration counts as not seen: [`migration::made_by`].
 
 use std::cmp::Reverse;
 use std::path::Path;
@@ -11,7 +33,9 @@ use super::history::Memory;
 use super::operands::Purpose;
 use super::record::Record;
 use crate::progress::device::Identity;
+use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::ProcessId;
+use crate::progress::volumes::KnownBy;
 use crate::progress::{Answer, Question};
 
 /// How much smaller an encrypted volume is than its size: LUKS2's header takes 16 MiB.
@@ -32,7 +56,7 @@ pub(in crate::progress) fn running(memory: &Memory, question: &Question) -> Vec<
         .candidates(question)
         .into_iter()
         .filter(|record| record.purpose == Purpose::Copy && record.runs())
-        .filter(|record| reads(record, question))
+        .filter(|record| known_by(memory, record, question).is_some())
         .collect();
     copies.sort_by_key(|record| Reverse(rank(record, question)));
     copies.iter().map(|record| record.id).collect()
@@ -40,7 +64,12 @@ pub(in crate::progress) fn running(memory: &Memory, question: &Question) -> Vec<
 
 /// What is to be said of the volume as things stand.
 pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdict {
+    let requested = memory.volumes.requested(&question.volume_id);
     if let Some(&id) = running(memory, question).first() {
+        // A dd may outlive the cinder-volume that started it, and the migration with that.
+        if question.migrating && requested.is_some_and(|at| migration::precedes(id.start, at)) {
+            return Verdict::Unseen(Answer::Unknown);
+        }
         let position = memory.get(id).and_then(Record::position);
         return Verdict::Seen(percent(position.unwrap_or(0), question.size));
     }
@@ -50,7 +79,7 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
     let (past, copies): (Vec<&Record>, Vec<&Record>) = candidates
         .iter()
         .copied()
-        .filter(|record| was_copy_of(record, question))
+        .filter(|record| was_copy_of(memory, record, question))
         .partition(|record| is_past(record));
     let copy = copies
         .into_iter()
@@ -66,23 +95,43 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
     if question.migrating && !is_recent && (copy.is_some() || !wipes.is_empty()) {
         return Verdict::Unseen(Answer::Unknown);
     }
+    // A wipe that failed may have been that of a volume which was to be deleted.
+    let (wipes, doubtful): (Vec<&Record>, Vec<&Record>) = wipes.into_iter().partition(|wipe| {
+        !question.migrating || wipe.runs() || wipe.confirmed || wipe.reached(question.size)
+    });
+    let made_by =
+        |copy: &Record| migration::made_by(copy.facts(question.size), question, requested);
     match copy {
         // A server has it now, and had not when this copy was made: nova copies it, and dd's result is old.
         Some(copy) if question.attached && question.migrating && !copy.attached => {
             Verdict::Unseen(Answer::Unknown)
         }
-        Some(copy)
-            if copy.reached(question.size) || wipes.iter().any(|wipe| follows(wipe, copy)) =>
-        {
+        Some(copy) if wipes.iter().any(|wipe| follows(wipe, copy)) => {
             Verdict::Seen(Answer::Percent(100))
+        }
+        Some(copy) if made_by(copy) == MadeBy::Either => Verdict::Unseen(Answer::Unknown),
+        Some(copy) if copy.reached(question.size) => Verdict::Seen(Answer::Percent(100)),
+        Some(copy) if doubtful.iter().any(|wipe| follows(wipe, copy)) => {
+            Verdict::Unseen(Answer::Unknown)
         }
         Some(copy) => Verdict::Seen(percent(copy.position().unwrap_or(0), question.size)),
         None if question.migrating && !wipes.is_empty() => Verdict::Seen(Answer::Percent(100)),
-        None if question.attached => Verdict::Unseen(Answer::Unknown),
-        None if question.migrating && may_run_unnamed(memory, question) => {
+        None if question.migrating && !doubtful.is_empty() => Verdict::Unseen(Answer::Unknown),
+        None if question.migrating && may_have_begun(memory, question) => {
             Verdict::Unseen(Answer::Unknown)
         }
-        None => Verdict::Unseen(Answer::Percent(0)),
+        None => Verdict::Unseen(nothing_seen(question)),
+    }
+}
+
+/// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, it cannot be
+/// seen, or it is made.
+pub(in crate::progress) fn nothing_seen(question: &Question) -> Answer {
+    let out_of_sight = question.migrating && (question.clustered || question.without_device);
+    if question.attached || out_of_sight || question.completing {
+        Answer::Unknown
+    } else {
+        Answer::Percent(0)
     }
 }
 
@@ -91,9 +140,14 @@ pub(in crate::progress) fn decide(memory: &Memory, question: &Question) -> Verdi
 /// migration is known to be another one.
 pub(in crate::progress) fn note(memory: &mut Memory, question: &Question) {
     if let Some(&id) = running(memory, question).first() {
+        let rule = memory
+            .get(id)
+            .and_then(|copy| known_by(memory, copy, question));
         memory.update(id, |copy| {
             copy.volume = Some(question.volume_id.clone());
+            copy.known_by = rule;
             copy.attached |= question.attached;
+            copy.updated_at = question.updated_at.or(copy.updated_at);
             copy.host = copy.host.take().or_else(|| question.host.clone());
         });
         return;
@@ -101,7 +155,7 @@ pub(in crate::progress) fn note(memory: &mut Memory, question: &Question) {
     let past_to = past_to(memory, question);
     let candidates = memory.candidates(question).into_iter();
     let concerned: Vec<ProcessId> = candidates
-        .filter(|record| concerns(record, question))
+        .filter(|record| concerns(memory, record, question))
         .map(|record| record.id)
         .collect();
     for id in concerned {
@@ -111,6 +165,10 @@ pub(in crate::progress) fn note(memory: &mut Memory, question: &Question) {
             } else if past_to.is_none_or(|past_to| record.id > past_to) && record.is_recent() {
                 record.goes_on();
                 record.host = record.host.take().or_else(|| question.host.clone());
+                if record.runs() {
+                    record.confirmed = true;
+                    record.updated_at = question.updated_at.or(record.updated_at);
+                }
             }
         });
     }
@@ -122,42 +180,76 @@ pub(in crate::progress) fn percent(position: u64, size: u64) -> Answer {
     Answer::Percent(u8::try_from(percent.min(100)).unwrap_or(100))
 }
 
-/// Whether a dd reads the volume. Names in a `src_path` count only while it runs: a kernel name may mean
-/// another volume afterwards.
-fn reads(record: &Record, question: &Question) -> bool {
-    is_named(&record.source, question) || is_at(&record.source, question.src_path.as_deref())
+/// By which rule a dd reads the volume, if it does. A path that the caller names counts only while it runs: a
+/// kernel name may mean another volume afterwards. What was once known of a process stays known.
+fn known_by(memory: &Memory, record: &Record, question: &Question) -> Option<KnownBy> {
+    let source = &record.source;
+    if source.is_of(question) {
+        return Some(KnownBy::Name);
+    }
+    let may_be_claimed = matches!(
+        record.known_by,
+        None | Some(KnownBy::Path | KnownBy::Request)
+    );
+    if record.runs() && may_be_claimed && is_at(source, question.src_path.as_deref()) {
+        return Some(KnownBy::Path);
+    }
+    if let Some(volume) = &record.volume {
+        let rule = record.known_by.unwrap_or(KnownBy::Name);
+        return (*volume == question.volume_id).then_some(rule);
+    }
+    let others = memory.unnamed().map(|other| &other.source);
+    let by_record = source.may_be_any(&question.template())
+        && memory.volumes.tells_of(question, source, others);
+    by_record.then_some(KnownBy::Record)
 }
 
-fn was_copy_of(record: &Record, question: &Question) -> bool {
+fn was_copy_of(memory: &Memory, record: &Record, question: &Question) -> bool {
     record.purpose == Purpose::Copy
         && !record.runs()
         && record.position().is_some()
-        && (is_named(&record.source, question)
-            || record.volume.as_deref() == Some(question.volume_id.as_str()))
+        && known_by(memory, record, question).is_some()
 }
 
 fn wipes(record: &Record, question: &Question) -> bool {
-    record.purpose == Purpose::Wipe && is_named(&record.destination, question)
+    record.purpose == Purpose::Wipe && record.destination.is_of(question)
 }
 
 /// Whether it is the volume's and over, or wipes what the volume left behind.
-fn concerns(record: &Record, question: &Question) -> bool {
-    was_copy_of(record, question) || wipes(record, question)
+fn concerns(memory: &Memory, record: &Record, question: &Question) -> bool {
+    was_copy_of(memory, record, question) || wipes(record, question)
 }
 
-/// Whether there is a copy that may be the volume's, for all that can be told: of a disk that nothing
-/// names, and of the volume's size. Neither 0 nor that copy's progress would be true.
-fn may_run_unnamed(memory: &Memory, question: &Question) -> bool {
+/// Whether there is a copy that may be this migration's, for all that can be told: of a disk that nothing
+/// names, and of the volume's size, or one of the volume that came and went between two looks. Neither 0
+/// nor that copy's progress would be true.
+fn may_have_begun(memory: &Memory, question: &Question) -> bool {
     let template = question.template();
-    let may_be_all_of_it =
-        |bytes: u64| bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES;
-    memory.unnamed().any(|record| {
-        record.purpose == Purpose::Copy
-            && record.volume.is_none()
-            && record.bytes.is_none_or(may_be_all_of_it)
-            && record.is_recent()
+    let requested = memory.volumes.requested(&question.volume_id);
+    let may_be_its_own = |record: &Record| {
+        record.volume.is_none()
             && record.source.may_be_any(&template)
+            && !memory.volumes.names_another(question, &record.source)
+            && may_be_all_of(record.bytes, question)
+    };
+    let unseen = |record: &Record| {
+        record.position().is_none() && known_by(memory, record, question).is_some()
+    };
+    memory.candidates(question).into_iter().any(|record| {
+        record.purpose == Purpose::Copy
+            && migration::may_be_of_this(
+                record.facts(question.size),
+                record.lately,
+                question,
+                requested,
+            )
+            && (may_be_its_own(record) || unseen(record))
     })
+}
+
+/// Whether so many bytes may be the whole volume.
+pub(in crate::progress) fn may_be_all_of(bytes: Option<u64>, question: &Question) -> bool {
+    bytes.is_none_or(|bytes| bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES)
 }
 
 /// Whether a wipe says that a copy was completed: cinder wipes the old volume after the copy, and only
@@ -170,22 +262,16 @@ fn follows(wipe: &Record, copy: &Record) -> bool {
 /// cinder changes a volume's host when a migration is through, and cinder-api does not ask about one
 /// that is.
 fn past_to(memory: &Memory, question: &Question) -> Option<ProcessId> {
+    let requested = memory.volumes.requested(&question.volume_id);
     let is_past = |record: &&Record| {
-        concerns(record, question)
-            && (record.settled || question.has_moved_from(record.host.as_deref()))
+        let made_by = migration::made_by(record.facts(question.size), question, requested);
+        concerns(memory, record, question) && made_by == MadeBy::Earlier
     };
     if !question.migrating {
         return None;
     }
     let past = memory.candidates(question).into_iter().filter(is_past);
     past.map(|record| record.id).max()
-}
-
-fn is_named(identity: &Identity, question: &Question) -> bool {
-    question
-        .names
-        .iter()
-        .any(|name| identity.names_volume(name))
 }
 
 fn is_at(identity: &Identity, path: Option<&Path>) -> bool {
@@ -200,7 +286,7 @@ fn rank(record: &Record, question: &Question) -> (bool, bool, bool, ProcessId) {
     (
         is_at(destination, question.dest_path.as_deref()),
         is_at(&record.source, question.src_path.as_deref()),
-        destination.looks_like_a_volume() || is_named(destination, question),
+        destination.looks_like_a_volume() || destination.is_of(question),
         record.id,
     )
 }

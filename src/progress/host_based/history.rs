@@ -10,9 +10,10 @@ use std::time::Instant;
 use super::record::Record;
 use super::scan::{Found, Scan};
 use crate::progress::Question;
-use crate::progress::proc::process::ProcessId;
+use crate::progress::proc::process::{self, ProcessId};
 use crate::progress::state::format::SavedRecord;
 use crate::progress::volume_index::VolumeIndex;
+use crate::progress::volumes::{KnownBy, KnownVolumes};
 
 /// How many processes are remembered; the oldest that is gone makes room.
 pub(in crate::progress) const MEMORY_LIMIT: usize = 1024;
@@ -22,6 +23,8 @@ pub(in crate::progress) const MEMORY_LIMIT: usize = 1024;
 pub(in crate::progress) struct Memory {
     records: BTreeMap<ProcessId, Record>,
     index: VolumeIndex<ProcessId>,
+    /// What calls and operations told of volumes.
+    pub volumes: KnownVolumes,
     /// Counts the changes that are worth writing down.
     revision: u64,
 }
@@ -51,6 +54,34 @@ impl Memory {
             .collect();
         for id in over {
             self.update(id, |record| record.ends(at));
+        }
+        self.assign();
+    }
+
+    /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
+    /// there came to be two.
+    pub(in crate::progress) fn assign(&mut self) {
+        let now = process::now();
+        // Rare; and this is asked for at each call.
+        if !self.unnamed().any(Record::runs) {
+            return;
+        }
+        let doubtful = self
+            .volumes
+            .doubtful(&self.records().collect::<Vec<_>>(), now);
+        for id in doubtful {
+            self.update(id, |record| {
+                (record.volume, record.known_by) = (None, None);
+            });
+        }
+        let known = self
+            .volumes
+            .assigned(&self.records().collect::<Vec<_>>(), now);
+        for (id, volume) in known {
+            self.update(id, |record| {
+                record.volume = Some(volume);
+                record.known_by = Some(KnownBy::Request);
+            });
         }
     }
 
@@ -131,12 +162,12 @@ impl Memory {
 
     /// Another number when there is something new to write down.
     pub(in crate::progress) fn revision(&self) -> u64 {
-        self.revision
+        self.revision.wrapping_add(self.volumes.changes())
     }
 
     /// Whether nothing is remembered.
     pub(in crate::progress) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records.is_empty() && self.volumes.is_empty()
     }
 
     /// Everything remembered.
@@ -144,10 +175,16 @@ impl Memory {
         self.records.values()
     }
 
-    /// All that may be the volume's that is asked about: few, however much is remembered.
+    /// All that may be the volume's that is asked about, what no name leads to included: few, however much is
+    /// remembered.
     pub(in crate::progress) fn candidates(&self, question: &Question) -> Vec<&Record> {
         match self.index.of(question) {
-            Some(ids) => ids.into_iter().filter_map(|id| self.get(id)).collect(),
+            Some(mut ids) => {
+                ids.extend(self.index.unnamed());
+                ids.sort_unstable();
+                ids.dedup();
+                ids.into_iter().filter_map(|id| self.get(id)).collect()
+            }
             None => self.records().collect(),
         }
     }

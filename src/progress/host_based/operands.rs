@@ -53,7 +53,7 @@ impl Operands {
     ///
     /// busybox cuts its own arguments at the `=` while it reads them, and the kernel shows what is left:
     /// `if`, `/dev/sdb`, `of`, … No dd takes a bare `if`, so the two spellings cannot be confused.
-    pub(super) fn parse(arguments: &[String]) -> Self {
+    pub(in crate::progress) fn parse(arguments: &[String]) -> Self {
         let (mut source, mut destination) = (None, None);
         let (mut count, mut skip, mut seek) = (None, None, None);
         let (mut both, mut input, mut output) = (None, None, None);
@@ -96,7 +96,7 @@ impl Operands {
     }
 
     /// What this dd is for.
-    pub(super) fn purpose(&self) -> Purpose {
+    pub(in crate::progress) fn purpose(&self) -> Purpose {
         let (Some(source), Some(destination)) = (&self.source, &self.destination) else {
             return Purpose::Other;
         };

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 use super::operands::Purpose;
 use super::scan::{Begin, Found};
 use crate::progress::device::Identity;
+use crate::progress::migration::{self, Facts, is_recent};
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd};
 use crate::progress::proc::process::{Folder, ProcessId};
 use crate::progress::state::format::SavedRecord;
 use crate::progress::volume_index::Keys;
+use crate::progress::volumes::KnownBy;
 
 /// How long what is over is remembered though nobody has asked about it. It is of use for as long as a
-/// migration takes to complete ([`COMPLETING`]), and some of them take longer.
+/// migration takes to complete ([`is_recent`]), and some of them take longer.
 pub(super) const UNASKED: Duration = Duration::from_secs(24 * 3600);
 
 /// How far back the pace of a copy is measured.
@@ -29,16 +31,6 @@ pub(in crate::progress) const BRIDGE: Duration = Duration::from_millis(250);
 
 /// How much faster than ever before a copy may have been in its last moments.
 const BRIDGE_MARGIN: f64 = 2.0;
-
-/// How long after its copy a volume may still count as migrating without anybody saying so: cinder
-/// detaches both ends first, and deletes the old volume.
-const COMPLETING: Duration = Duration::from_secs(600);
-
-/// Whether it is no longer ago than a migration takes to complete. A clock that was set back counts
-/// as no time.
-pub(in crate::progress) fn is_recent(at: SystemTime) -> bool {
-    at.elapsed().map_or(true, |passed| passed <= COMPLETING)
-}
 
 /// Whether it is longer ago than anybody is expected to ask.
 pub(in crate::progress) fn is_long_ago(at: SystemTime) -> bool {
@@ -70,6 +62,8 @@ pub(in crate::progress) struct Record {
     track: Track,
     /// How far it counted as having come when an earlier run of the daemon wrote it down.
     proved: u64,
+    /// The furthest it may have come by then, where that was known; none for what this run has seen.
+    restored: Option<Option<u64>>,
     /// The destination's descriptor, once it is known beyond doubt.
     fd: Option<Fd>,
     /// Its folder, while it runs.
@@ -83,8 +77,16 @@ pub(in crate::progress) struct Record {
     pub(super) lately: Option<SystemTime>,
     /// The size of the volume that was last asked for.
     pub size: Option<u64>,
-    /// The volume that was given this copy as its own, by name or by `src_path`.
+    /// The volume that was given this copy as its own.
     pub volume: Option<String>,
+    /// By which rule.
+    pub known_by: Option<KnownBy>,
+    /// When it was seen to be gone, by the clock on the wall.
+    ended: Option<SystemTime>,
+    /// When the volume's row was last changed, as a call told while this ran.
+    pub updated_at: Option<SystemTime>,
+    /// Whether the volume was asked for while this ran, and its migration went on.
+    pub confirmed: bool,
     /// Whether the volume was attached when it was asked for while this ran.
     pub attached: bool,
     /// Where the volume was, by its object, when it was first asked for.
@@ -123,6 +125,7 @@ impl Record {
             keys: Keys::default(),
             track: Track::default(),
             proved: 0,
+            restored: None,
             fd: None,
             folder: None,
             closed: None,
@@ -130,6 +133,10 @@ impl Record {
             lately: None,
             size: None,
             volume: None,
+            known_by: None,
+            ended: None,
+            updated_at: None,
+            confirmed: false,
             attached: false,
             host: None,
             settled: false,
@@ -155,6 +162,7 @@ impl Record {
             Reading::Written(written) => {
                 self.fd = written.sure.then_some(written.fd);
                 self.closed = None;
+                self.restored = None;
                 self.track.add(at, self.begin.in_source(written.position));
             }
         }
@@ -163,7 +171,8 @@ impl Record {
     pub(super) fn ends(&mut self, at: Instant) {
         if self.gone.is_none() {
             self.gone = Some(at);
-            self.lately = Some(SystemTime::now());
+            self.ended = Some(SystemTime::now());
+            self.lately = self.ended;
             self.folder = None;
             tracing::info!(
                 pid = self.id.pid,
@@ -210,7 +219,7 @@ impl Record {
     pub(super) fn names(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let words = (self.source.len(), self.destination.len());
-        (words, self.source.is_nameless(), &self.volume).hash(&mut hasher);
+        (words, self.source.is_unnamed(), &self.volume).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -221,6 +230,7 @@ impl Record {
         let state = (self.runs(), self.attached, self.settled);
         (self.position(), self.reach(), words, state).hash(&mut hasher);
         (self.size, &self.volume, &self.host).hash(&mut hasher);
+        (self.known_by, self.updated_at, self.confirmed).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -251,10 +261,15 @@ impl Record {
             begin: self.begin,
             position: self.position(),
             reach: self.reach(),
+            at_most: self.at_most(),
             over: !self.runs(),
             lately: self.lately,
             size: self.size,
             volume: self.volume.clone(),
+            known_by: self.known_by,
+            ended: self.ended,
+            updated_at: self.updated_at,
+            confirmed: self.confirmed,
             attached: self.attached,
             host: self.host.clone(),
             settled: self.settled,
@@ -281,14 +296,53 @@ impl Record {
             record.track.add(at, position);
         }
         record.proved = saved.reach;
+        record.restored = Some(saved.at_most.filter(|_| saved.over));
         record.gone = saved.over.then_some(at);
         record.lately = saved.lately;
         record.size = saved.size;
         record.volume = saved.volume;
+        record.known_by = saved.known_by;
+        record.ended = saved.ended;
+        record.updated_at = saved.updated_at;
+        record.confirmed = saved.confirmed;
         record.attached = saved.attached;
         record.host = saved.host;
         record.settled = saved.settled;
         record
+    }
+
+    /// What tells which migration it was made by, that of a volume of `size` bytes.
+    pub(in crate::progress) fn facts(&self, size: u64) -> Facts<'_> {
+        Facts {
+            begun: Some(self.id.start),
+            ended: self.ended,
+            cut_short: self.was_cut_short(size),
+            settled: self.settled,
+            host: self.host.as_deref(),
+            updated_at: self.updated_at,
+        }
+    }
+
+    /// Whether it surely ended before it had come to `size`.
+    fn was_cut_short(&self, size: u64) -> bool {
+        self.at_most().is_some_and(|most| most < self.end(size))
+    }
+
+    /// The furthest it may have come in all, once it is over.
+    fn at_most(&self) -> Option<u64> {
+        if let Some(most) = self.restored {
+            return most;
+        }
+        let (at, position) = self.track.last()?;
+        let ended = self.closed.or(self.gone)?;
+        let unseen = ended.saturating_duration_since(at);
+        Some(migration::at_most(position, self.track.pace(), unseen))
+    }
+
+    /// Where it ends at the latest, of a volume of `size` bytes.
+    fn end(&self, size: u64) -> u64 {
+        let there = self.source.bytes().filter(|&bytes| bytes > 0);
+        there.map_or(size, |there| there.min(size))
     }
 
     /// Whether a copy that is over had reached `size`.
@@ -300,9 +354,7 @@ impl Record {
     /// A source may be smaller than its volume: encryption keeps a few MiB for itself, and a file may
     /// hold less than it stands for. Its end is the end.
     pub(in crate::progress) fn reached(&self, size: u64) -> bool {
-        let there = self.source.bytes().filter(|&bytes| bytes > 0);
-        let end = there.map_or(size, |there| there.min(size));
-        self.position().is_some() && self.reach() >= end
+        self.position().is_some() && self.reach() >= self.end(size)
     }
 
     /// How far it counts as having come.

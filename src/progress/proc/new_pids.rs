@@ -23,12 +23,22 @@ pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
     if own.to_str()? != std::process::id().to_string() {
         return None;
     }
+    if is_covered(proc) {
+        return None;
+    }
     let text = process::read(&proc.join("loadavg"), PROC_NEEDS).ok()??;
     String::from_utf8_lossy(&text)
         .split_whitespace()
         .next_back()?
         .parse()
         .ok()
+}
+
+/// Whether a file of another file system lies over the kernel's own, as lxcfs does it in a container: its
+/// numbers are the host's.
+pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(&proc.join("loadavg")).is_some_and(|covering| Some(covering) != device(proc))
 }
 
 /// Those of the processes after `before` up to `last` that are there, with the inode number of their

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use procfs::FromRead;
 use procfs::process::Stat;
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::error::{PROC_NEEDS, ProgressError};
@@ -17,6 +18,9 @@ use crate::progress::users::Uids;
 
 /// A process id.
 pub(in crate::progress) type Pid = i32;
+
+/// The kernel's clock ticks since boot, as starts of processes are counted (`proc_pid_stat(5)`).
+pub(in crate::progress) type Ticks = u64;
 
 /// What makes a process itself: the kernel gives the pid to someone else one day, but not with the same start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,7 +76,7 @@ impl Folder {
 }
 
 /// `Ok(None)` for a process that is gone, the sorted error otherwise.
-pub(super) fn gone_or<T>(
+pub(in crate::progress) fn gone_or<T>(
     path: &Path,
     missing: &'static str,
     error: &io::Error,
@@ -126,6 +130,19 @@ pub(in crate::progress) fn boot_id(proc: &Path) -> String {
         .flatten()
         .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
         .unwrap_or_default()
+}
+
+/// Clock ticks of one second.
+pub(in crate::progress) fn ticks_per_second() -> Ticks {
+    procfs::ticks_per_second()
+}
+
+/// This moment by the clock that starts of processes are read from; it counts while the node sleeps.
+pub(in crate::progress) fn now() -> Ticks {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = Ticks::try_from(now.tv_sec).unwrap_or(0);
+    let parts = Ticks::try_from(now.tv_nsec).unwrap_or(0) * ticks_per_second() / 1_000_000_000;
+    seconds * ticks_per_second() + parts
 }
 
 /// The time that so many of the kernel's clock ticks take.

@@ -9,6 +9,7 @@ use crate::progress::file_based::copy::FileCopy;
 use crate::progress::host_based::operands::Purpose;
 use crate::progress::host_based::scan::Begin;
 use crate::progress::proc::process::ProcessId;
+use crate::progress::volumes::{KnownBy, KnownVolumes};
 
 /// Changes whenever the meaning of what is written does; what has another number is not read.
 pub(in crate::progress) const VERSION: u32 = 1;
@@ -25,6 +26,9 @@ pub(in crate::progress) struct Saved {
     /// Copies through open files.
     #[serde(default)]
     pub files: Vec<FileCopy>,
+    /// What calls and operations told of volumes.
+    #[serde(default)]
+    pub volumes: KnownVolumes,
 }
 
 impl Saved {
@@ -34,6 +38,7 @@ impl Saved {
             boot: boot.to_owned(),
             records,
             files: Vec::new(),
+            volumes: KnownVolumes::default(),
         }
     }
 }
@@ -60,6 +65,9 @@ pub(in crate::progress) struct SavedRecord {
     pub position: Option<u64>,
     /// How far it counts as having come; more than the position where it ended close to its end.
     pub reach: u64,
+    /// The furthest it may have come, once it is over.
+    #[serde(default)]
+    pub at_most: Option<u64>,
     /// Whether it was seen to be gone.
     pub over: bool,
     /// When it was last sure to concern the migration that goes on.
@@ -69,6 +77,18 @@ pub(in crate::progress) struct SavedRecord {
     pub size: Option<u64>,
     /// The volume that was given this copy as its own.
     pub volume: Option<String>,
+    /// By which rule.
+    #[serde(default)]
+    pub known_by: Option<KnownBy>,
+    /// When it was seen to be gone.
+    #[serde(default)]
+    pub ended: Option<SystemTime>,
+    /// When the volume's row was last changed, as told while this ran.
+    #[serde(default)]
+    pub updated_at: Option<SystemTime>,
+    /// Whether the volume was asked for while this ran, and its migration went on.
+    #[serde(default)]
+    pub confirmed: bool,
     /// Whether the volume was attached when it was asked for.
     pub attached: bool,
     /// Where the volume was when it was first asked for.

@@ -52,10 +52,12 @@ impl Remembered {
     /// All of it. Each copy is whole; they need not be of the same moment.
     fn saved(&self, boot: &str) -> Saved {
         let mut saved = Saved::new(boot, Vec::new());
+        saved.volumes = lock(&self.dds).volumes.clone();
         let dds = lock(&self.dds).ids();
         for some in dds.chunks(HANDFUL) {
             saved.records.extend(lock(&self.dds).saved(some));
         }
+        saved.files = lock(&self.files).saved_lone();
         let files = lock(&self.files).numbers();
         for some in files.chunks(HANDFUL) {
             saved.files.extend(lock(&self.files).saved(some));

@@ -227,7 +227,11 @@ async fn what_cannot_be_seen_is_an_error_for_those_alone_who_asked_for_open_file
         mode: Mode::Auto,
         ..question()
     };
-    assert_eq!(tracker.answer(auto).await, Ok(Answer::Percent(0)));
+    assert_eq!(
+        tracker.answer(auto).await,
+        Ok(Answer::Unknown),
+        "to see no dd is not to know that nothing is copied"
+    );
 }
 
 #[tokio::test]

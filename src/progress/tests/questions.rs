@@ -62,8 +62,16 @@ pub(super) fn let_time_pass(state_file: &Path, seconds: u64) {
     let mut saved: serde_json::Value = serde_json::from_slice(&saved).unwrap();
     for of in ["records", "files"] {
         for one in saved[of].as_array_mut().unwrap() {
-            let at = &mut one["lately"]["secs_since_epoch"];
-            *at = (at.as_u64().unwrap() - seconds).into();
+            for moment in ["lately", "ended", "ended_at"] {
+                if let Some(at) = one[moment]["secs_since_epoch"].as_u64() {
+                    one[moment]["secs_since_epoch"] = (at - seconds).into();
+                }
+            }
+            if let Some(begun) = one["begun"].as_u64() {
+                one["begun"] = begun
+                    .saturating_sub(seconds * procfs::ticks_per_second())
+                    .into();
+            }
         }
     }
     fs::write(state_file, saved.to_string()).unwrap();

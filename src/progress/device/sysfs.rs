@@ -1,0 +1,86 @@
+//! What sysfs tells of one disk, besides its place in `/dev`.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::hardware::Hardware;
+use super::identity::line;
+
+/// A VPD page says its length in two bytes.
+const PAGE_LIMIT: u64 = 4 + 0xffff;
+
+/// How many folders lie between a disk and its iSCSI session: `session1/target3:0:0/3:0:0:1`.
+const SESSION_ABOVE: usize = 3;
+
+/// What one disk is.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    /// What bears a volume's name where the storage made one for each volume: a target, a subsystem, the
+    /// namespace's id.
+    pub labels: Vec<String>,
+    /// Paths that mean the same, of a disk that is an image or a file.
+    pub paths: Vec<String>,
+    /// Its numbers.
+    pub hardware: Hardware,
+}
+
+/// Reads what there is of `kernel_name`, whose folder is `block`.
+pub(in crate::progress) fn disk(sys: &Path, block: &Path, kernel_name: &str) -> Disk {
+    let mut disk = Disk::default();
+    for attribute in ["wwid", "device/wwid", "nguid", "uuid"] {
+        if let Some(number) = line(&block.join(attribute)) {
+            disk.hardware.add_numbers(&number);
+            disk.labels.push(number);
+        }
+    }
+    // The kernel writes the bytes of an EUI-64 apart from each other.
+    if let Some(eui) = line(&block.join("eui")) {
+        disk.hardware.add_numbers(&eui.replace(' ', ""));
+    }
+    if let Some(page) = page83(block) {
+        disk.hardware.add_page83(&page);
+    }
+    disk.labels.extend(line(&block.join("device/subsysnqn")));
+    if let Some((target, unit)) = iscsi(block) {
+        disk.hardware.unit(&target, unit);
+        disk.labels.push(target);
+    }
+    disk.paths.extend(image(sys, kernel_name));
+    disk.paths.extend(line(&block.join("loop/backing_file")));
+    disk
+}
+
+fn page83(block: &Path) -> Option<Vec<u8>> {
+    let mut page = Vec::new();
+    let file = File::open(block.join("device/vpd_pg83")).ok()?;
+    file.take(PAGE_LIMIT).read_to_end(&mut page).ok()?;
+    Some(page)
+}
+
+/// The target and the logical unit of a disk that came by the kernel's own initiator.
+fn iscsi(block: &Path) -> Option<(String, u64)> {
+    let device = fs::canonicalize(block.join("device")).ok()?;
+    // Host, channel, target, unit.
+    let unit = device.file_name()?.to_str()?.rsplit(':').next()?;
+    let unit = unit.parse().ok()?;
+    let session = |folder: &Path| -> Option<PathBuf> {
+        let sessions = fs::read_dir(folder.join("iscsi_session")).ok()?;
+        sessions.flatten().next().map(|entry| entry.path())
+    };
+    let session = device.ancestors().take(SESSION_ABOVE).find_map(session)?;
+    Some((line(&session.join("targetname"))?, unit))
+}
+
+/// The image in Ceph behind `rbd<number>`, as udev's link names it. A snapshot is not its image.
+fn image(sys: &Path, kernel_name: &str) -> Option<String> {
+    let number = kernel_name.strip_prefix("rbd")?;
+    let device = sys.join("bus/rbd/devices").join(number);
+    let snapshot = line(&device.join("current_snap")).filter(|name| name != "-");
+    let name = line(&device.join("name"))?;
+    let pool = line(&device.join("pool")).unwrap_or_else(|| "rbd".to_owned());
+    Some(match snapshot {
+        Some(snapshot) => format!("/dev/rbd/{pool}/{name}@{snapshot}"),
+        None => format!("/dev/rbd/{pool}/{name}"),
+    })
+}

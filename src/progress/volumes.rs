@@ -1,0 +1,307 @@
+//! Volumes that calls and operations told of: what their records say, and which are to be migrated. Pure.
+//!
+//! Where no name leads from a disk to its volume, two things still do. The volume's record, which comes with
+//! every call, may tell the disk's number. And beside cinder-volume every request for a migration passes
+//! through the daemon's hands, with the volume's size: a copy of exactly that size, begun after it, is that
+//! volume's where neither another copy nor another migration comes into question.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Question;
+use super::device::{Hardware, Identity};
+use super::host_based::operands::Purpose;
+use super::host_based::record::Record;
+use super::proc::process::{self, ProcessId, Ticks};
+
+/// How many volumes are remembered; one that nothing is expected of makes room.
+const LIMIT: usize = 1024;
+
+/// Seconds that a migration counts as open of which nothing more was heard. cinder-volume may keep it waiting
+/// behind others for hours.
+const OPEN: u64 = 24 * 3600;
+
+/// Seconds that two readings of one moment may differ by: the start of a process is cut to a clock tick.
+const SLACK: Ticks = 1;
+
+/// By what a copy is known to be a volume's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KnownBy {
+    /// A name of what it reads.
+    Name,
+    /// The path that a caller named.
+    Path,
+    /// A number in the volume's record.
+    Record,
+    /// The request for the migration: nothing else comes into question.
+    Request,
+}
+
+impl KnownBy {
+    /// `name`, `path`, `record` or `request`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Path => "path",
+            Self::Record => "record",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// A request for a migration, as it passed on its way to cinder-volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationRequest {
+    /// The volume's id.
+    pub volume_id: String,
+    /// `name_id`, if it differs, and `id`.
+    pub ids: Vec<String>,
+    /// Bytes.
+    pub size: u64,
+    /// What the volume's record tells of its disk.
+    pub record: Hardware,
+    /// Whether a server has the volume: nova copies it then, and no dd is to be expected.
+    pub attached: bool,
+    /// What volumes are named by, with `%s` in the place of the id.
+    pub volume_name_template: String,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownVolume {
+    id: String,
+    ids: Vec<Uuid>,
+    size: u64,
+    record: Hardware,
+    /// When its migration was last asked for.
+    requested: Option<Ticks>,
+    /// Whether a migration by dd goes on, as far as is known.
+    open: bool,
+    /// When it was last heard of.
+    heard: Ticks,
+}
+
+/// All such volumes, the one heard of longest ago first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KnownVolumes {
+    volumes: Vec<KnownVolume>,
+    /// How they are named, as the last to be heard of was.
+    #[serde(skip)]
+    template: String,
+    /// Counts what is worth writing down.
+    #[serde(skip)]
+    changes: u64,
+}
+
+impl KnownVolumes {
+    /// Takes in a request that passed at `at`.
+    pub(super) fn request(&mut self, request: MigrationRequest, at: Ticks) {
+        // Requests are read on several threads, and may overtake one another.
+        if self
+            .requested(&request.volume_id)
+            .is_some_and(|last| last > at)
+        {
+            return;
+        }
+        self.template = request.volume_name_template;
+        self.put(KnownVolume {
+            id: request.volume_id,
+            ids: parsed(&request.ids),
+            size: request.size,
+            record: request.record,
+            requested: Some(at),
+            open: !request.attached,
+            heard: at,
+        });
+    }
+
+    /// Takes in what a call said of its volume.
+    pub(super) fn hear(&mut self, question: &Question, now: Ticks) {
+        let known = self.get(&question.volume_id);
+        if known.is_none() && !question.migrating {
+            return;
+        }
+        let requested = known.and_then(|known| known.requested);
+        self.template = question.template();
+        self.put(KnownVolume {
+            id: question.volume_id.clone(),
+            ids: parsed(&question.ids),
+            size: question.size,
+            record: question.record.clone(),
+            requested,
+            open: question.migrating && !question.attached,
+            heard: now,
+        });
+    }
+
+    fn put(&mut self, volume: KnownVolume) {
+        let place = self.volumes.iter().position(|known| known.id == volume.id);
+        let before = place.map(|place| self.volumes.remove(place));
+        let heard = volume.heard;
+        if before.is_none_or(|before| KnownVolume { heard, ..before } != volume) {
+            self.changes += 1;
+        }
+        if self.volumes.len() >= LIMIT {
+            let idle = |volume: &KnownVolume| !volume.open && volume.requested.is_none();
+            let oldest = self.volumes.iter().position(idle).unwrap_or(0);
+            self.volumes.remove(oldest);
+        }
+        self.volumes.push(volume);
+    }
+
+    fn get(&self, id: &str) -> Option<&KnownVolume> {
+        self.volumes.iter().find(|volume| volume.id == id)
+    }
+
+    /// When the volume's migration was last asked for, if that passed here.
+    pub(super) fn requested(&self, volume_id: &str) -> Option<Ticks> {
+        self.get(volume_id)?.requested
+    }
+
+    /// Changes when there is something new to write down.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether there is nothing to write down.
+    pub(super) fn is_empty(&self) -> bool {
+        self.volumes.is_empty()
+    }
+
+    /// No more than are kept, whatever was written down.
+    pub(super) fn bounded(mut self) -> Self {
+        self.volumes.truncate(LIMIT);
+        self
+    }
+
+    /// Whether the volume's record tells of `disk`, and of none of the `others`, and no other volume's tells
+    /// of it as well.
+    pub(super) fn tells_of<'a>(
+        &self,
+        question: &Question,
+        disk: &Identity,
+        others: impl IntoIterator<Item = &'a Identity>,
+    ) -> bool {
+        let own = self.get(&question.volume_id).map(|volume| &volume.record);
+        let records = [Some(&question.record), own];
+        let meets = |disk: &Identity| {
+            let mut records = records.iter().flatten();
+            records.any(|record| record.meets(disk.hardware()))
+        };
+        let another = |other: &Identity| {
+            meets(other) && !other.same_as(disk) && !other.hardware().meets(disk.hardware())
+        };
+        let elsewhere = |volume: &KnownVolume| {
+            volume.id != question.volume_id && volume.record.meets(disk.hardware())
+        };
+        meets(disk) && !others.into_iter().any(another) && !self.volumes.iter().any(elsewhere)
+    }
+
+    /// Whether the disk bears the id of one of the volumes.
+    fn names_one(&self, disk: &Identity) -> bool {
+        self.volumes
+            .iter()
+            .any(|volume| disk.bears_one_of(&volume.ids))
+    }
+
+    /// Whether the disk bears the id of another volume than the one asked about.
+    pub(super) fn names_another(&self, question: &Question, disk: &Identity) -> bool {
+        self.volumes
+            .iter()
+            .any(|volume| volume.id != question.volume_id && disk.bears_one_of(&volume.ids))
+    }
+
+    /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
+    /// only a migration can have made which had one already.
+    pub(super) fn doubtful(&self, records: &[&Record], now: Ticks) -> Vec<ProcessId> {
+        let waiting = self.waiting(records, now);
+        let known = |record: &&&Record| record.runs() && record.known_by == Some(KnownBy::Request);
+        let has_a_rival = |record: &&&Record| {
+            let Some(volume) = record.volume.as_deref().and_then(|id| self.get(id)) else {
+                return false;
+            };
+            records.iter().any(|other| {
+                self.is_unnamed(other)
+                    && volume.may_have_made(other)
+                    && !waiting.iter().any(|volume| volume.may_have_made(other))
+            })
+        };
+        let doubtful = records.iter().filter(known).filter(has_a_rival);
+        doubtful.map(|record| record.id).collect()
+    }
+
+    /// Each copy that nothing names and that only one migration can have made, which can have made no other;
+    /// and that migration's volume.
+    pub(super) fn assigned(&self, records: &[&Record], now: Ticks) -> Vec<(ProcessId, String)> {
+        let waiting = self.waiting(records, now);
+        let only = |record: &&Record| {
+            let mut makers = waiting.iter().filter(|volume| volume.may_have_made(record));
+            let maker = *makers.next()?;
+            let copies = records
+                .iter()
+                .filter(|other| self.is_unnamed(other) && maker.may_have_made(other));
+            // One that was heard of in a call alone may have begun its copy before or after that.
+            let alone = makers.next().is_none() && copies.count() == 1;
+            (alone && maker.requested.is_some()).then(|| (record.id, maker.id.clone()))
+        };
+        let unnamed = records.iter().filter(|record| self.is_unnamed(record));
+        unnamed.filter_map(only).collect()
+    }
+
+    /// The migrations that go on and of which no copy was found.
+    fn waiting(&self, records: &[&Record], now: Ticks) -> Vec<&KnownVolume> {
+        let sizes: HashSet<u64> = records
+            .iter()
+            .filter(|record| record.runs() && record.source.is_unnamed())
+            .filter_map(|record| record.bytes)
+            .collect();
+        let volumes = self.volumes.iter();
+        let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
+        volumes
+            .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
+            .collect()
+    }
+
+    /// Whether it is a copy that runs and of which nothing tells whose it is.
+    fn is_unnamed(&self, record: &Record) -> bool {
+        record.purpose == Purpose::Copy
+            && record.runs()
+            && record.volume.is_none()
+            && record.source.may_be_any(&self.template)
+            && !self.names_one(&record.source)
+    }
+}
+
+fn parsed(ids: &[String]) -> Vec<Uuid> {
+    ids.iter()
+        .filter_map(|id| Uuid::try_parse(id).ok())
+        .collect()
+}
+
+impl KnownVolume {
+    fn is_open(&self, now: Ticks) -> bool {
+        self.open && now.saturating_sub(self.heard) <= OPEN * process::ticks_per_second()
+    }
+
+    /// Whether a copy of its migration has been found, by whatever rule.
+    fn has_a_copy(&self, records: &[&Record]) -> bool {
+        records.iter().any(|record| {
+            let its_own =
+                record.volume.as_deref() == Some(&self.id) || record.source.bears_one_of(&self.ids);
+            record.purpose == Purpose::Copy && its_own && self.may_have_begun(record)
+        })
+    }
+
+    fn may_have_begun(&self, record: &Record) -> bool {
+        let slack = SLACK * process::ticks_per_second();
+        self.requested
+            .is_none_or(|requested| record.id.start + slack >= requested)
+    }
+
+    fn may_have_made(&self, record: &Record) -> bool {
+        record.bytes == Some(self.size) && self.may_have_begun(record)
+    }
+}

@@ -1,18 +1,25 @@
 //! The topic's other end: a consumer of T in the place of cinder-volume, as cheap as can be.
 //!
-//! It does not consume Q, so that whatever is sent there goes to the server that is measured.
+//! It consumes Q as well, as the daemon expects of a cinder-volume, but is busy there with a message of its own, so that
+//! whatever is sent there goes to the server that is measured.
+
+use std::sync::Mutex;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 
 use crate::support::service::Service;
 
 /// A connection with T and Q declared as oslo.messaging does it by default.
 pub struct Topic {
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
+    /// Each holds one message of a Q.
+    busy: Mutex<Vec<(Channel, Consumer)>>,
 }
 
 impl Topic {
@@ -23,8 +30,9 @@ impl Topic {
             .unwrap();
         let channel = connection.create_channel().await.unwrap();
         Self {
-            _connection: connection,
+            connection,
             channel,
+            busy: Mutex::default(),
         }
     }
 
@@ -39,8 +47,30 @@ impl Topic {
         }
     }
 
-    /// Consumes T.
+    /// Consumes Q, with its hands full.
+    async fn be_busy(&self, queue: String) {
+        let channel = self.connection.create_channel().await.unwrap();
+        let one = channel.basic_qos(1, BasicQosOptions::default());
+        one.await.unwrap();
+        let published = channel.basic_publish(
+            "".into(),
+            queue.as_str().into(),
+            BasicPublishOptions::default(),
+            b"mine",
+            BasicProperties::default(),
+        );
+        drop(published.await.unwrap());
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let mut consumer = consumer.await.unwrap();
+        drop(consumer.next().await.unwrap().unwrap());
+        self.busy.lock().unwrap().push((channel, consumer));
+    }
+
+    /// Consumes T, and Q so that nothing comes.
     pub async fn consume(&self, service: &Service) -> Consumer {
+        self.be_busy(service.server_queue()).await;
         let options = BasicConsumeOptions {
             no_ack: true,
             ..BasicConsumeOptions::default()

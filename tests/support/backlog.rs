@@ -2,11 +2,11 @@
 
 use futures_util::StreamExt;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 
 use super::daemon::Daemon;
 use super::load::properties;
@@ -45,10 +45,12 @@ pub async fn peak_memory(amqp_uri: &str, transport_url: &str, messages: usize) -
         FieldTable::default(),
     );
     let mut consumer = consumer.await.unwrap();
+    let _busy = busy(&connection, &server).await;
     let daemon = Daemon::start(transport_url, &service, "");
-    for came in 1..=messages {
+    let handed_over = messages - 1;
+    for came in 1..=handed_over {
         let delivery = in_time("the next one is handed over", consumer.next()).await;
-        if came % BATCH == 0 || came == messages {
+        if came % BATCH == 0 || came == handed_over {
             let all = BasicAckOptions { multiple: true };
             delivery.unwrap().unwrap().acker.ack(all).await.unwrap();
         }
@@ -58,6 +60,20 @@ pub async fn peak_memory(amqp_uri: &str, transport_url: &str, messages: usize) -
         deleted.await.unwrap();
     }
     peak_of(daemon.process.pid())
+}
+
+/// A consumer of Q, without which the daemon would stand aside, that is busy with the first message for as long as it
+/// lives.
+async fn busy(connection: &Connection, queue: &str) -> (Channel, Consumer) {
+    let channel = connection.create_channel().await.unwrap();
+    let one = channel.basic_qos(1, BasicQosOptions::default());
+    one.await.unwrap();
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+    let mut consumer = consumer.await.unwrap();
+    let first = in_time("the first one comes", consumer.next()).await;
+    drop(first.unwrap().unwrap());
+    (channel, consumer)
 }
 
 async fn fill(channel: &Channel, queue: &str, messages: usize) {

@@ -240,8 +240,9 @@ async fn what_is_not_checked_is_warned_of_at_each_connection() {
     let daemon = Daemon::start(&url, &service, "mode = standalone\ntls_verify = false");
     daemon.wait_for_log("serving alone").await;
     daemon.wait_for_log(":replies").await;
+    daemon.wait_for_log(":own topics").await;
     let warnings = daemon.log().matches("is not checked").count();
-    assert_eq!(warnings, 2, "{}", daemon.log());
+    assert_eq!(warnings, 3, "{}", daemon.log());
 }
 
 /// Neither is spoken by the library that the daemon has, and Python's takes both.

@@ -17,6 +17,7 @@ async fn bodies_and_properties_arrive_as_they_were() {
     client.declare(&service.server_queue()).await;
     client.declare(&service.topic()).await;
     let mut handed_over = client.consume(&service.topic()).await;
+    let _beside = client.consume(&service.server_queue()).await;
     let _daemon = Daemon::beside(&service).await;
     for properties in [BasicProperties::default(), all_properties()] {
         for body in bodies() {

@@ -9,6 +9,7 @@ use crate::support::copy::Volume;
 use crate::support::daemon::Daemon;
 use crate::support::environment::Release;
 use crate::support::scrape::{self, METRICS, Scrape};
+use crate::support::wait::until;
 
 const SUCCESS: &str = "cinder_progress_config_last_reload_successful";
 
@@ -99,9 +100,18 @@ async fn a_mistake_is_told_with_its_place_and_changes_nothing() {
     assert!(line.contains("ERROR") && line.contains(&place), "{line}");
     let call = Call::progress(&bench.service, &Volume::unique().argument());
     assert_eq!(bench.caller.call(&call).await.unwrap(), json!("old"));
-    assert_eq!(Scrape::of(&address).await.value(SUCCESS), 0.0);
+    success_is(&address, 0.0).await;
 
     change(daemon, "prefetch = many", "", "settings read again").await;
     assert_eq!(bench.caller.call(&call).await.unwrap(), json!("new"));
-    assert_eq!(Scrape::of(&address).await.value(SUCCESS), 1.0);
+    success_is(&address, 1.0).await;
+}
+
+/// The page is made at most once a second.
+async fn success_is(address: &str, value: f64) {
+    until("the page says how the settings are", async || {
+        let scrape = Scrape::of(address).await;
+        (scrape.value(SUCCESS) == value).then_some(())
+    })
+    .await;
 }

@@ -268,7 +268,9 @@ impl Vitals {
                     trouble = Some(format!("waiting for cinder-volume's queues: {cause}"));
                 }
                 Doing::Aside(_, cause) => trouble = Some(format!("standing aside: {cause}")),
-                Doing::Refused(cause) => trouble = Some(format!("not allowed to serve: {cause}")),
+                Doing::Refused(cause) => {
+                    trouble = Some(format!("the own topic is not served: {cause}"))
+                }
                 _ => {}
             }
         }
@@ -478,6 +480,9 @@ mod tests {
             "serving 1 backend by way of 10.0.0.1:5672"
         );
         topic.does(Doing::Refused("ACCESS_REFUSED".to_owned()));
-        assert_eq!(vitals.summary(), "not allowed to serve: ACCESS_REFUSED");
+        assert_eq!(
+            vitals.summary(),
+            "the own topic is not served: ACCESS_REFUSED"
+        );
     }
 }

@@ -11,23 +11,33 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer, ExchangeKind};
+use lapin::{Consumer, ExchangeKind};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
+use super::inspect::rights::may_publish;
 use super::message::Message;
-use super::topology::{Names, bind, declare_exchange, is_missing, is_refused};
-use crate::config::Rabbit;
+use super::topology::{Names, bind, is_missing, is_refused};
 use crate::liveness::{Doing, Part};
 
 /// How long a user that may not declare queues is left alone: somebody may give it the right meanwhile.
 const REFUSED: Duration = Duration::from_secs(60);
 
+/// First, further and longest wait while the exchange is missing: RabbitMQ logs an error each time it is asked for.
+const MISSING: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(30),
+];
+
 /// Serves the topic until `stop`. Whatever comes is taken off at once, as nobody else would take it.
 ///
-/// A user without the right to declare the queue costs this topic and no more: it is said in the log, and tried
-/// again every minute.
+/// A user without the right to declare the queue, or to send an answer, costs this topic and no more: it is said in
+/// the log, and tried again every minute. An exchange that is missing is waited for: on a broker on which no service of
+/// cinder's has been yet nobody could ask, and if it were declared here with other flags than cinder's, no service of
+/// cinder's could start.
 ///
 /// # Errors
 ///
@@ -35,37 +45,59 @@ const REFUSED: Duration = Duration::from_secs(60);
 pub async fn serve(
     connection: &Connection,
     names: &Names,
-    rabbit: &Rabbit,
     take: &(impl Fn(Message<'_>) + Sync),
     part: &Part,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let mut said = false;
+    let [first, step, longest] = MISSING;
+    let mut missing = Backoff::new(first, step, longest);
+    let mut said = String::new();
     loop {
-        let cause = match consume(connection, names, rabbit).await {
+        let consumer = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            consumer = consume(connection, names) => consumer,
+        };
+        let (cause, wait) = match consumer {
             Ok(consumer) => return deliver(connection, consumer, names, take, part, stop).await,
-            Err(ConnectionError::Amqp(error)) if is_refused(&error) => error.to_string(),
+            Err(ConnectionError::Amqp(error)) if is_refused(&error) => (error.to_string(), REFUSED),
+            Err(error @ ConnectionError::Forbidden) => (error.to_string(), REFUSED),
+            Err(ConnectionError::Amqp(error)) if is_missing(&error) => {
+                (error.to_string(), missing.wait())
+            }
             Err(error) => return Err(error),
         };
-        if !said {
-            warn!(topic = %names.topic, %cause, "not allowed to serve the own topic");
-            said = true;
+        if connection.is_worn() {
+            return Err(ConnectionError::Ended);
+        }
+        if said != cause {
+            warn!(topic = %names.topic, %cause, "the own topic cannot be served");
+            said.clone_from(&cause);
         }
         part.does(Doing::Refused(cause));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = connection.ended() => return Err(ConnectionError::Ended),
-            () = part.beating(tokio::time::sleep(REFUSED)) => {}
+            () = part.beating(tokio::time::sleep(wait)) => {}
         }
     }
 }
 
-async fn consume(
-    connection: &Connection,
-    names: &Names,
-    rabbit: &Rabbit,
-) -> Result<Consumer, ConnectionError> {
-    let channel = channel_to_the_exchange(connection, names, rabbit).await?;
+async fn consume(connection: &Connection, names: &Names) -> Result<Consumer, ConnectionError> {
+    if !may_publish(connection).await? {
+        return Err(ConnectionError::Forbidden);
+    }
+    let channel = connection.channel().await?;
+    channel
+        .exchange_declare(
+            names.exchange.as_str().into(),
+            ExchangeKind::Topic,
+            ExchangeDeclareOptions {
+                passive: true,
+                ..ExchangeDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await?;
     let queue = format!("{}_{}", names.topic, uuid::Uuid::new_v4().simple());
     channel
         .queue_declare(
@@ -93,37 +125,6 @@ async fn consume(
         )
         .await?;
     Ok(consumer)
-}
-
-/// A channel, when the exchange is there. Mostly it is, with whatever flags cinder gave it; only on a broker on which
-/// no service of cinder's has been yet it is declared, as a service of cinder's would.
-async fn channel_to_the_exchange(
-    connection: &Connection,
-    names: &Names,
-    rabbit: &Rabbit,
-) -> Result<Channel, ConnectionError> {
-    let channel = connection.channel().await?;
-    let found = channel
-        .exchange_declare(
-            names.exchange.as_str().into(),
-            ExchangeKind::Topic,
-            ExchangeDeclareOptions {
-                passive: true,
-                ..ExchangeDeclareOptions::default()
-            },
-            FieldTable::default(),
-        )
-        .await;
-    match found {
-        Ok(()) => Ok(channel),
-        // The broker has closed the channel over it.
-        Err(error) if is_missing(&error) => {
-            let channel = connection.channel().await?;
-            declare_exchange(&channel, names, rabbit).await?;
-            Ok(channel)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 async fn deliver(

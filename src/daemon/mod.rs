@@ -350,7 +350,6 @@ async fn own_topics(
     let backends = settings.backends.iter().map(names);
     let session = OwnTopics {
         backends: backends.zip(workers).collect(),
-        rabbit: &settings.rabbit,
         vitals: &vitals,
         stop: &stop,
     };

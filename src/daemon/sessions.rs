@@ -144,8 +144,6 @@ impl Session for Alone<'_> {
 pub struct OwnTopics<'a> {
     /// The names for each backend, and who answers.
     pub backends: Vec<(Names, Worker)>,
-    /// What the exchange looks like where it has to be declared.
-    pub rabbit: &'a Rabbit,
     /// Where it shows that it is at work.
     pub vitals: &'a Vitals,
     /// Ends it.
@@ -154,12 +152,12 @@ pub struct OwnTopics<'a> {
 
 impl Session for OwnTopics<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (rabbit, vitals, stop) = (self.rabbit, self.vitals, self.stop);
+        let (vitals, stop) = (self.vitals, self.stop);
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| worker.take_all(message);
             let role = Role::OwnTopic(names.topic.clone());
             let part = vitals.part(role, Some(connection.alarm()));
-            async move { own_topic::serve(connection, names, rabbit, &take, &part, stop).await }
+            async move { own_topic::serve(connection, names, &take, &part, stop).await }
         });
         try_join_all(serving).await.map(drop)
     }

@@ -75,6 +75,19 @@ def broker():
     return os.environ['CINDER_PROGRESS_TEST_TRANSPORT_URL']
 
 
+def declare_exchange():
+    """What the other services of a cloud have declared before."""
+    url = broker().replace('rabbit://', 'amqp://', 1)
+    subprocess.run(
+        [latest(), '-W', 'ignore', '-c', '''
+import sys
+import kombu
+with kombu.Connection(sys.argv[1]) as connection:
+    exchange = kombu.Exchange('openstack', type='topic', durable=False)
+    exchange(connection.channel()).declare()
+''', url], check=True, timeout=PATIENCE)
+
+
 class Process(object):
     """A child, whose output goes to a file."""
 

@@ -23,6 +23,7 @@ class Case(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = parts.folder()
         cls.addClassCleanup(shutil.rmtree, cls.folder, True)
+        parts.declare_exchange()
         cls.api = parts.CinderApi(cls.folder, cls.python, cls.ask)
         cls.addClassCleanup(cls.api.stop)
 

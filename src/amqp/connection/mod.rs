@@ -2,7 +2,7 @@
 
 use std::net::{Shutdown, TcpStream as StdTcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_compat::CompatExt;
@@ -108,6 +108,8 @@ pub enum ConnectionError {
 pub struct Connection {
     inner: lapin::Connection,
     ended: CancellationToken,
+    /// Channels opened so far.
+    opened: AtomicUsize,
     blocked: Arc<AtomicBool>,
     plug: Plug,
     peer: Option<Peer>,
@@ -205,6 +207,7 @@ impl Connection {
         Ok(Self {
             inner,
             ended,
+            opened: AtomicUsize::new(0),
             blocked,
             plug: Plug(plug.0.take()),
             peer,
@@ -218,10 +221,26 @@ impl Connection {
     ///
     /// When the connection is not open any more.
     pub async fn channel(&self) -> Result<Channel, ConnectionError> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             channel = self.inner.create_channel() => Ok(channel?),
             () = self.ended() => Err(ConnectionError::Ended),
         }
+    }
+
+    /// Whether so many channels have been opened that a new connection is due.
+    ///
+    /// lapin gives the number of a channel that the broker has closed to a new one later, and takes the old error
+    /// for the new channel's. Looking for what is missing closes channels, so a connection wears out.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        let most = usize::from(self.inner.configuration().channel_max());
+        self.opened.load(Ordering::Relaxed) > most / 2
+    }
+
+    /// Counts as ended from now on, for all who use it.
+    pub fn give_up(&self) {
+        self.ended.cancel();
     }
 
     /// Returns when the connection has ended, for whatever reason.

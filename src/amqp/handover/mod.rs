@@ -211,6 +211,10 @@ impl HandOver {
                 Ok(Served::Again) => continue,
                 Err(aside) => aside,
             };
+            if on.connection.is_worn() {
+                info!(queue = %self.names.server, "many channels were opened: starting with a new connection");
+                on.connection.give_up();
+            }
             if on.connection.has_ended() {
                 return Err(ConnectionError::Ended);
             }
@@ -234,7 +238,8 @@ impl HandOver {
                 _ if self.redeliveries.is_left() => left.wait(),
                 Aside::Slow(_) => SLOW,
                 Aside::Forbidden => FORBIDDEN,
-                Aside::Missing(_) => absent.wait(),
+                // What came back from T is waited for by somebody: it is put on Q as soon as that is there.
+                Aside::Missing(_) if self.homeless.is_empty() => absent.wait(),
                 _ => backoff.wait(),
             };
             part.does(match aside {

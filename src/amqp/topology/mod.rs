@@ -163,7 +163,7 @@ pub async fn declare(
 /// # Errors
 ///
 /// The broker's.
-pub async fn declare_exchange(
+async fn declare_exchange(
     channel: &Channel,
     names: &Names,
     rabbit: &Rabbit,

@@ -26,9 +26,15 @@ pub async fn run(configuration: &str, arguments: &[&str]) -> Said {
     finish(command, configuration, arguments).await
 }
 
-/// The same as a user that may do nothing; only root can.
+/// The same as a user that may do nothing; only root can. The program is copied to where that user may read it: the
+/// repository may lie in the home of root.
 pub async fn run_as_nobody(configuration: &str, arguments: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cinder-progress"));
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), everybody).unwrap();
+    let program = folder.path().join("cinder-progress");
+    std::fs::copy(env!("CARGO_BIN_EXE_cinder-progress"), &program).unwrap();
+    let mut command = Command::new(&program);
     command.uid(NOBODY).gid(NOBODY);
     finish(command, configuration, arguments).await
 }

@@ -55,7 +55,10 @@ pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
 /// As [`load`].
 pub fn load_with_origins(sources: &Sources) -> Result<(Settings, Origins), ConfigError> {
     let (fragments, files) = sources.read()?;
-    let machine = gethostname::gethostname().to_string_lossy().into_owned();
+    let machine = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let inputs = Inputs::new(fragments, machine);
     let origins = origins::read(&inputs);
     Ok((settings::settle(inputs, files)?, origins))

@@ -24,7 +24,7 @@ pub use oslo::origin::Origin;
 pub use oslo::sources::Sources;
 pub use settings::Settings;
 pub use settings::backends::{Address, Backend};
-pub use settings::brokers::{BrokerHost, Brokers, Tls, TlsVersion};
+pub use settings::brokers::{BrokerHost, Brokers, Tls, TlsFile, TlsVersion};
 pub use settings::node::Local;
 pub use settings::origins::Origins;
 pub use settings::progress::{Driver, Listen, MigrationMode, Mode, Progress};

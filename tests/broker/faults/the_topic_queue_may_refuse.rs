@@ -62,15 +62,14 @@ async fn it_is_missing() {
     drop(daemon);
 }
 
-/// It vanishes between the last look and the commit, and then the broker falls silent: it has acknowledged the
-/// operation, has returned it, and never answers the commit. The daemon is the only one who has it.
+/// It vanishes between the last look and the commit, and then the connection ends: the broker has acknowledged
+/// the operation, has returned it, and never answers the commit. The daemon is the only one who has it.
 #[tokio::test]
 async fn what_it_returns_is_kept_though_the_commit_is_never_answered() {
     let (service, uri) = (Service::unique(), SharedBroker::amqp_uri());
     let mut recorder = Recorder::start(&uri, &service, Queues::durable()).await;
     let proxy = Proxy::start(&SharedBroker::transport_url()).await;
-    let more = "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 2";
-    let daemon = Daemon::start_with(&proxy.transport_url(), &service, "", more);
+    let daemon = Daemon::start(&proxy.transport_url(), &service, "");
     daemon.wait_for_log("serving beside").await;
 
     let (commits, go) = proxy.delay_commit();
@@ -87,13 +86,16 @@ async fn what_it_returns_is_kept_though_the_commit_is_never_answered() {
     let from = daemon.process.stderr.len();
     let silent = proxy.hold_at(Step::BeforeCommitOk, 0);
     go.send(()).unwrap();
-    in_time("the broker answers", silent).await.unwrap();
-    daemon.wait_for_log_from(from, "not connected").await;
-    proxy.cut();
-
-    daemon
-        .wait_for_log_from(from, "returned messages are back on their queue")
-        .await;
+    let back = "returned messages are back on their queue";
+    tokio::select! {
+        held = in_time("the broker answers", silent) => {
+            held.unwrap();
+            proxy.cut();
+            daemon.wait_for_log_from(from, back).await;
+        }
+        // RabbitMQ 4 does not return it: it answers that it could not commit all.
+        _ = daemon.wait_for_log_from(from, back) => {}
+    }
     recorder.start_again().await;
     until("the operation comes", async || {
         (!recorder.records().is_empty()).then_some(())

@@ -13,7 +13,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::amqp::connection::backoff::Backoff;
-use crate::amqp::connection::supervisor::{Line, supervise};
+use crate::amqp::connection::supervisor::{FoundBroker, Line, supervise};
 use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::Outbox;
@@ -137,11 +137,13 @@ pub async fn run(
     // The outbox ends with the last slot: none is kept here but the one that is dropped below.
     drop(means);
 
+    let found = FoundBroker::default();
     let line = |what: &str, role: Role| Line {
         brokers: settings.brokers.clone(),
         label: format!("cinder-progress:{}:{what}", std::process::id()),
         rabbit: settings.rabbit.clone(),
         keeper: vitals.part(role, None),
+        found: found.clone(),
     };
     let mut replies = tokio::spawn({
         let (line, stop) = (line("replies", Role::Replies), outbox_stop.clone());

@@ -181,6 +181,39 @@ impl HandOver {
         &self.names
     }
 
+    /// Whether messages that T has returned are here and nowhere else.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.homeless.is_empty()
+    }
+
+    /// Puts on Q what T has returned and no earlier connection has put back. Tries again until it is done, until
+    /// the connection ends or `enough` is cancelled.
+    ///
+    /// Not cancel-safe while the connection lives: dropped while it puts a message back, the message
+    /// may be on Q twice.
+    pub async fn put_back(
+        &mut self,
+        connection: &Connection,
+        counters: &Counters,
+        part: &Part,
+        enough: &CancellationToken,
+    ) {
+        let [first, step, longest] = ASIDE;
+        let mut backoff = Backoff::new(first, step, longest);
+        while self.holds() && !connection.is_worn() {
+            let Err(cause) = self.homeless.put_back(connection, counters, part).await else {
+                return;
+            };
+            debug!(queue = %self.names.server, %cause, "returned messages cannot be put back yet");
+            tokio::select! {
+                () = enough.cancelled() => return,
+                () = connection.ended() => return,
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+    }
+
     /// Serves Q until told to stop or until the connection ends.
     ///
     /// # Errors
@@ -250,9 +283,8 @@ impl HandOver {
                 // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
                 () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
                 () = on.connection.ended() => return Err(ConnectionError::Ended),
-                () = on.elsewhere.is_better(), if self.homeless.is_empty() => {
-                    return Err(ConnectionError::Elsewhere);
-                }
+                // What is in nobody else's hands comes along.
+                () = on.elsewhere.is_better() => return Err(ConnectionError::Elsewhere),
                 () = tokio::time::sleep(wait) => {}
             }
         }

@@ -108,6 +108,10 @@ const LEFT: [Duration; 3] = [
 /// The wait after the broker was slow: what is handed over soon after would be delayed again.
 const SLOW: Duration = Duration::from_secs(3);
 
+/// How long what is in hand may wait for its turn. What a transaction has not reached by then goes back: with a broker that
+/// takes its time for each, and one message in each, the last of many would wait for long.
+const IN_HAND: Duration = Duration::from_secs(1);
+
 /// The wait while the user may not publish: the broker logs each try.
 const FORBIDDEN: Duration = Duration::from_secs(10);
 
@@ -493,7 +497,11 @@ impl HandOver {
         on: &Shift<'_, T>,
         part: &Part,
     ) -> Result<(), Aside> {
+        let since = Instant::now();
         while !spell.in_hand.is_empty() {
+            if since.elapsed() > IN_HAND {
+                return Err(Aside::Behind(self.names.topic.clone()));
+            }
             part.beat();
             self.redeliveries
                 .hold(spell.in_hand.iter().map(|(delivery, _)| delivery));
@@ -556,6 +564,9 @@ impl HandOver {
         let theirs = theirs(messages);
         // lapin sends publishes behind everything else: each of them was awaited, so that none
         // can fall behind the commit. And nothing may be sent before the commit is answered.
+        // The answer is waited for as long as the connection lives. The broker has begun both halves by then, and who
+        // hangs up gains nothing: a refusal told too late would be missed, and what is on its way to a
+        // quorum queue without a leader is sent to the next one by the channel, which must be there for it.
         let committed = tokio::select! {
             committed = channel.tx_commit() => committed.map_err(Aside::from),
             () = on.connection.ended() => Err(ConnectionError::Ended.into()),

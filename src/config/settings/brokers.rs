@@ -139,10 +139,15 @@ pub(in crate::config) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigErro
     } = inputs.read(&options::TRANSPORT_URL, transport_url::parse)?;
     inputs.overlay(from_query(query));
 
-    let virtual_host = match virtual_host {
-        Some(name) => name,
-        None => inputs.read(&options::RABBIT_VIRTUAL_HOST, values::text)?,
+    let (option, virtual_host) = match virtual_host {
+        Some(name) => (&options::TRANSPORT_URL, name),
+        None => {
+            let option = &options::RABBIT_VIRTUAL_HOST;
+            (option, inputs.read(option, values::text)?)
+        }
     };
+    let virtual_host = super::nameable(as_kombu_reads_it(virtual_host))
+        .map_err(|expected| inputs.mistake(option, format!("{expected}, as virtual host")))?;
     let hosts = if hosts.is_empty() {
         before_transport_url(inputs)?
     } else {
@@ -153,7 +158,7 @@ pub(in crate::config) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigErro
     };
     Ok(Brokers {
         hosts,
-        virtual_host: as_kombu_reads_it(virtual_host),
+        virtual_host,
         tls: read_tls(inputs)?,
     })
 }

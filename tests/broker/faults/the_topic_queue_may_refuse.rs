@@ -20,7 +20,7 @@ const OPERATIONS: u64 = 100;
 
 const ROUNDS: usize = 5;
 
-/// The daemon's prefetch.
+/// The most operations of one transaction.
 const ONE_TRANSACTION: usize = 16;
 
 async fn start(queues: Queues) -> (Trial, Daemon) {

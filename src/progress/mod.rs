@@ -25,6 +25,8 @@ mod driver_based;
 mod file_based;
 /// Copies that dd makes.
 mod host_based;
+/// What the log says of each copy.
+mod journal;
 /// Whether a copy was made by the migration that goes on.
 mod migration;
 /// `/proc`, and nothing else.

@@ -10,6 +10,7 @@ use super::pairs::{Pair, pairs};
 use crate::progress::device::Identity;
 use crate::progress::host_based::history::MEMORY_LIMIT;
 use crate::progress::host_based::{Verdict, may_be_all_of, nothing_seen, percent};
+use crate::progress::journal;
 use crate::progress::migration::{self, MadeBy, is_recent};
 use crate::progress::proc::process::Ticks;
 use crate::progress::volume_index::VolumeIndex;
@@ -176,14 +177,9 @@ impl FileCopies {
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,
             _ => {}
         }
-        tracing::info!(
-            volume_id = question.volume_id,
-            pid = file.id.pid,
-            fd = file.fd,
-            path = file.identity.path(),
-            "found the volume open"
-        );
-        let number = self.push(FileCopy::asked_for(question, file, listed));
+        let copy = FileCopy::asked_for(question, file, listed);
+        journal::files_started(&copy, file.identity.path());
+        let number = self.push(copy);
         self.copies.get(&number).cloned()
     }
 
@@ -213,14 +209,9 @@ impl FileCopies {
             destination: file.identity.clone(),
             bytes,
         };
-        tracing::info!(
-            pid = file.id.pid,
-            fd = file.fd,
-            source = ends.source.path(),
-            destination = ends.destination.path(),
-            "copy through open files found"
-        );
-        self.push(FileCopy::between(ends, file, listed));
+        let copy = FileCopy::between(ends, file, listed);
+        journal::files_started(&copy, file.identity.path());
+        self.push(copy);
     }
 
     /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
@@ -354,15 +345,7 @@ impl FileCopies {
                 Fate::Gone => copy.ends(End::Gone, now),
             }
             if copy.end.is_some() && copy.lone.is_none() {
-                tracing::info!(
-                    volume_id = copy.volume,
-                    pid = copy.id.pid,
-                    fd = copy.fd,
-                    source = copy.ends.as_ref().map(|ends| ends.source.path()),
-                    position = copy.position,
-                    end = ?copy.end,
-                    "the volume is open no more"
-                );
+                journal::files_ended(copy);
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::record::Record;
 use super::scan::{Found, Scan};
 use crate::progress::Question;
+use crate::progress::journal;
 use crate::progress::proc::process::{self, ProcessId};
 use crate::progress::state::format::SavedRecord;
 use crate::progress::volume_index::VolumeIndex;
@@ -102,14 +103,9 @@ impl Memory {
             };
             self.remove(oldest);
         }
-        tracing::info!(
-            pid = found.id.pid,
-            purpose = ?found.purpose,
-            source = found.source.path(),
-            destination = found.destination.path(),
-            "dd found"
-        );
-        self.insert(Record::new(found));
+        let record = Record::new(found);
+        journal::dd_started(&record);
+        self.insert(record);
         self.revision += 1;
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::operands::Purpose;
 use super::scan::{Begin, Found};
 use crate::progress::device::Identity;
+use crate::progress::journal;
 use crate::progress::migration::{self, Facts, is_recent};
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd};
@@ -174,13 +175,7 @@ impl Record {
             self.ended = Some(SystemTime::now());
             self.lately = self.ended;
             self.folder = None;
-            tracing::info!(
-                pid = self.id.pid,
-                source = self.source.path(),
-                destination = self.destination.path(),
-                position = self.position(),
-                "dd is gone"
-            );
+            journal::dd_ended(self);
         }
     }
 

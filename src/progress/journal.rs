@@ -1,0 +1,270 @@
+//! What the log says of each copy: a line when it starts and a line when it ends.
+//!
+//! The second line alone tells the story: whose copy it was and how that is known, how far it came, how long it took,
+//! how fast it was, and how it ended. Wipes have the same two lines without a percentage.
+
+use std::time::Duration;
+
+use super::file_based::copy::{End, FileCopy};
+use super::host_based::operands::Purpose;
+use super::host_based::record::Record;
+use super::host_based::share;
+use super::proc::process::{self, Ticks};
+use super::volumes::KnownBy;
+
+/// The names of volumes, for those that nobody has asked about: cinder's default of `volume_name_template`.
+const USUAL_TEMPLATE: &str = "volume-%s";
+
+/// How a copy ended, as far as can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All of it is written.
+    Done,
+    /// It ended before all of it was written.
+    Early,
+    /// It may have come to its end after the last look at it.
+    Unknown,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Early => "ended early",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What can be said of a copy at its end.
+#[derive(Debug, PartialEq)]
+struct Summary {
+    outcome: Outcome,
+    /// Whole percents: 100 of what is done.
+    percent: Option<u8>,
+    /// Bytes copied: all of them of what is done.
+    bytes: Option<u64>,
+    /// Whole seconds since it started.
+    seconds: u64,
+    /// Bytes a second over all that time.
+    rate: Option<u64>,
+}
+
+impl Summary {
+    fn new(outcome: Outcome, seen: Option<u64>, total: Option<u64>, took: Duration) -> Self {
+        let bytes = if outcome == Outcome::Done {
+            total.or(seen)
+        } else {
+            seen
+        };
+        let percent = bytes.zip(total).map(|(bytes, total)| share(bytes, total));
+        let rate = bytes.filter(|_| !took.is_zero()).map(|bytes| {
+            // Far below 2^53, so nothing is lost in the conversion.
+            (bytes as f64 / took.as_secs_f64()) as u64
+        });
+        Self {
+            outcome,
+            percent,
+            bytes,
+            seconds: took.as_secs(),
+            rate,
+        }
+    }
+
+    fn of(record: &Record) -> Self {
+        let total = record.size.or(record.bytes);
+        let outcome = match total {
+            Some(total) if record.reached(total) => Outcome::Done,
+            Some(total) if record.facts(total).cut_short => Outcome::Early,
+            _ => Outcome::Unknown,
+        };
+        Self::new(outcome, record.position(), total, since(record.id.start))
+    }
+
+    fn of_files(copy: &FileCopy) -> Self {
+        let outcome = match copy.end {
+            Some(End::Closed) => Outcome::Done,
+            Some(End::Early) => Outcome::Early,
+            Some(End::Gone) | None => Outcome::Unknown,
+        };
+        let total = copy.ends.as_ref().and_then(|ends| ends.bytes);
+        let position = copy.moves.then_some(copy.position);
+        let begun = copy.facts(0).begun;
+        Self::new(
+            outcome,
+            position,
+            total,
+            begun.map_or(Duration::ZERO, since),
+        )
+    }
+}
+
+/// How long ago that was.
+fn since(begun: Ticks) -> Duration {
+    process::ticks(process::now().saturating_sub(begun))
+}
+
+/// Whose copy it is, and by which rule that is known.
+fn volume(record: &Record) -> (Option<String>, Option<&'static str>) {
+    let end = if record.purpose == Purpose::Wipe {
+        &record.destination
+    } else {
+        &record.source
+    };
+    match end.volume_id(USUAL_TEMPLATE) {
+        Some(id) => (Some(id), Some(KnownBy::Name.name())),
+        None => {
+            let rule = record.known_by.unwrap_or(KnownBy::Name);
+            let known = record.volume.as_ref().map(|_| rule.name());
+            (record.volume.clone(), known)
+        }
+    }
+}
+
+/// A dd was seen for the first time.
+pub(super) fn dd_started(record: &Record) {
+    let (volume_id, known_by) = volume(record);
+    let (pid, source, destination) = (
+        record.id.pid,
+        record.source.path(),
+        record.destination.path(),
+    );
+    if record.purpose == Purpose::Wipe {
+        tracing::info!(volume_id, pid, destination, "wipe started");
+    } else {
+        tracing::info!(
+            kind = "dd",
+            volume_id,
+            known_by,
+            pid,
+            source,
+            destination,
+            total_bytes = record.bytes,
+            "copy started"
+        );
+    }
+}
+
+/// A dd is gone.
+pub(super) fn dd_ended(record: &Record) {
+    let (volume_id, known_by) = volume(record);
+    let summary = Summary::of(record);
+    let (pid, destination) = (record.id.pid, record.destination.path());
+    if record.purpose == Purpose::Wipe {
+        tracing::info!(
+            bytes = summary.bytes,
+            seconds = summary.seconds,
+            volume_id,
+            pid,
+            destination,
+            "wipe ended"
+        );
+    } else {
+        tracing::info!(
+            outcome = summary.outcome.name(),
+            percent = summary.percent,
+            bytes = summary.bytes,
+            seconds = summary.seconds,
+            bytes_per_second = summary.rate,
+            kind = "dd",
+            volume_id,
+            known_by,
+            pid,
+            source = record.source.path(),
+            destination,
+            "copy ended"
+        );
+    }
+}
+
+/// A copy through open files was seen for the first time. `path` is that of the file that is followed.
+pub(super) fn files_started(copy: &FileCopy, path: &str) {
+    let ends = copy.ends.as_ref();
+    let (volume_id, known_by) = volume_of_files(copy);
+    tracing::info!(
+        kind = "file",
+        volume_id,
+        known_by,
+        pid = copy.id.pid,
+        fd = copy.fd,
+        source = ends.map(|ends| ends.source.path()),
+        destination = ends.map(|ends| ends.destination.path()),
+        path = ends.is_none().then_some(path),
+        total_bytes = ends.and_then(|ends| ends.bytes),
+        "copy started"
+    );
+}
+
+/// A copy through open files is over.
+pub(super) fn files_ended(copy: &FileCopy) {
+    let ends = copy.ends.as_ref();
+    let summary = Summary::of_files(copy);
+    let (volume_id, known_by) = volume_of_files(copy);
+    tracing::info!(
+        outcome = summary.outcome.name(),
+        percent = summary.percent,
+        bytes = summary.bytes,
+        seconds = summary.seconds,
+        bytes_per_second = summary.rate,
+        kind = "file",
+        volume_id,
+        known_by,
+        pid = copy.id.pid,
+        fd = copy.fd,
+        source = ends.map(|ends| ends.source.path()),
+        destination = ends.map(|ends| ends.destination.path()),
+        "copy ended"
+    );
+}
+
+fn volume_of_files(copy: &FileCopy) -> (Option<String>, Option<&'static str>) {
+    let ends = copy.ends.as_ref();
+    let named = ends.and_then(|ends| ends.source.volume_id(USUAL_TEMPLATE));
+    let id = named.or_else(|| copy.volume.clone());
+    let rule = id.as_ref().map(|_| KnownBy::Name.name());
+    (id, rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn summary(outcome: Outcome, seen: Option<u64>, total: Option<u64>) -> Summary {
+        Summary::new(outcome, seen, total, Duration::from_millis(2_500))
+    }
+
+    #[test]
+    fn what_is_done_is_told_as_all_of_it_though_the_last_look_was_short_of_it() {
+        let done = summary(Outcome::Done, Some(99 * MIB), Some(100 * MIB));
+        let expected = Summary {
+            outcome: Outcome::Done,
+            percent: Some(100),
+            bytes: Some(100 * MIB),
+            seconds: 2,
+            rate: Some(40 * MIB),
+        };
+        assert_eq!(done, expected);
+    }
+
+    #[test]
+    fn what_ended_early_is_told_as_far_as_it_was_seen() {
+        let early = summary(Outcome::Early, Some(50 * MIB), Some(100 * MIB));
+        assert_eq!((early.percent, early.bytes), (Some(50), Some(50 * MIB)));
+        assert_eq!(early.rate, Some(20 * MIB));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told() {
+        let unseen = summary(Outcome::Unknown, None, Some(MIB));
+        assert_eq!(
+            (unseen.percent, unseen.bytes, unseen.rate),
+            (None, None, None)
+        );
+        let endless = summary(Outcome::Unknown, Some(MIB), None);
+        assert_eq!((endless.percent, endless.bytes), (None, Some(MIB)));
+        let at_once = Summary::new(Outcome::Done, Some(MIB), Some(MIB), Duration::ZERO);
+        assert_eq!(at_once.rate, None);
+    }
+}

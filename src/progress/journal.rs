@@ -17,7 +17,7 @@ const USUAL_TEMPLATE: &str = "volume-%s";
 
 /// How a copy ended, as far as can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum CopyEnd {
     /// All of it is written.
     Done,
     /// It ended before all of it was written.
@@ -26,7 +26,7 @@ enum Outcome {
     Unknown,
 }
 
-impl Outcome {
+impl CopyEnd {
     fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -39,7 +39,7 @@ impl Outcome {
 /// What can be said of a copy at its end.
 #[derive(Debug, PartialEq)]
 struct Summary {
-    outcome: Outcome,
+    outcome: CopyEnd,
     /// Whole percents: 100 of what is done.
     percent: Option<u8>,
     /// Bytes copied: all of them of what is done.
@@ -51,8 +51,8 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(outcome: Outcome, seen: Option<u64>, total: Option<u64>, took: Duration) -> Self {
-        let bytes = if outcome == Outcome::Done {
+    fn new(outcome: CopyEnd, seen: Option<u64>, total: Option<u64>, took: Duration) -> Self {
+        let bytes = if outcome == CopyEnd::Done {
             total.or(seen)
         } else {
             seen
@@ -74,18 +74,18 @@ impl Summary {
     fn of(record: &Record) -> Self {
         let total = record.size.or(record.bytes);
         let outcome = match total {
-            Some(total) if record.reached(total) => Outcome::Done,
-            Some(total) if record.facts(total).cut_short => Outcome::Early,
-            _ => Outcome::Unknown,
+            Some(total) if record.reached(total) => CopyEnd::Done,
+            Some(total) if record.facts(total).cut_short => CopyEnd::Early,
+            _ => CopyEnd::Unknown,
         };
         Self::new(outcome, record.position(), total, since(record.id.start))
     }
 
     fn of_files(copy: &FileCopy) -> Self {
         let outcome = match copy.end {
-            Some(End::Closed) => Outcome::Done,
-            Some(End::Early) => Outcome::Early,
-            Some(End::Gone) | None => Outcome::Unknown,
+            Some(End::Closed) => CopyEnd::Done,
+            Some(End::Early) => CopyEnd::Early,
+            Some(End::Gone) | None => CopyEnd::Unknown,
         };
         let total = copy.ends.as_ref().and_then(|ends| ends.bytes);
         let position = copy.moves.then_some(copy.position);
@@ -231,15 +231,15 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn summary(outcome: Outcome, seen: Option<u64>, total: Option<u64>) -> Summary {
+    fn summary(outcome: CopyEnd, seen: Option<u64>, total: Option<u64>) -> Summary {
         Summary::new(outcome, seen, total, Duration::from_millis(2_500))
     }
 
     #[test]
     fn what_is_done_is_told_as_all_of_it_though_the_last_look_was_short_of_it() {
-        let done = summary(Outcome::Done, Some(99 * MIB), Some(100 * MIB));
+        let done = summary(CopyEnd::Done, Some(99 * MIB), Some(100 * MIB));
         let expected = Summary {
-            outcome: Outcome::Done,
+            outcome: CopyEnd::Done,
             percent: Some(100),
             bytes: Some(100 * MIB),
             seconds: 2,
@@ -250,21 +250,21 @@ mod tests {
 
     #[test]
     fn what_ended_early_is_told_as_far_as_it_was_seen() {
-        let early = summary(Outcome::Early, Some(50 * MIB), Some(100 * MIB));
+        let early = summary(CopyEnd::Early, Some(50 * MIB), Some(100 * MIB));
         assert_eq!((early.percent, early.bytes), (Some(50), Some(50 * MIB)));
         assert_eq!(early.rate, Some(20 * MIB));
     }
 
     #[test]
     fn what_is_not_known_is_not_told() {
-        let unseen = summary(Outcome::Unknown, None, Some(MIB));
+        let unseen = summary(CopyEnd::Unknown, None, Some(MIB));
         assert_eq!(
             (unseen.percent, unseen.bytes, unseen.rate),
             (None, None, None)
         );
-        let endless = summary(Outcome::Unknown, Some(MIB), None);
+        let endless = summary(CopyEnd::Unknown, Some(MIB), None);
         assert_eq!((endless.percent, endless.bytes), (None, Some(MIB)));
-        let at_once = Summary::new(Outcome::Done, Some(MIB), Some(MIB), Duration::ZERO);
+        let at_once = Summary::new(CopyEnd::Done, Some(MIB), Some(MIB), Duration::ZERO);
         assert_eq!(at_once.rate, None);
     }
 }

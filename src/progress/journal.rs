@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use super::Answer;
 use super::file_based::copy::{End, FileCopy};
 use super::host_based::operands::Purpose;
+use super::host_based::percent;
 use super::host_based::record::Record;
-use super::host_based::share;
 use super::proc::process::{self, Ticks};
 use super::volumes::KnownBy;
 
@@ -57,7 +58,10 @@ impl Summary {
         } else {
             seen
         };
-        let percent = bytes.zip(total).map(|(bytes, total)| share(bytes, total));
+        let percent = match bytes.zip(total).map(|(bytes, total)| percent(bytes, total)) {
+            Some(Answer::Percent(percent)) => Some(percent),
+            Some(Answer::Unknown) | None => None,
+        };
         let rate = bytes.filter(|_| !took.is_zero()).map(|bytes| {
             // Far below 2^53, so nothing is lost in the conversion.
             (bytes as f64 / took.as_secs_f64()) as u64

@@ -176,13 +176,8 @@ pub(in crate::progress) fn note(memory: &mut Memory, question: &Question) {
 
 /// `floor(position * 100 / size)`, at most 100.
 pub(in crate::progress) fn percent(position: u64, size: u64) -> Answer {
-    Answer::Percent(share(position, size))
-}
-
-/// The same as a number.
-pub(in crate::progress) fn share(position: u64, size: u64) -> u8 {
     let percent = u128::from(position) * 100 / u128::from(size.max(1));
-    u8::try_from(percent.min(100)).unwrap_or(100)
+    Answer::Percent(u8::try_from(percent.min(100)).unwrap_or(100))
 }
 
 /// By which rule a dd reads the volume, if it does. A path that the caller names counts only while it runs: a

@@ -31,7 +31,7 @@ impl CopyEnd {
     fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Early => "ended early",
+            Self::Early => "early",
             Self::Unknown => "unknown",
         }
     }

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use super::Answer;
+use super::copy_store::CopyRecord;
 use super::file_based::copy::{End, FileCopy};
 use super::host_based::operands::Purpose;
-use super::host_based::percent;
 use super::host_based::record::Record;
 use super::proc::process::{self, Ticks};
+use super::verdict::percent;
 use super::volumes::KnownBy;
 
 /// The names of volumes, for those that nobody has asked about: cinder's default of `volume_name_template`.
@@ -76,13 +77,18 @@ impl Summary {
     }
 
     fn of(record: &Record) -> Self {
-        let total = record.size.or(record.bytes);
+        let total = record.size.or(record.dd.bytes);
         let outcome = match total {
             Some(total) if record.reached(total) => CopyEnd::Done,
-            Some(total) if record.facts(total).cut_short => CopyEnd::Early,
+            Some(total) if record.evidence(total).cut_short => CopyEnd::Early,
             _ => CopyEnd::Unknown,
         };
-        Self::new(outcome, record.position(), total, since(record.id.start))
+        Self::new(
+            outcome,
+            record.seen.position,
+            total,
+            since(record.dd.id.start),
+        )
     }
 
     fn of_files(copy: &FileCopy) -> Self {
@@ -91,9 +97,9 @@ impl Summary {
             Some(End::Early) => CopyEnd::Early,
             Some(End::Gone) | None => CopyEnd::Unknown,
         };
-        let total = copy.ends.as_ref().and_then(|ends| ends.bytes);
-        let position = copy.moves.then_some(copy.position);
-        let begun = copy.facts(0).begun;
+        let total = copy.file.ends.as_ref().and_then(|ends| ends.bytes);
+        let position = copy.seen.position.filter(|_| copy.file.moves);
+        let begun = copy.file.begun;
         Self::new(
             outcome,
             position,
@@ -110,17 +116,17 @@ fn since(begun: Ticks) -> Duration {
 
 /// Whose copy it is, and by which rule that is known.
 fn volume(record: &Record) -> (Option<String>, Option<&'static str>) {
-    let end = if record.purpose == Purpose::Wipe {
-        &record.destination
+    let end = if record.dd.purpose == Purpose::Wipe {
+        &record.dd.destination
     } else {
-        &record.source
+        &record.dd.source
     };
     match end.volume_id(USUAL_TEMPLATE) {
         Some(id) => (Some(id), Some(KnownBy::Name.name())),
         None => {
-            let rule = record.known_by.unwrap_or(KnownBy::Name);
-            let known = record.volume.as_ref().map(|_| rule.name());
-            (record.volume.clone(), known)
+            let rule = record.notes.known_by.unwrap_or(KnownBy::Name);
+            let known = record.notes.volume.as_ref().map(|_| rule.name());
+            (record.notes.volume.clone(), known)
         }
     }
 }
@@ -129,11 +135,11 @@ fn volume(record: &Record) -> (Option<String>, Option<&'static str>) {
 pub(super) fn dd_started(record: &Record) {
     let (volume_id, known_by) = volume(record);
     let (pid, source, destination) = (
-        record.id.pid,
-        record.source.path(),
-        record.destination.path(),
+        record.dd.id.pid,
+        record.dd.source.path(),
+        record.dd.destination.path(),
     );
-    if record.purpose == Purpose::Wipe {
+    if record.dd.purpose == Purpose::Wipe {
         tracing::info!(volume_id, pid, destination, "wipe started");
     } else {
         tracing::info!(
@@ -143,7 +149,7 @@ pub(super) fn dd_started(record: &Record) {
             pid,
             source,
             destination,
-            total_bytes = record.bytes,
+            total_bytes = record.dd.bytes,
             "copy started"
         );
     }
@@ -153,8 +159,8 @@ pub(super) fn dd_started(record: &Record) {
 pub(super) fn dd_ended(record: &Record) {
     let (volume_id, known_by) = volume(record);
     let summary = Summary::of(record);
-    let (pid, destination) = (record.id.pid, record.destination.path());
-    if record.purpose == Purpose::Wipe {
+    let (pid, destination) = (record.dd.id.pid, record.dd.destination.path());
+    if record.dd.purpose == Purpose::Wipe {
         tracing::info!(
             bytes = summary.bytes,
             seconds = summary.seconds,
@@ -174,7 +180,7 @@ pub(super) fn dd_ended(record: &Record) {
             volume_id,
             known_by,
             pid,
-            source = record.source.path(),
+            source = record.dd.source.path(),
             destination,
             "copy ended"
         );
@@ -183,14 +189,14 @@ pub(super) fn dd_ended(record: &Record) {
 
 /// A copy through open files was seen for the first time. `path` is that of the file that is followed.
 pub(super) fn files_started(copy: &FileCopy, path: &str) {
-    let ends = copy.ends.as_ref();
+    let ends = copy.file.ends.as_ref();
     let (volume_id, known_by) = volume_of_files(copy);
     tracing::info!(
         kind = "file",
         volume_id,
         known_by,
-        pid = copy.id.pid,
-        fd = copy.fd,
+        pid = copy.file.id.pid,
+        fd = copy.file.fd,
         source = ends.map(|ends| ends.source.path()),
         destination = ends.map(|ends| ends.destination.path()),
         path = ends.is_none().then_some(path),
@@ -201,7 +207,7 @@ pub(super) fn files_started(copy: &FileCopy, path: &str) {
 
 /// A copy through open files is over.
 pub(super) fn files_ended(copy: &FileCopy) {
-    let ends = copy.ends.as_ref();
+    let ends = copy.file.ends.as_ref();
     let summary = Summary::of_files(copy);
     let (volume_id, known_by) = volume_of_files(copy);
     tracing::info!(
@@ -213,8 +219,8 @@ pub(super) fn files_ended(copy: &FileCopy) {
         kind = "file",
         volume_id,
         known_by,
-        pid = copy.id.pid,
-        fd = copy.fd,
+        pid = copy.file.id.pid,
+        fd = copy.file.fd,
         source = ends.map(|ends| ends.source.path()),
         destination = ends.map(|ends| ends.destination.path()),
         "copy ended"
@@ -222,10 +228,11 @@ pub(super) fn files_ended(copy: &FileCopy) {
 }
 
 fn volume_of_files(copy: &FileCopy) -> (Option<String>, Option<&'static str>) {
-    let ends = copy.ends.as_ref();
+    let ends = copy.file.ends.as_ref();
     let named = ends.and_then(|ends| ends.source.volume_id(USUAL_TEMPLATE));
-    let id = named.or_else(|| copy.volume.clone());
-    let rule = id.as_ref().map(|_| KnownBy::Name.name());
+    let id = named.or_else(|| copy.notes.volume.clone());
+    let rule = copy.notes.known_by.unwrap_or(KnownBy::Name);
+    let rule = id.as_ref().map(|_| rule.name());
     (id, rule)
 }
 

@@ -3,6 +3,7 @@
 //! The second line alone tells the story: whose copy it was and how that is known, how far it came, how long it took,
 //! how fast it was, and how it ended. Wipes have the same two lines without a percentage.
 
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use super::Answer;
@@ -11,6 +12,7 @@ use super::file_based::copy::{End, FileCopy};
 use super::host_based::operands::Purpose;
 use super::host_based::record::Record;
 use super::proc::process::{self, Ticks};
+use super::report::RunningCopy;
 use super::verdict::percent;
 use super::volumes::KnownBy;
 
@@ -19,9 +21,13 @@ const USUAL_TEMPLATE: &str = "volume-%s";
 
 /// How a copy ended, as far as can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CopyEnd {
-    /// All of it is written.
+pub enum CopyEnd {
+    /// All of it is written: its dd ended with status 0, or its pace says so.
     Done,
+    /// Its dd ended with another status.
+    Failed,
+    /// Its dd was killed by a signal.
+    Killed,
     /// It ended before all of it was written.
     Early,
     /// It may have come to its end after the last look at it.
@@ -29,12 +35,67 @@ enum CopyEnd {
 }
 
 impl CopyEnd {
-    fn name(self) -> &'static str {
+    /// All of them, in the order of their definition.
+    pub const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Failed,
+        Self::Killed,
+        Self::Early,
+        Self::Unknown,
+    ];
+
+    /// Its name, in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
             Self::Early => "early",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// Of a dd that is gone: by the kernel's word where there is one, for as much as dd was told to copy.
+    pub(super) fn of(record: &Record) -> Self {
+        if let Some(status) = record.exit() {
+            return match status.signal() {
+                Some(_) => Self::Killed,
+                None if status.success() => Self::Done,
+                None => Self::Failed,
+            };
+        }
+        match record.size.or(record.dd.bytes) {
+            Some(total) if record.reached(total) => Self::Done,
+            Some(total) if record.evidence(total).cut_short => Self::Early,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// How many copies have ended, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndedCopies([u64; CopyEnd::ALL.len()]);
+
+impl EndedCopies {
+    /// Counts one.
+    pub(super) fn count(&mut self, end: CopyEnd) {
+        self.0[end as usize] += 1;
+    }
+
+    /// How many have ended so.
+    #[must_use]
+    pub fn of(&self, end: CopyEnd) -> u64 {
+        self.0[end as usize]
+    }
+
+    /// Those of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        let mut both = self;
+        for (count, more) in both.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+        both
     }
 }
 
@@ -59,8 +120,12 @@ impl Summary {
         } else {
             seen
         };
+        let most = match outcome {
+            CopyEnd::Failed | CopyEnd::Killed => 99,
+            CopyEnd::Done | CopyEnd::Early | CopyEnd::Unknown => 100,
+        };
         let percent = match bytes.zip(total).map(|(bytes, total)| percent(bytes, total)) {
-            Some(Answer::Percent(percent)) => Some(percent),
+            Some(Answer::Percent(percent)) => Some(percent.min(most)),
             Some(Answer::Unknown) | None => None,
         };
         let rate = bytes.filter(|_| !took.is_zero()).map(|bytes| {
@@ -78,11 +143,7 @@ impl Summary {
 
     fn of(record: &Record) -> Self {
         let total = record.size.or(record.dd.bytes);
-        let outcome = match total {
-            Some(total) if record.reached(total) => CopyEnd::Done,
-            Some(total) if record.evidence(total).cut_short => CopyEnd::Early,
-            _ => CopyEnd::Unknown,
-        };
+        let outcome = CopyEnd::of(record);
         Self::new(
             outcome,
             record.seen.position,
@@ -155,8 +216,8 @@ pub(super) fn dd_started(record: &Record) {
     }
 }
 
-/// A dd is gone.
-pub(super) fn dd_ended(record: &Record) {
+/// A dd is gone. Tells how, of a copy that may be cinder's.
+pub(super) fn dd_ended(record: &Record) -> Option<CopyEnd> {
     let (volume_id, known_by) = volume(record);
     let summary = Summary::of(record);
     let (pid, destination) = (record.dd.id.pid, record.dd.destination.path());
@@ -172,6 +233,8 @@ pub(super) fn dd_ended(record: &Record) {
     } else {
         tracing::info!(
             outcome = summary.outcome.name(),
+            status = record.exit().and_then(|exit| exit.code()),
+            signal = record.exit().and_then(|exit| exit.signal()),
             percent = summary.percent,
             bytes = summary.bytes,
             seconds = summary.seconds,
@@ -185,6 +248,9 @@ pub(super) fn dd_ended(record: &Record) {
             "copy ended"
         );
     }
+    let copy = RunningCopy::new(record, None);
+    let counts = record.dd.purpose == Purpose::Copy && copy.may_be_cinders(USUAL_TEMPLATE);
+    counts.then_some(summary.outcome)
 }
 
 /// A copy through open files was seen for the first time. `path` is that of the file that is followed.
@@ -205,8 +271,8 @@ pub(super) fn files_started(copy: &FileCopy, path: &str) {
     );
 }
 
-/// A copy through open files is over.
-pub(super) fn files_ended(copy: &FileCopy) {
+/// A copy through open files is over. Tells how.
+pub(super) fn files_ended(copy: &FileCopy) -> CopyEnd {
     let ends = copy.file.ends.as_ref();
     let summary = Summary::of_files(copy);
     let (volume_id, known_by) = volume_of_files(copy);
@@ -225,6 +291,7 @@ pub(super) fn files_ended(copy: &FileCopy) {
         destination = ends.map(|ends| ends.destination.path()),
         "copy ended"
     );
+    summary.outcome
 }
 
 fn volume_of_files(copy: &FileCopy) -> (Option<String>, Option<&'static str>) {

@@ -59,6 +59,7 @@ mod tests;
 pub use access::{Container, Daemon, Sight, sight};
 pub use device::Hardware;
 pub use driver_based::DriverCall;
+pub use journal::{CopyEnd, EndedCopies};
 pub use proc::error::{ProgressError, Trouble};
 pub use report::{Copies, Means, RunningCopy, Seen};
 pub use tracker::Tracker;

@@ -192,7 +192,9 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
             Err(end) => return Err(end),
         };
         let over = match &copies {
-            Some(_) => ended.note(&rows, Instant::now()),
+            Some(_) => ended.note(&rows, Instant::now(), |row| {
+                tracker.end_of(row.pid, row.started)
+            }),
             None => Vec::new(),
         };
         let daemon = DaemonRow::of(state_file);

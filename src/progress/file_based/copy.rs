@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::open_files::{Fate, Mark, OpenFile};
 use crate::progress::copy_store::{CopyRecord, Unsaved};
 use crate::progress::device::Identity;
-use crate::progress::journal;
 use crate::progress::migration::MigrationNotes;
 use crate::progress::pace::Observation;
 use crate::progress::proc::fdinfo::Fd;
@@ -173,9 +172,6 @@ impl FileCopy {
         });
         self.ended.0 = Some(now);
         self.notes.ends();
-        if self.file.lone.is_none() {
-            journal::files_ended(self);
-        }
     }
 
     /// Whether it was not through when it was closed. It was, unless even at several times its pace the rest was

@@ -8,7 +8,7 @@ use super::open_files::{Fate, OpenFile, Place};
 use super::pairs::{Pair, pairs};
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::Identity;
-use crate::progress::journal;
+use crate::progress::journal::{self, EndedCopies};
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
 use crate::progress::verdict::{self, Verdict, WipesSeen, may_be_all_of, nothing_seen};
@@ -73,6 +73,8 @@ pub(in crate::progress) struct FileCopies {
     copies: CopyStore<u64, FileCopy>,
     /// Files that may be an end of a volume's copy.
     lone: CopyStore<u64, FileCopy>,
+    /// How copies have ended.
+    pub ended: EndedCopies,
     /// The number of the next one.
     next: u64,
 }
@@ -288,7 +290,14 @@ impl FileCopies {
                 .filter(|(_, copy)| copy.runs() && copy.is_same_file(seen));
             let same: Vec<u64> = same.map(|(number, _)| number).collect();
             for number in same {
-                store.update(number, |copy| copy.note(fate, now));
+                let end = store.update(number, |copy| {
+                    copy.note(fate, now);
+                    let is_copy = copy.file.lone.is_none();
+                    (is_copy && !copy.runs()).then(|| journal::files_ended(copy))
+                });
+                if let Some(end) = end.flatten() {
+                    self.ended.count(end);
+                }
             }
         }
     }

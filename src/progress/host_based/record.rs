@@ -147,6 +147,11 @@ impl Record {
         self.exit.map(ExitStatus::from_raw)
     }
 
+    /// The same of a copy. A wipe may be through and fail: one that is told no size ends where its device does.
+    fn copy_exit(&self) -> Option<ExitStatus> {
+        self.exit().filter(|_| self.dd.purpose == Purpose::Copy)
+    }
+
     /// Whether the end is so near, or the pace so unknown, that it could come between two usual looks.
     pub(in crate::progress) fn nears_its_end(&self, interval: Duration) -> bool {
         if self.dd.purpose != Purpose::Copy || self.over {
@@ -196,7 +201,7 @@ impl CopyRecord for Record {
     /// but how far it was: a dd that was through and one that was killed end alike.
     fn reached(&self, size: u64) -> bool {
         let end = self.end(size);
-        match self.exit() {
+        match self.copy_exit() {
             Some(status) => {
                 let all = self.dd.bytes.is_none_or(|bytes| bytes >= end);
                 status.success() && all && self.seen.position.is_some()
@@ -206,7 +211,7 @@ impl CopyRecord for Record {
     }
 
     fn was_cut_short(&self, size: u64) -> bool {
-        match self.exit() {
+        match self.copy_exit() {
             Some(_) => !self.reached(size),
             None => self.seen.was_cut_short(self.end(size)),
         }
@@ -214,7 +219,7 @@ impl CopyRecord for Record {
 
     /// One that has failed is not through, wherever it was: what it had written may not have reached the storage.
     fn by_position(&self, size: u64) -> Answer {
-        let failed = self.exit().is_some_and(|status| !status.success());
+        let failed = self.copy_exit().is_some_and(|status| !status.success());
         match percent(self.seen.position.unwrap_or(0), size) {
             Answer::Percent(percent) if failed => Answer::Percent(percent.min(99)),
             answer => answer,
@@ -348,6 +353,9 @@ mod tests {
             !part.reached(size),
             "it was told to copy no more than a part"
         );
+        let mut wipe = ended(size, 1 << 8);
+        wipe.dd.purpose = Purpose::Wipe;
+        assert!(wipe.reached(size), "it came to the end of its device");
     }
 
     #[test]

@@ -201,6 +201,30 @@ make_broker_root() {
     ) 9>"$broker_roots/lock" >&2
 }
 
+# make_prometheus: Debian's prometheus and promtool, unpacked into .roots and not installed, because the package comes
+# with a service; sets prometheus to their folder, or to nothing where the package cannot be had.
+make_prometheus() {
+    local folder=$broker_roots/prometheus scratch
+    prometheus=$folder/usr/bin
+    [[ ! -e $folder/made ]] || return 0
+    say "unpacking Debian's prometheus"
+    scratch=$(mktemp -d)
+    # apt's own user writes the package.
+    chmod 755 "$scratch"
+    if (cd "$scratch" && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; }) \
+        >/dev/null 2>&1; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        dpkg-deb -x "$scratch"/prometheus_*.deb "$folder"
+        touch "$folder/made"
+    else
+        say "no package prometheus here: the tests with it are left out"
+        # shellcheck disable=SC2034 # for the script that sources this
+        prometheus=
+    fi
+    rm -rf "$scratch"
+}
+
 debian_keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # debian_root ARGS... SUITE ROOT: mmdebstrap of that suite of Debian, from where this machine has its packages and

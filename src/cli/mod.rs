@@ -21,18 +21,79 @@ mod status;
 /// `EX_CONFIG` of `sysexits.h`: the settings are wrong.
 const EX_CONFIG: u8 = 78;
 
+/// What each verb ends with, and an example, below its `--help` and in its man page.
+mod words {
+    pub(super) const PROGRAM: &str = "\
+Example:
+  cinder-progress status --watch
+
+Exit status:
+  0   done
+  1   failed; the reason is on standard error
+  2   a mistake on the command line
+  78  a mistake in the settings; file, line and option are on standard error";
+
+    pub(super) const STATUS: &str = "\
+Example:
+  cinder-progress status --watch
+
+On a terminal it is a table that fits; otherwise each copy is one line.
+The last line tells how the daemon of this node stands: serving, standing
+aside and why, or not running. The daemon writes that beside [progress]
+state_file, so whoever asks needs the rights to read there.
+
+Exit status:
+  0   the copies are shown, or none runs
+  1   the processes of this node cannot be looked at
+  78  a mistake in the settings";
+
+    pub(super) const CHECK: &str = "\
+Example:
+  cinder-progress check
+
+It may be run at any time: it consumes nothing and leaves nothing behind.
+
+Exit status:
+  0   nothing fails
+  1   something fails; each line that does says what to do
+  78  a mistake in the settings: the daemon would not start with them";
+
+    pub(super) const CALL: &str = "\
+Example:
+  cinder-progress call --host node1@lvm --volume-id 5c2e6a1e-8f0b-4f43-9d0a-1c5f5a3f7b11 --size 100
+
+Exit status:
+  0   the answer is on standard output
+  1   there is none; the reason is on standard error
+  2   a mistake on the command line
+  78  a mistake in the settings";
+
+    pub(super) const SERVE: &str = "\
+Example:
+  cinder-progress serve --config-file /etc/kolla/cinder-volume/cinder.conf
+
+SIGTERM and SIGINT end it within five seconds, SIGHUP makes it read its
+settings again.
+
+Exit status:
+  0   told to stop
+  1   it cannot go on; the service manager starts it again
+  78  a mistake in the settings: the same would not be better next time";
+}
+
 /// Tells how far cinder-volume's migrations are, over RPC, beside cinder-volume.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = words::PROGRAM)]
 pub struct Arguments {
-    #[command(flatten)]
-    settings: SettingsArguments,
     #[command(subcommand)]
     verb: Option<Verb>,
+    #[command(flatten)]
+    settings: SettingsArguments,
 }
 
 /// Where settings come from.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
 struct SettingsArguments {
     /// A file to read settings from, instead of the default ones; may be given several times
     #[arg(long, value_name = "FILE", global = true)]
@@ -45,16 +106,21 @@ struct SettingsArguments {
     debug: bool,
 }
 
+/// The order is that in which people need them.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Answer calls until told to stop (the default)
-    Serve,
-    /// Show the copies that run on this node; needs no broker
+    /// Show the copies that run on this node and how its daemon stands; needs no broker
+    #[command(after_help = words::STATUS)]
     Status(status::StatusArguments),
-    /// Ask over the broker how far a volume is, as cinder-api would
-    Call(call::CallArguments),
-    /// Check settings, brokers, queues and what can be seen of processes; 0 when all is well
+    /// Check settings, brokers, queues and what can be seen of processes
+    #[command(after_help = words::CHECK)]
     Check,
+    /// Ask over the broker how far a volume is, as cinder-api would
+    #[command(after_help = words::CALL)]
+    Call(call::CallArguments),
+    /// Answer calls until told to stop (the default)
+    #[command(after_help = words::SERVE)]
+    Serve,
 }
 
 impl SettingsArguments {
@@ -125,5 +191,41 @@ fn complain(error: &dyn std::error::Error) {
     while let Some(error) = cause {
         eprintln!("  because: {error}");
         cause = error.source();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_has_an_example_that_can_be_typed_and_its_exit_statuses() {
+        let mut program = Arguments::command();
+        program.build();
+        let helps = std::iter::once(program.clone())
+            .chain(program.get_subcommands().cloned())
+            .filter(|command| command.get_name() != "help");
+        for mut command in helps {
+            let name = command.get_name().to_owned();
+            let help = command.render_help().to_string();
+            let (_, rest) = help.split_once("Example:\n").expect(&name);
+            let example = rest.lines().next().unwrap().trim();
+            let words = example.split_whitespace();
+            assert!(Arguments::try_parse_from(words).is_ok(), "{example}");
+            let verb = format!("cinder-progress {name}");
+            assert!(
+                name == "cinder-progress" || example.starts_with(&verb),
+                "{example}"
+            );
+            assert!(rest.contains("Exit status:\n  0 "), "{rest}");
+            for line in help
+                .lines()
+                .filter(|line| line.starts_with("  cinder-progress"))
+            {
+                assert!(line.len() < 110, "{line}");
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ fn lock_of(state_file: &Path) -> PathBuf {
 
 /// The locked file, or none while another process has it locked. On a thread of its own, because a
 /// file system may hang.
-async fn try_lock(path: PathBuf) -> io::Result<Option<File>> {
+pub(super) async fn try_lock(path: PathBuf) -> io::Result<Option<File>> {
     let trying = tokio::task::spawn_blocking(move || {
         let file = File::options()
             .create(true)

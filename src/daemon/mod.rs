@@ -33,6 +33,8 @@ mod lock;
 pub mod reload;
 /// What is done on each connection.
 pub mod sessions;
+/// How the daemon stands, for `status`.
+pub mod status_file;
 /// What the service manager is told.
 pub mod systemd;
 
@@ -209,6 +211,11 @@ pub async fn run(
     );
     systemd::ready().await;
     let watched = AbortOnDropHandle::new(tokio::spawn(systemd::keep_told(vitals.clone())));
+    let standing = progress.state_file.as_deref().map(|state_file| {
+        let path = status_file::path_of(state_file);
+        let writing = status_file::keep_written(path, vitals.clone());
+        AbortOnDropHandle::new(tokio::spawn(writing))
+    });
     let mut running = settings.clone();
     let reloads = async {
         while asked.recv().await.is_some() {
@@ -227,6 +234,7 @@ pub async fn run(
     info!("stopping");
     let deadline = Instant::now() + FINISH;
     drop(watched);
+    drop(standing);
     drop(sampled);
     let told = tokio::spawn(systemd::stopping());
     // Held until here, so that the outbox cannot end before the intake has said why it does.

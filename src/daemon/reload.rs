@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::systemd;
 use crate::config::{self, Settings, Sources};
@@ -69,7 +69,15 @@ impl Reload {
                 policy.change(next);
             }
         }
-        info!(changed, ?after_restart, "settings read again");
+        if after_restart.is_empty() {
+            info!(changed, "settings read again");
+        } else {
+            warn!(
+                changed,
+                options = after_restart.join(", "),
+                "settings read again: restart the daemon to take up these options"
+            );
+        }
     }
 }
 

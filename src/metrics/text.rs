@@ -16,7 +16,7 @@ use super::Watched;
 use crate::amqp::metrics::Reason;
 use crate::counters::TimingsNow;
 use crate::liveness::{Doing, Role};
-use crate::progress::{KnownBy, RunningCopy, Seen, Trouble};
+use crate::progress::{CopyEnd, KnownBy, RunningCopy, Seen, Trouble};
 use crate::worker::outcomes::Outcome;
 use crate::worker::policy::LivePolicy;
 
@@ -224,6 +224,11 @@ fn scans(page: &mut Page, seen: &Seen) {
         "cinder_progress_copies",
         "Copies of volumes that run on this node, by dd or through open files of cinder-volume.",
         seen.running.len() as f64,
+    );
+    page.counters(
+        "cinder_progress_copies_ended_total",
+        "Copies of volumes that have ended, by how.",
+        CopyEnd::ALL.map(|end| (("outcome", end.name()), seen.ended.of(end))),
     );
 }
 

@@ -75,12 +75,17 @@ pub(super) trait CopyRecord: Hash {
         there.map_or(size, |there| there.min(size))
     }
 
+    /// Whether it surely was over before it had come to its end, of a volume of `size` bytes.
+    fn was_cut_short(&self, size: u64) -> bool {
+        self.observation().was_cut_short(self.end(size))
+    }
+
     /// What tells which migration it was made by, that of a volume of `size` bytes.
     fn evidence(&self, size: u64) -> Evidence<'_> {
         Evidence {
             notes: self.notes(),
             begun: self.begun(),
-            cut_short: self.observation().was_cut_short(self.end(size)),
+            cut_short: self.was_cut_short(size),
         }
     }
 

@@ -27,6 +27,8 @@ mod driver_based;
 mod file_based;
 /// Copies that dd makes.
 mod host_based;
+/// What the log says of each copy.
+mod journal;
 /// Whether a copy was made by the migration that goes on.
 mod migration;
 /// How far a copy was seen, and how far it may have come since.
@@ -57,6 +59,7 @@ mod tests;
 pub use access::{Container, Daemon, Sight, sight};
 pub use device::Hardware;
 pub use driver_based::DriverCall;
+pub use journal::{CopyEnd, EndedCopies};
 pub use proc::error::{ProgressError, Trouble};
 pub use report::{Copies, Means, RunningCopy, Seen};
 pub use tracker::Tracker;

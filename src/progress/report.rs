@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::device::Identity;
 use super::file_based::copy::FileCopy;
 use super::host_based::record::Record;
+use super::journal::EndedCopies;
 use super::proc::error::ProgressError;
 use super::proc::process;
 use super::volumes::KnownBy;
@@ -31,6 +32,8 @@ pub struct Seen {
     pub unseen: Option<ProgressError>,
     /// How long scans took.
     pub scans: TimingsNow,
+    /// How those ended that have ended since the daemon started.
+    pub ended: EndedCopies,
 }
 
 /// How a copy is made.

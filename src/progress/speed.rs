@@ -25,6 +25,10 @@ pub enum State {
     Stalled,
     /// It is over, and had reached its end.
     Done,
+    /// It is over, and its dd has failed.
+    Failed,
+    /// It is over, and its dd was killed.
+    Killed,
     /// It is over, and was not seen to reach its end.
     Ended,
 }
@@ -38,6 +42,8 @@ impl State {
             Self::Flushing => "flushing",
             Self::Stalled => "stalled",
             Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
             Self::Ended => "ended",
         }
     }

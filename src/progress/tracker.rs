@@ -6,7 +6,7 @@
 //! only those who ask about it.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,8 +25,10 @@ use super::host_based::operands::Purpose;
 use super::host_based::position::Known;
 use super::host_based::record::Record;
 use super::host_based::scan::Table;
+use super::journal::CopyEnd;
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
+use super::proc::exits::ProcessEnds;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, RunningCopy, Seen};
 use super::state;
@@ -79,6 +81,8 @@ struct Inner {
     state_file: Option<PathBuf>,
     /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
     found: Notify,
+    /// Tells how processes end, while a copy runs.
+    ends: Mutex<Hearing>,
     /// How long scans took.
     scans: Timings,
     /// What the last scan could not see, or why it failed.
@@ -94,6 +98,51 @@ struct Book {
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
+}
+
+/// Whether it is listened to how processes end.
+#[derive(Debug, Default)]
+enum Hearing {
+    /// No copy runs.
+    #[default]
+    Off,
+    /// A copy runs.
+    On(ProcessEnds),
+    /// The kernel or a sandbox does not let us.
+    Refused,
+}
+
+impl Inner {
+    /// Takes in what the kernel has told of ends since the last time. Waits for nothing.
+    fn hear(&self) {
+        let ends = match &*lock(&self.ends) {
+            Hearing::On(ends) => ends.take(),
+            Hearing::Off | Hearing::Refused => return,
+        };
+        if !ends.is_empty() {
+            lock(&self.history).hear(&ends, Instant::now());
+        }
+    }
+
+    /// Listens from now on, if a copy runs, or does not any more.
+    fn listen(&self) {
+        let wanted = lock(&self.history).records().any(CopyRecord::runs);
+        let mut hearing = lock(&self.ends);
+        match &*hearing {
+            // The numbers of other process tables are others'.
+            Hearing::Off if wanted && self.roots.proc == Path::new("/proc") => {
+                *hearing = match ProcessEnds::listen() {
+                    Ok(ends) => Hearing::On(ends),
+                    Err(error) => {
+                        tracing::debug!(%error, "the kernel does not tell how processes end");
+                        Hearing::Refused
+                    }
+                };
+            }
+            Hearing::On(_) if !wanted => *hearing = Hearing::Off,
+            _ => {}
+        }
+    }
 }
 
 /// A scan's outcome: it may be through and still have missed something.
@@ -149,6 +198,7 @@ impl Tracker {
                     copiers: Vec::new(),
                     begun: None,
                 })),
+                ends: Mutex::default(),
                 scans: Timings::default(),
                 outcome: Mutex::new(Ok(None)),
             }),
@@ -371,7 +421,18 @@ impl Tracker {
                 Err(failed) => Some(failed.clone()),
             },
             scans: self.inner.scans.now(),
+            ended: self.history().ended.and(self.inner.files.copies().ended),
         }
+    }
+
+    /// How the copy by this process has ended, if that is known.
+    #[must_use]
+    pub fn end_of(&self, pid: i32, started: Option<SystemTime>) -> Option<CopyEnd> {
+        let booted = process::boot_time(&self.inner.roots.proc);
+        let history = self.history();
+        let mut records = history.records().filter(|record| record.dd.id.pid == pid);
+        let record = records.find(|&record| RunningCopy::new(record, booted).started == started)?;
+        (!record.runs()).then(|| CopyEnd::of(record))
     }
 
     async fn host_based(
@@ -466,6 +527,7 @@ impl Tracker {
                 Ok((reading, folder, Instant::now()))
             })
             .await;
+        self.inner.hear();
         let outcome = reading.map(|(reading, folder, at)| {
             self.with_record(id, |record| {
                 record.note(reading, at);
@@ -539,10 +601,14 @@ impl Tracker {
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
                 }
+                // Before: what is new by this scan may have a number of what has ended.
+                inner.hear();
                 let mut history = lock(&inner.history);
                 history.take_in(scan, Instant::now());
                 history.forget();
+                drop(history);
                 inner.files.copies().forget();
+                inner.listen();
                 missed
             });
             inner.scans.add(begun.elapsed());

@@ -11,9 +11,9 @@
 //! | any | its copy runs | percent; unknown where its position tells nothing |
 //! | migrating | its copy or its wipe is over, and not known to be this migration's: more than ten minutes ago, or a server has the volume since, or its row was written since | unknown |
 //! | any | its copy is over, and the old volume is wiped | 100 |
-//! | any | its copy is over and had come to its end | 100 |
+//! | any | its copy is over and had come to its end: its dd ended with 0 or, where the kernel does not tell, its pace says so | 100 |
 //! | migrating | its copy is over, and a wipe ended early unasked: that may have been to delete the volume | unknown |
-//! | any | its copy is over | the last position |
+//! | any | its copy is over | the last position, below 100 where the kernel told that its dd failed |
 //! | migrating | no copy, and the volume is wiped, or was when it was asked for | 100 |
 //! | migrating | no copy, and a wipe ended early unasked | unknown |
 //! | migrating | a copy that may be its own: of a disk that nothing names, or never seen to move | unknown |

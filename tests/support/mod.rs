@@ -41,6 +41,8 @@ pub mod manager;
 pub mod operation;
 /// A child process: started, signalled, killed on drop.
 pub mod process;
+/// Debian's Prometheus.
+pub mod prometheus;
 /// A network that fails on demand.
 pub mod proxy;
 /// An AMQP client that knows no RPC.

@@ -67,6 +67,11 @@ impl Process {
             .unwrap();
     }
 
+    /// Whether it has ended by now.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it ends.
     pub async fn wait_for_exit(&mut self) -> ExitStatus {
         in_time("the process ends", self.child.wait())

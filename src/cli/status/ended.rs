@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::row::Row;
+use crate::progress::CopyEnd;
 use crate::progress::speed::State;
 
 /// How long a copy that is over stays on the screen.
@@ -16,15 +17,20 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// Takes in a look; returns those that have ended since the one before.
-    pub(super) fn note(&mut self, running: &[Row], at: Instant) -> Vec<Row> {
+    /// Takes in a look; returns those that have ended since the one before. `end_of` tells how.
+    pub(super) fn note(
+        &mut self,
+        running: &[Row],
+        at: Instant,
+        end_of: impl Fn(&Row) -> Option<CopyEnd>,
+    ) -> Vec<Row> {
         let key = |row: &Row| (row.pid, row.since.clone(), row.means);
         let is_over = |row: &Row| running.iter().all(|other| key(other) != key(row));
         let over: Vec<Row> = self
             .running
             .iter()
             .filter(|row| is_over(row))
-            .map(outcome)
+            .map(|row| outcome(row, end_of(row)))
             .collect();
         self.ended
             .retain(|(ended, _)| at.saturating_duration_since(*ended) < SHOWN_FOR);
@@ -40,13 +46,23 @@ impl Ended {
 }
 
 /// A copy as it is shown once it is over: without a rate and a time left.
-fn outcome(row: &Row) -> Row {
+fn outcome(row: &Row, end: Option<CopyEnd>) -> Row {
     let reached = row
         .bytes
         .zip(row.total_bytes)
         .is_some_and(|(bytes, total)| bytes >= total);
+    let state = match end {
+        Some(CopyEnd::Done) => State::Done,
+        Some(CopyEnd::Failed) => State::Failed,
+        Some(CopyEnd::Killed) => State::Killed,
+        None if reached => State::Done,
+        Some(CopyEnd::Early | CopyEnd::Unknown) | None => State::Ended,
+    };
+    let done = state == State::Done;
     Row {
-        state: Some(if reached { State::Done } else { State::Ended }),
+        state: Some(state),
+        percent: if done { Some(100) } else { row.percent },
+        bytes: row.total_bytes.filter(|_| done).or(row.bytes),
         bytes_per_second: None,
         seconds_left: None,
         ..row.clone()
@@ -76,6 +92,7 @@ mod tests {
             unseen: None,
             means: Means::Dd,
             settled: true,
+            started: None,
         }
     }
 
@@ -83,23 +100,41 @@ mod tests {
     fn what_is_over_is_told_once_and_shown_for_a_while() {
         let begun = Instant::now();
         let mut ended = Ended::default();
+        let told = |row: &Row| match row.pid {
+            4 => Some(CopyEnd::Killed),
+            5 => Some(CopyEnd::Done),
+            _ => None,
+        };
         assert!(
             ended
-                .note(&[row(1, 50), row(2, 100), row(3, 1)], begun)
+                .note(
+                    &[row(1, 50), row(2, 100), row(3, 1), row(4, 99), row(5, 99)],
+                    begun,
+                    told
+                )
                 .is_empty()
         );
-        let over = ended.note(&[row(3, 2)], begun);
+        let over = ended.note(&[row(3, 2)], begun, told);
         let states: Vec<_> = over
             .iter()
-            .map(|row| (row.pid, row.state, row.seconds_left))
+            .map(|row| (row.pid, row.state, row.bytes, row.seconds_left))
             .collect();
         assert_eq!(
             states,
-            [(1, Some(State::Ended), None), (2, Some(State::Done), None)]
+            [
+                (1, Some(State::Ended), Some(50), None),
+                (2, Some(State::Done), Some(100), None),
+                (4, Some(State::Killed), Some(99), None),
+                (5, Some(State::Done), Some(100), None),
+            ]
         );
-        assert!(ended.note(&[row(3, 3)], begun + SHOWN_FOR / 2).is_empty());
-        assert_eq!(ended.lately().count(), 2);
-        ended.note(&[row(3, 4)], begun + SHOWN_FOR);
+        assert!(
+            ended
+                .note(&[row(3, 3)], begun + SHOWN_FOR / 2, told)
+                .is_empty()
+        );
+        assert_eq!(ended.lately().count(), 4);
+        ended.note(&[row(3, 4)], begun + SHOWN_FOR, told);
         assert_eq!(ended.lately().count(), 0);
     }
 }

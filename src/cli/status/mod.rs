@@ -11,6 +11,8 @@ use crate::config::{ConfigError, Local, Sources, load_local};
 use crate::progress::speed::{self, Speeds};
 use crate::progress::{Copies, ProgressError, Roots, Tracker, Users};
 
+/// Whether the daemon of this node serves.
+mod daemon;
 /// Copies that have ended while somebody watched.
 mod ended;
 /// Numbers and times as people read them.
@@ -22,6 +24,7 @@ mod screen;
 /// The copies as lines for people.
 mod table;
 
+use daemon::DaemonRow;
 use ended::Ended;
 use row::Row;
 use screen::Screen;
@@ -152,6 +155,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         }
         Ok((copies, rows))
     };
+    let state_file = local.state_file.as_deref();
     let mut screen = (io::stdout().is_terminal() && !wanted.json).then(Screen::new);
     if !wanted.watch {
         let (mut copies, mut rows) = look().await?;
@@ -161,13 +165,22 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
             (copies, rows) = look().await?;
         }
         say(unseen(&copies).as_deref());
-        return match &mut screen {
-            Some(screen) => Ok(screen.draw(&picture(&rows, screen.width(), wanted.long))?),
-            None => Ok(print(&copies, &rows, wanted.json)?),
-        };
+        let daemon = DaemonRow::of(state_file);
+        match &mut screen {
+            Some(screen) => {
+                screen.draw(&picture(&rows, &daemon, screen.width(), wanted.long))?;
+            }
+            None => {
+                print(&copies, &rows, &daemon, wanted.json)?;
+                if !wanted.json {
+                    writeln!(io::stdout(), "{}", daemon.line())?;
+                }
+            }
+        }
+        return Ok(());
     }
     let mut ended = Ended::default();
-    let mut said = None;
+    let (mut said, mut daemon_said) = (None, None);
     loop {
         // A look that fails may be a process that ends or a node that is busy: the next one tells more.
         let (copies, rows, missing) = match look().await {
@@ -179,13 +192,16 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
             Err(end) => return Err(end),
         };
         let over = match &copies {
-            Some(_) => ended.note(&rows, Instant::now()),
+            Some(_) => ended.note(&rows, Instant::now(), |row| {
+                tracker.end_of(row.pid, row.started)
+            }),
             None => Vec::new(),
         };
+        let daemon = DaemonRow::of(state_file);
         if let Some(screen) = &mut screen {
             let mut shown = rows;
             shown.extend(ended.lately().cloned());
-            let mut lines = picture(&shown, screen.width(), wanted.long);
+            let mut lines = picture(&shown, &daemon, screen.width(), wanted.long);
             lines.extend(missing);
             screen.draw(&lines)?;
         } else {
@@ -194,12 +210,18 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
                 said = missing;
             }
             if let Some(copies) = &copies {
-                print(copies, &rows, wanted.json)?;
+                print(copies, &rows, &daemon, wanted.json)?;
             }
             if !wanted.json {
                 let mut out = io::stdout().lock();
                 for row in &over {
                     writeln!(out, "{}", table::plain(row))?;
+                }
+                // Once, and whenever it changes.
+                let line = daemon.line();
+                if daemon_said.as_ref() != Some(&line) {
+                    writeln!(out, "{line}")?;
+                    daemon_said = Some(line);
                 }
             }
         }
@@ -207,11 +229,14 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
     }
 }
 
-fn picture(rows: &[Row], width: Option<usize>, long: bool) -> Vec<String> {
-    if rows.is_empty() {
-        return vec![NO_COPY.to_owned()];
-    }
-    table::table(rows, width, long)
+fn picture(rows: &[Row], daemon: &DaemonRow, width: Option<usize>, long: bool) -> Vec<String> {
+    let mut lines = if rows.is_empty() {
+        vec![NO_COPY.to_owned()]
+    } else {
+        table::table(rows, width, long)
+    };
+    lines.push(daemon.line());
+    lines
 }
 
 /// Whether a single answer can be given: each copy has moved, or is known to stand still. `elapsed`
@@ -234,12 +259,12 @@ fn say(what: Option<&str>) {
     }
 }
 
-fn print(copies: &Copies, rows: &[Row], json: bool) -> io::Result<()> {
+fn print(copies: &Copies, rows: &[Row], daemon: &DaemonRow, json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         let unseen = copies.unseen.as_ref().or(copies.unseen_files.as_ref());
         let unseen = unseen.map(ProgressError::detail);
-        let document = serde_json::json!({"copies": rows, "unseen": unseen});
+        let document = serde_json::json!({"copies": rows, "unseen": unseen, "daemon": daemon});
         return writeln!(out, "{document}");
     }
     if rows.is_empty() {

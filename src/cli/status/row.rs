@@ -1,6 +1,6 @@
 //! What one copy is said to be: the same facts for people and, with `--json`, for programs.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -43,6 +43,9 @@ pub(super) struct Row {
     /// How it is made, which tells copies of one process apart.
     #[serde(skip)]
     pub means: Means,
+    /// When it was started; with the process id it tells one dd from another.
+    #[serde(skip)]
+    pub started: Option<SystemTime>,
     /// Whether longer looking would tell nothing new.
     #[serde(skip)]
     pub settled: bool,
@@ -70,6 +73,7 @@ impl Row {
             bytes_per_second: speed.and_then(|speed| speed.bytes_per_second()),
             seconds_left: speed.and_then(|speed| speed.seconds_left(copy.total, at)),
             since: copy.since(),
+            started: copy.started,
             pid: copy.pid,
             kind: copy.means.name(),
             means: copy.means,

@@ -240,6 +240,7 @@ mod tests {
             unseen: None,
             means: Means::Dd,
             settled: true,
+            started: None,
         }
     }
 

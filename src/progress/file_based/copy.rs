@@ -172,17 +172,6 @@ impl FileCopy {
         });
         self.ended.0 = Some(now);
         self.notes.ends();
-        if self.file.lone.is_none() {
-            tracing::info!(
-                volume_id = self.notes.volume,
-                pid = self.file.id.pid,
-                fd = self.file.fd,
-                source = self.source().map(Identity::path),
-                position = self.seen.position,
-                end = ?self.end,
-                "the volume is open no more"
-            );
-        }
     }
 
     /// Whether it was not through when it was closed. It was, unless even at several times its pace the rest was

@@ -8,6 +8,7 @@ use super::open_files::{Fate, OpenFile, Place};
 use super::pairs::{Pair, pairs};
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::Identity;
+use crate::progress::journal::{self, EndedCopies};
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
 use crate::progress::verdict::{self, Verdict, WipesSeen, may_be_all_of, nothing_seen};
@@ -72,6 +73,8 @@ pub(in crate::progress) struct FileCopies {
     copies: CopyStore<u64, FileCopy>,
     /// Files that may be an end of a volume's copy.
     lone: CopyStore<u64, FileCopy>,
+    /// How copies have ended.
+    pub ended: EndedCopies,
     /// The number of the next one.
     next: u64,
 }
@@ -130,14 +133,9 @@ impl FileCopies {
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,
             _ => {}
         }
-        tracing::info!(
-            volume_id = question.volume_id,
-            pid = file.id.pid,
-            fd = file.fd,
-            path = file.identity.path(),
-            "found the volume open"
-        );
-        let number = self.push(FileCopy::asked_for(question, file, listed));
+        let copy = FileCopy::asked_for(question, file, listed);
+        journal::files_started(&copy, file.identity.path());
+        let number = self.push(copy);
         self.copies.get(number).cloned()
     }
 
@@ -165,14 +163,9 @@ impl FileCopies {
             destination: file.identity.clone(),
             bytes,
         };
-        tracing::info!(
-            pid = file.id.pid,
-            fd = file.fd,
-            source = ends.source.path(),
-            destination = ends.destination.path(),
-            "copy through open files found"
-        );
-        self.push(FileCopy::between(ends, file, listed));
+        let copy = FileCopy::between(ends, file, listed);
+        journal::files_started(&copy, file.identity.path());
+        self.push(copy);
     }
 
     /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
@@ -297,7 +290,14 @@ impl FileCopies {
                 .filter(|(_, copy)| copy.runs() && copy.is_same_file(seen));
             let same: Vec<u64> = same.map(|(number, _)| number).collect();
             for number in same {
-                store.update(number, |copy| copy.note(fate, now));
+                let end = store.update(number, |copy| {
+                    copy.note(fate, now);
+                    let is_copy = copy.file.lone.is_none();
+                    (is_copy && !copy.runs()).then(|| journal::files_ended(copy))
+                });
+                if let Some(end) = end.flatten() {
+                    self.ended.count(end);
+                }
             }
         }
     }

@@ -7,9 +7,7 @@
 //! So that a copy is known though nobody asks, what cinder-volume has open is looked through now and then
 //! for pairs of files that are the ends of a copy.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -136,7 +134,7 @@ impl FileBased {
         let proc = self.roots.proc.clone();
         let (pid, fd) = (file.id.pid, file.fd);
         self.looks
-            .one(key(Path::new(file.identity.path())), move |_| {
+            .at(Path::new(file.identity.path()), move || {
                 Ok(open_files::size(&proc, pid, fd))
             })
             .await
@@ -290,17 +288,8 @@ impl FileBased {
         let Some(path) = path else { return Ok(None) };
         let roots = self.roots.clone();
         let text = path.to_string_lossy().into_owned();
-        let target = self
-            .looks
-            .one(key(path), move |_| Ok(target(&roots, &text)));
-        match target.await {
-            Ok(target) => Ok(Some(target)),
-            Err(ProgressError::TimedOut { limit, .. }) => Err(ProgressError::TimedOut {
-                path: path.to_owned(),
-                limit,
-            }),
-            Err(error) => Err(error),
-        }
+        let target = self.looks.at(path, move || Ok(target(&roots, &text)));
+        target.await.map(Some)
     }
 }
 
@@ -318,12 +307,4 @@ fn target(roots: &Roots, path: &str) -> Target {
         inode: metadata.ino(),
     });
     Target { identity, place }
-}
-
-/// Stands for a path where a process id is expected, so that one that hangs is remembered like a process
-/// that does: never a pid, which are above 0.
-fn key(path: &Path) -> Pid {
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    -((hasher.finish() % 0x4000_0000) as Pid) - 1
 }

@@ -4,14 +4,20 @@
 //! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
 //! even if the first question comes later, and a second migration of a volume is simply a newer copy.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::record::Record;
 use super::scan::{FoundDd, Scan};
 use crate::progress::Question;
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
+use crate::progress::journal::{self, EndedCopies};
+use crate::progress::proc::exits::ProcessEnd;
 use crate::progress::proc::process::{self, ProcessId};
 use crate::progress::volumes::{KnownBy, KnownVolumes};
+
+/// How late after its end was seen the kernel may tell how a process ended: it queues that some microseconds after
+/// others can see it.
+const LATE: Duration = Duration::from_secs(10);
 
 /// All that was seen, the oldest first.
 #[derive(Debug, Default)]
@@ -19,6 +25,8 @@ pub(in crate::progress) struct History {
     copies: CopyStore<ProcessId, Record>,
     /// What calls and operations told of volumes.
     pub volumes: KnownVolumes,
+    /// How copies have ended.
+    pub ended: EndedCopies,
 }
 
 impl History {
@@ -77,20 +85,36 @@ impl History {
         }
     }
 
+    /// Takes in which processes have ended by `at`, and how.
+    pub(in crate::progress) fn hear(&mut self, ends: &[ProcessEnd], at: Instant) {
+        for end in ends {
+            let late = |record: &Record| {
+                let gone = record.ended().filter(|_| record.exit().is_none());
+                gone.is_some_and(|gone| at.saturating_duration_since(gone) <= LATE)
+            };
+            // The newest: the kernel gives a number away again only after its end was told.
+            let newest = self
+                .records()
+                .filter(|record| record.dd.id.pid == end.pid)
+                .last();
+            let id = newest
+                .filter(|record| record.runs() || late(record))
+                .map(|record| record.dd.id);
+            if let Some(id) = id {
+                self.update(id, |record| record.ends_with(end.status, at));
+            }
+        }
+    }
+
     fn add(&mut self, found: FoundDd) {
         let dd = &found.dd;
         if !self.copies.make_room(MEMORY_LIMIT) {
             tracing::warn!(pid = dd.id.pid, limit = MEMORY_LIMIT, "too many dd at once");
             return;
         }
-        tracing::info!(
-            pid = dd.id.pid,
-            purpose = ?dd.purpose,
-            source = dd.source.path(),
-            destination = dd.destination.path(),
-            "dd found"
-        );
-        self.copies.insert(dd.id, Record::new(found));
+        let record = Record::new(found);
+        journal::dd_started(&record);
+        self.copies.insert(record.dd.id, record);
     }
 
     /// Forgets what nobody will miss.
@@ -115,7 +139,11 @@ impl History {
         for record in records.into_iter().take(MEMORY_LIMIT) {
             copies.insert(record.dd.id, record);
         }
-        Self { copies, volumes }
+        Self {
+            copies,
+            volumes,
+            ended: EndedCopies::default(),
+        }
     }
 
     /// Another number when there is something new to write down.
@@ -155,13 +183,26 @@ impl History {
         id: ProcessId,
         work: impl FnOnce(&mut Record) -> T,
     ) -> Option<T> {
-        self.copies.update(id, work)
+        let ended = &mut self.ended;
+        self.copies.update(id, |record| {
+            let ran = record.runs();
+            let outcome = work(record);
+            if ran
+                && !record.runs()
+                && let Some(end) = journal::dd_ended(record)
+            {
+                ended.count(end);
+            }
+            outcome
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+    use std::time::SystemTime;
 
     use super::super::operands::Purpose;
     use super::super::scan::{Begin, DdFacts};
@@ -221,6 +262,29 @@ mod tests {
         assert_eq!(history.records().count(), MEMORY_LIMIT);
         assert!(history.get(ProcessId { start: 40, pid: 7 }).is_none());
         assert!(history.get(ProcessId { start: 30, pid: 7 }).is_some());
+    }
+
+    #[test]
+    fn the_kernels_word_is_taken_for_the_newest_of_that_number_and_not_much_later() {
+        let mut history = History::default();
+        let now = Instant::now();
+        for (pid, start) in [(7, 1), (7, 2), (8, 3)] {
+            history.add(found(pid, start));
+        }
+        let end = |pid| ProcessEnd {
+            pid,
+            status: ExitStatus::from_raw(1 << 8),
+        };
+        history.hear(&[end(7), end(9)], now);
+        let told = |record: &Record| (record.runs(), record.exit().is_some());
+        let all: Vec<_> = history.records().map(told).collect();
+        assert_eq!(all, [(true, false), (false, true), (true, false)]);
+        let eighth = ProcessId { start: 3, pid: 8 };
+        history.update(eighth, |record| record.ends(now));
+        history.hear(&[end(8)], now + 2 * LATE);
+        assert_eq!(history.get(eighth).unwrap().exit(), None);
+        history.hear(&[end(8)], now + LATE);
+        assert!(history.get(eighth).unwrap().exit().is_some());
     }
 
     #[test]

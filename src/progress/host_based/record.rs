@@ -1,5 +1,7 @@
 //! One dd, as it is remembered: what it is, how far it was seen, and what is known of its migration.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,9 @@ pub(in crate::progress) struct Record {
     pub notes: MigrationNotes,
     /// Whether it was seen to be gone.
     pub over: bool,
+    /// How it ended, if the kernel told: the status that `wait(2)` has.
+    #[serde(default)]
+    exit: Option<i32>,
     /// The size of the volume that was last asked for.
     pub size: Option<u64>,
     /// How to look at it.
@@ -87,6 +92,7 @@ impl Record {
             seen: Observation::default(),
             notes: MigrationNotes::default(),
             over: false,
+            exit: None,
             size: None,
             access: Unsaved::default(),
             said: Unsaved::default(),
@@ -128,13 +134,22 @@ impl Record {
         if !self.access.closed {
             self.seen.ends(at, self.dd.block);
         }
-        tracing::info!(
-            pid = self.dd.id.pid,
-            source = self.dd.source.path(),
-            destination = self.dd.destination.path(),
-            position = self.seen.position,
-            "dd is gone"
-        );
+    }
+
+    /// Takes in how it ended, which the kernel told by `at`.
+    pub(super) fn ends_with(&mut self, status: ExitStatus, at: Instant) {
+        self.exit = Some(status.into_raw());
+        self.ends(at);
+    }
+
+    /// How it ended, if the kernel told.
+    pub(in crate::progress) fn exit(&self) -> Option<ExitStatus> {
+        self.exit.map(ExitStatus::from_raw)
+    }
+
+    /// The same of a copy. A wipe may be through and fail: one that is told no size ends where its device does.
+    fn copy_exit(&self) -> Option<ExitStatus> {
+        self.exit().filter(|_| self.dd.purpose == Purpose::Copy)
     }
 
     /// Whether the end is so near, or the pace so unknown, that it could come between two usual looks.
@@ -182,13 +197,33 @@ impl CopyRecord for Record {
         self.dd.source.bytes()
     }
 
-    /// Nothing tells but how far it was: a dd that was through and one that was killed end alike.
+    /// Where the kernel told how it ended, that decides, for as much as it was told to copy. Otherwise nothing tells
+    /// but how far it was: a dd that was through and one that was killed end alike.
     fn reached(&self, size: u64) -> bool {
-        self.seen.reached(self.end(size))
+        let end = self.end(size);
+        match self.copy_exit() {
+            Some(status) => {
+                let all = self.dd.bytes.is_none_or(|bytes| bytes >= end);
+                status.success() && all && self.seen.position.is_some()
+            }
+            None => self.seen.reached(end),
+        }
     }
 
+    fn was_cut_short(&self, size: u64) -> bool {
+        match self.copy_exit() {
+            Some(_) => !self.reached(size),
+            None => self.seen.was_cut_short(self.end(size)),
+        }
+    }
+
+    /// One that has failed is not through, wherever it was: what it had written may not have reached the storage.
     fn by_position(&self, size: u64) -> Answer {
-        percent(self.seen.position.unwrap_or(0), size)
+        let failed = self.copy_exit().is_some_and(|status| !status.success());
+        match percent(self.seen.position.unwrap_or(0), size) {
+            Answer::Percent(percent) if failed => Answer::Percent(percent.min(99)),
+            answer => answer,
+        }
     }
 }
 
@@ -291,6 +326,36 @@ mod tests {
         assert!(record.runs());
         record.note(Reading::Gone, last + Duration::from_secs(60));
         assert!(record.reached(1000 * MIB));
+    }
+
+    #[test]
+    fn how_it_ended_decides_whatever_its_pace_was() {
+        let ended = |position, raw| {
+            let (mut record, last) = steady(position);
+            record.ends_with(ExitStatus::from_raw(raw), last + Duration::from_millis(20));
+            record
+        };
+        let size = 1000 * MIB;
+        assert!(
+            ended(500 * MIB, 0).reached(size),
+            "though it was seen long before its end"
+        );
+        let told = |record: &Record| (record.reached(size), record.evidence(size).cut_short);
+        for failure in [1 << 8, 9, 15] {
+            assert_eq!(told(&ended(999 * MIB, failure)), (false, true));
+            let written = ended(size, failure);
+            assert_eq!(told(&written), (false, true), "it had yet to flush");
+            assert_eq!(written.by_position(size), Answer::Percent(99));
+        }
+        let mut part = ended(100 * MIB, 0);
+        part.dd.bytes = Some(100 * MIB);
+        assert!(
+            !part.reached(size),
+            "it was told to copy no more than a part"
+        );
+        let mut wipe = ended(size, 1 << 8);
+        wipe.dd.purpose = Purpose::Wipe;
+        assert!(wipe.reached(size), "it came to the end of its device");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! them go (`shutdown_background`).
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +42,8 @@ pub(in crate::progress) const EVERYONE: Pid = 0;
 #[derive(Debug, Clone)]
 pub(in crate::progress) struct Looks {
     proc: PathBuf,
+    /// What is looked at, where that is no process.
+    path: Option<PathBuf>,
     /// How many threads hang on a process.
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
 }
@@ -49,8 +52,26 @@ impl Looks {
     pub(in crate::progress) fn new(proc: &Path) -> Self {
         Self {
             proc: proc.to_owned(),
+            path: None,
             hanging: Arc::default(),
         }
+    }
+
+    /// Looks at what a path leads to, whose file system may hang. One that does is remembered like a process.
+    pub(in crate::progress) async fn at<T, W>(
+        &self,
+        path: &Path,
+        work: W,
+    ) -> Result<T, ProgressError>
+    where
+        T: Send + 'static,
+        W: Fn() -> Result<T, ProgressError> + Send + Sync + 'static,
+    {
+        let looks = Self {
+            path: Some(path.to_owned()),
+            ..self.clone()
+        };
+        looks.one(key(path), move |_| work()).await
     }
 
     /// Looks at one process. Dropping the future leaves the thread to finish alone.
@@ -134,7 +155,7 @@ impl Looks {
             if over {
                 seen.push((pid, Err(self.broken(pid))));
             } else if patience.is_zero() {
-                tracing::warn!(pid, ?limit, "a read about this process hangs");
+                self.complain(pid, limit);
                 seen.push((pid, Err(self.timed_out(pid))));
             } else {
                 continue;
@@ -178,9 +199,21 @@ impl Looks {
     }
 
     fn path(&self, pid: Pid) -> PathBuf {
-        match pid {
-            EVERYONE => self.proc.clone(),
-            pid => self.proc.join(pid.to_string()),
+        match (&self.path, pid) {
+            (Some(path), _) => path.clone(),
+            (None, EVERYONE) => self.proc.clone(),
+            (None, pid) => self.proc.join(pid.to_string()),
+        }
+    }
+
+    /// Says in the log what hangs.
+    fn complain(&self, pid: Pid, limit: Duration) {
+        let path = self.path(pid);
+        let path = path.display();
+        match (&self.path, pid) {
+            (Some(_), _) => tracing::warn!(%path, ?limit, "a look at this file hangs"),
+            (None, EVERYONE) => tracing::warn!(%path, ?limit, "listing the processes hangs"),
+            (None, pid) => tracing::warn!(pid, ?limit, "a read about this process hangs"),
         }
     }
 
@@ -293,6 +326,13 @@ impl<T> Drop for Batch<T> {
             *lock(&self.hanging).entry(pid).or_default() += 1;
         }
     }
+}
+
+/// Stands for a path where a process id is expected: never a pid, which are above 0.
+fn key(path: &Path) -> Pid {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    -((hasher.finish() % 0x4000_0000) as Pid) - 1
 }
 
 fn release(hanging: &mut HashMap<Pid, usize>, pid: Pid) {

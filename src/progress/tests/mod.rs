@@ -2,6 +2,8 @@
 
 /// Disks that other storage shows.
 mod disks;
+/// How a real dd ended.
+mod ends;
 /// Made-up `/proc`, `/sys` and `/dev` trees.
 pub(super) mod fake_host;
 /// Copies through open files, answered from made-up processes.

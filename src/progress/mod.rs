@@ -17,6 +17,8 @@
 
 /// Whether processes can be looked at.
 mod access;
+/// Which volume a copy is of that no name leads to.
+mod assign;
 /// What is remembered of copies.
 mod copy_store;
 /// Which volume a path means.

@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
+use super::assign;
 use super::copy_store::CopyRecord;
 use super::driver_based::Drivers;
 use super::file_based::FileBased;
@@ -170,7 +171,9 @@ impl Tracker {
         {
             let mut history = self.history();
             history.volumes.hear(&question, process::now());
-            history.assign();
+            let mut files = self.inner.files.copies();
+            assign::by_record(&mut history, &mut files, &question);
+            assign::by_request(&mut history, &mut files);
         }
         let looking = async {
             match question.mode {
@@ -258,7 +261,10 @@ impl Tracker {
         history
             .volumes
             .request(request, process::now().saturating_sub(ago));
-        history.assign();
+        assign::by_request(&mut history, &mut self.inner.files.copies());
+        // What is open by now is not what this one will open.
+        self.inner.files.let_be_due();
+        self.inner.found.notify_one();
     }
 
     /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
@@ -542,7 +548,9 @@ impl Tracker {
                 let mut history = lock(&inner.history);
                 history.take_in(scan, Instant::now());
                 history.forget();
-                inner.files.copies().forget();
+                let mut files = inner.files.copies();
+                assign::by_request(&mut history, &mut files);
+                files.forget();
                 missed
             });
             inner.scans.add(begun.elapsed());

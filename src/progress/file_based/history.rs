@@ -74,6 +74,8 @@ pub(in crate::progress) struct FileCopies {
     lone: CopyStore<u64, FileCopy>,
     /// The number of the next one.
     next: u64,
+    /// When the last sweep began that saw everything.
+    swept: Option<Ticks>,
 }
 
 impl FileCopies {
@@ -172,7 +174,12 @@ impl FileCopies {
             destination = ends.destination.path(),
             "copy through open files found"
         );
-        self.push(FileCopy::between(ends, file, listed));
+        self.push(FileCopy::between(ends, file, listed, self.swept));
+    }
+
+    /// Takes in that a sweep that began at that time has seen everything.
+    pub(super) fn swept(&mut self, begun: Ticks) {
+        self.swept = Some(begun);
     }
 
     /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
@@ -205,6 +212,25 @@ impl FileCopies {
         }
     }
 
+    /// Every copy, and its number.
+    pub(in crate::progress) fn copies(&self) -> impl Iterator<Item = (u64, &FileCopy)> {
+        self.copies.all()
+    }
+
+    /// Copies of disks that no name leads to.
+    pub(in crate::progress) fn unnamed(&self) -> impl Iterator<Item = &FileCopy> {
+        self.copies.unnamed()
+    }
+
+    /// Changes what is remembered of one copy, if it is.
+    pub(in crate::progress) fn update<T>(
+        &mut self,
+        number: u64,
+        work: impl FnOnce(&mut FileCopy) -> T,
+    ) -> Option<T> {
+        self.copies.update(number, work)
+    }
+
     /// Whether something is open, or was, that may be an end of the volume's copy.
     fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
         let template = question.template();
@@ -218,7 +244,16 @@ impl FileCopies {
                 })
         };
         let lone = |copy: &FileCopy| {
-            let known = |other: &FileCopy| other.is_same_file(copy);
+            // The source of a copy whose volume is known is that volume.
+            let is_its_source = |other: &FileCopy, lone: &Lone| {
+                let source = other.source().filter(|_| other.notes.volume.is_some());
+                other.file.id == copy.file.id
+                    && source.is_some_and(|source| source.same_as(&lone.identity))
+            };
+            let known = |other: &FileCopy| {
+                let lone = copy.file.lone.as_ref();
+                other.is_same_file(copy) || lone.is_some_and(|lone| is_its_source(other, lone))
+            };
             let may_be = |lone: &Lone| {
                 let bytes = lone.identity.bytes();
                 if lone.writes {

@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 use super::device::{self, Identity};
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
-use super::proc::process::{Pid, Ticks};
+use super::proc::process::{self, Pid, Ticks};
 use super::tracker::lock;
 use super::verdict::Verdict;
 use super::{Question, Roots};
@@ -86,8 +86,17 @@ impl FileBased {
         lock(&self.cinder_volumes).0 = cinder_volumes;
     }
 
-    /// Whether there is somebody to sweep, and the last sweep was begun so long ago. It counts as begun then.
+    /// Lets a sweep be due now: what it does not find begins later.
+    pub(super) fn let_be_due(&self) {
+        lock(&self.cinder_volumes).1 = None;
+    }
+
+    /// Whether there is somebody to sweep, none is going on, and the last was begun so long ago. It counts as begun
+    /// then.
     pub(super) fn is_due(&self, pause: Duration) -> bool {
+        if self.sweeping.try_lock().is_err() {
+            return false;
+        }
         let mut cinder_volumes = lock(&self.cinder_volumes);
         let (pids, begun) = &mut *cinder_volumes;
         let due = !pids.is_empty() && begun.is_none_or(|begun| begun.elapsed() >= pause);
@@ -105,7 +114,7 @@ impl FileBased {
         if pids.is_empty() {
             return None;
         }
-        let begun = Instant::now();
+        let (begun, tick) = (Instant::now(), process::now());
         let (files, trouble) = self.look_into(pids).await;
         let sizes = pairs(&files)
             .into_iter()
@@ -114,7 +123,13 @@ impl FileBased {
         for (pair, bytes) in join_all(sizes).await {
             self.copies().notice(pair, bytes, begun);
         }
-        self.copies().suspect(&files, begun);
+        {
+            let mut copies = self.copies();
+            copies.suspect(&files, begun);
+            if trouble.is_none() {
+                copies.swept(tick);
+            }
+        }
         if trouble != *told {
             if let Some(error) = &trouble {
                 tracing::warn!(

@@ -10,8 +10,8 @@ use super::record::Record;
 use super::scan::{FoundDd, Scan};
 use crate::progress::Question;
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
-use crate::progress::proc::process::{self, ProcessId};
-use crate::progress::volumes::{KnownBy, KnownVolumes};
+use crate::progress::proc::process::ProcessId;
+use crate::progress::volumes::KnownVolumes;
 
 /// All that was seen, the oldest first.
 #[derive(Debug, Default)]
@@ -46,34 +46,6 @@ impl History {
             .collect();
         for id in over {
             self.update(id, |record| record.ends(at));
-        }
-        self.assign();
-    }
-
-    /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
-    /// there came to be two.
-    pub(in crate::progress) fn assign(&mut self) {
-        let now = process::now();
-        // Rare; and this is asked for at each call.
-        if !self.unnamed().any(CopyRecord::runs) {
-            return;
-        }
-        let doubtful = self
-            .volumes
-            .doubtful(&self.records().collect::<Vec<_>>(), now);
-        for id in doubtful {
-            self.update(id, |record| {
-                (record.notes.volume, record.notes.known_by) = (None, None);
-            });
-        }
-        let known = self
-            .volumes
-            .assigned(&self.records().collect::<Vec<_>>(), now);
-        for (id, volume) in known {
-            self.update(id, |record| {
-                record.notes.volume = Some(volume);
-                record.notes.known_by = Some(KnownBy::Request);
-            });
         }
     }
 
@@ -320,12 +292,12 @@ mod tests {
         history.forget();
         history.update(id, |record| record.said.other_copies.push(id));
         assert_eq!(history.revision(), before);
-        let mut changes: [Box<dyn FnMut(&mut Record)>; 3] = [
-            Box::new(|record| record.size = Some(MIB)),
-            Box::new(|record| record.notes.completes(&question_about(3))),
-            Box::new(|record| record.dd.source.add("/another/name".to_owned())),
+        let changes: [fn(&mut Record); 3] = [
+            |record| record.size = Some(MIB),
+            |record| record.notes.completes(&question_about(3)),
+            |record| record.dd.source.add("/another/name".to_owned()),
         ];
-        for change in &mut changes {
+        for change in changes {
             let before = history.revision();
             history.update(id, change);
             assert_ne!(history.revision(), before);

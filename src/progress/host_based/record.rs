@@ -10,7 +10,7 @@ use super::scan::{DdFacts, FoundDd};
 use crate::progress::Answer;
 use crate::progress::copy_store::{CopyRecord, Unsaved};
 use crate::progress::device::Identity;
-use crate::progress::migration::MigrationNotes;
+use crate::progress::migration::{MigrationNotes, precedes};
 use crate::progress::pace::Observation;
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd};
@@ -149,6 +149,10 @@ impl Record {
 }
 
 impl CopyRecord for Record {
+    fn copies(&self) -> bool {
+        self.dd.purpose == Purpose::Copy
+    }
+
     fn source(&self) -> Option<&Identity> {
         Some(&self.dd.source)
     }
@@ -170,6 +174,10 @@ impl CopyRecord for Record {
         Some(self.dd.id.start)
     }
 
+    fn began_since(&self, request: Ticks) -> bool {
+        !precedes(self.begun(), Some(request))
+    }
+
     fn runs(&self) -> bool {
         !self.over
     }
@@ -180,6 +188,11 @@ impl CopyRecord for Record {
 
     fn source_bytes(&self) -> Option<u64> {
         self.dd.source.bytes()
+    }
+
+    /// It may have been told to copy less than there is.
+    fn bytes(&self) -> Option<u64> {
+        self.dd.bytes
     }
 
     /// Nothing tells but how far it was: a dd that was through and one that was killed end alike.

@@ -172,6 +172,27 @@ async fn that_a_copy_was_asked_about_long_after_its_end_is_remembered() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_release_has_written_down_is_taken_up() {
+    let fake = Fake::new();
+    let stored = include_str!("../../../tests/fixtures/state/version-1.json");
+    fake.write("run/state.json", stored);
+    let life = Life::begin(&fake).await;
+    for (id, mode, percent) in [
+        ("b5012f4a-d256-45a1-8370-86a6dd7e6dde", Mode::HostBased, 50),
+        ("0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11", Mode::FileBased, 100),
+    ] {
+        let at_rest = Question {
+            mode,
+            migrating: false,
+            ..Question::about(id, &format!("volume-{id}"), 1 << 30)
+        };
+        let answer = life.tracker.answer(at_rest).await;
+        assert_eq!(answer, Ok(Answer::Percent(percent)), "{mode:?}");
+    }
+    life.end().await;
+}
+
+#[tokio::test]
 async fn another_process_of_the_same_pid_is_not_the_copy() {
     let fake = Fake::new();
     fake.dd(7, SOURCE, DESTINATION, SIZE / 2);

@@ -96,7 +96,6 @@ async fn a_disk_named_by_a_vendor_after_the_volume_is_the_volumes() {
             "disk/by-id/scsi-SVENDOR_{}",
             V.replace('-', "").to_uppercase()
         ),
-        format!("mapper/3par-volume--{}", V.replace('-', "--")),
         format!("drbd/by-res/CV_{V}/0"),
         format!("storpool/os--volume--{}", V.replace('-', "--")),
     ] {

@@ -6,8 +6,9 @@
 //! noticed the end of a connection, and from RabbitMQ 4.2 on, where the broker node of the connection
 //! was killed, until that node is back.
 //!
-//! **The rule.** A claim is a hint. It holds while its daemon is seen to live, which is while Q has
-//! more consumers than cinder-volume's. Whoever finds it waits here and says so, and nothing
+//! **The rule.** A claim is a hint. It holds while its daemon is seen to live, which is while the broker
+//! node of the claim answers and Q has more consumers than cinder-volume's. Consumers alone say nothing: a quorum
+//! queue counts those of a killed node until that is back. Whoever finds a claim waits here and says so, and nothing
 //! ends for it.
 
 use std::time::Duration;
@@ -19,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::connection::{Connection, ConnectionError};
-use super::topology::{Names, is_locked, is_missing, is_refused, look_up};
+use super::handover::probe::Probe;
+use super::topology::{Names, is_locked, is_missing, is_refused, is_soft, look_up};
 use crate::liveness::{Doing, Part};
 
 /// How long a claim holds whose daemon is not seen to live. Longer than a daemon usually stands
@@ -28,6 +30,9 @@ const UNSEEN: Duration = Duration::from_secs(10);
 
 /// The same where we have served before: most likely it was our own connection.
 const UNSEEN_AGAIN: Duration = Duration::from_secs(3);
+
+/// How long the broker node of a claim may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Between two looks: a refused claim is a line in the broker's log.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -96,6 +101,10 @@ pub async fn enter(
             warn!(cause = %occupied.by, "waiting");
             said.clone_from(&occupied.by);
         }
+        // Each look at a claim that is held closes a channel.
+        if connection.is_worn() {
+            return Err(ConnectionError::Ended);
+        }
         part.does(Doing::Occupied(occupied.by));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -123,15 +132,36 @@ async fn look_around(
     Ok(None)
 }
 
-/// Whether more than the expected company consumes Q.
+/// Whether the daemon that has claimed Q is seen to live: the queue that is its claim is in reach, and more than
+/// the expected company consumes Q.
 async fn is_attended(
     connection: &Connection,
     queue: &str,
     company: Company,
 ) -> Result<bool, ConnectionError> {
+    if !is_in_reach(connection, &claim_of(queue)).await? {
+        return Ok(false);
+    }
     match look_up(&connection.channel().await?, queue).await {
         Ok(standing) => Ok(standing.consumers > company.consumers()),
         Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the broker node that has the exclusive queue of another connection answers.
+///
+/// A passive look goes to the queue itself before it is refused (405), other than a declare; where its node is down
+/// the broker says that there is no such queue (404), and where its node hangs nothing.
+async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, ConnectionError> {
+    let probe = Probe::open(connection).await?;
+    let found = probe.find(queue, ANSWER).await;
+    probe.close().await;
+    match found {
+        Ok(found) => Ok(found.is_some()),
+        Err(error) if is_missing(&error) => Ok(false),
+        // Locked, or nothing that this user is told.
+        Err(error) if is_soft(&error) => Ok(true),
         Err(error) => Err(error.into()),
     }
 }

@@ -20,9 +20,6 @@ use crate::rpc::call::{Call, Question, RemoteFailure, Reply, ReplyError};
 /// How long looking at the queues may take, once the call has failed.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The longest name of a queue in AMQP, in bytes.
-const LONGEST_NAME: usize = 255;
-
 /// What to ask, and whom.
 #[derive(Debug, Args)]
 pub(super) struct CallArguments {
@@ -293,12 +290,7 @@ fn service(text: &str) -> Result<String, String> {
     if service.is_empty() || service.starts_with('@') || text.contains(char::is_control) {
         return Err("expected <host>@<backend> or <host>@<backend>#<pool>".to_owned());
     }
-    let longest = Address::of(service).server_queue.len();
-    if longest > LONGEST_NAME {
-        return Err(format!(
-            "the queue of such a service would have a name of {longest} bytes, more than {LONGEST_NAME}"
-        ));
-    }
+    Address::of(service).check()?;
     Ok(text.to_owned())
 }
 

@@ -13,7 +13,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::amqp::connection::backoff::Backoff;
-use crate::amqp::connection::supervisor::{Line, supervise};
+use crate::amqp::connection::supervisor::{FoundBroker, Line, supervise};
 use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::Outbox;
@@ -45,6 +45,11 @@ const FINISH: Duration = Duration::from_millis(4500);
 
 /// What of that is kept for the answers to reach the broker.
 const FLUSH: Duration = Duration::from_millis(1500);
+
+/// The longest `heartbeat_timeout_threshold` of the connection on which operations come in. A daemon that hangs holds
+/// up what it has in hand until the broker has missed the heartbeats of two to three times as long. Within 5 to 20
+/// seconds, which is what RabbitMQ advises.
+const LONGEST_SILENCE: Duration = Duration::from_secs(15);
 
 /// Why the daemon ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -137,11 +142,13 @@ pub async fn run(
     // The outbox ends with the last slot: none is kept here but the one that is dropped below.
     drop(means);
 
+    let found = FoundBroker::default();
     let line = |what: &str, role: Role| Line {
         brokers: settings.brokers.clone(),
         label: format!("cinder-progress:{}:{what}", std::process::id()),
         rabbit: settings.rabbit.clone(),
         keeper: vitals.part(role, None),
+        found: found.clone(),
     };
     let mut replies = tokio::spawn({
         let (line, stop) = (line("replies", Role::Replies), outbox_stop.clone());
@@ -168,7 +175,7 @@ pub async fn run(
     // Where nothing of cinder-volume's is served there is no connection for it.
     let mut intake = (!direct).then(|| {
         tokio::spawn(intake(
-            line("intake", Role::Intake),
+            attentive(line("intake", Role::Intake)),
             settings.clone(),
             workers.clone(),
             Arc::clone(&counters),
@@ -326,6 +333,13 @@ async fn intake(
             supervise(line, counters, stop, session).await
         }
     }
+}
+
+/// The same with heartbeats that are not too far apart; none where they are off.
+fn attentive(mut line: Line) -> Line {
+    let silence = &mut line.rabbit.heartbeat_timeout_threshold;
+    *silence = (*silence).min(LONGEST_SILENCE);
+    line
 }
 
 /// How long the queues may be missing on one host before the next is tried: each time longer, because

@@ -1,6 +1,7 @@
 //! What is done on each connection: replies on one, the intake of all backends on another, our own topics on a third.
 
 use futures_util::future::{join_all, try_join_all};
+use futures_util::join;
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp::claim::{self, Company};
@@ -67,7 +68,22 @@ impl Session for Beside<'_> {
             .collect();
         let entry = vitals.part(Role::Entry, Some(connection.alarm()));
         let company = Company::CinderVolume;
-        claim::enter(connection, &names, company, self.served, &entry, stop).await?;
+        // What an earlier connection could not put back waits for nobody's claim, and not for the end of the daemon.
+        let entered = CancellationToken::new();
+        let putting_back = self
+            .backends
+            .iter_mut()
+            .map(|(hand_over, _)| hand_over.put_back(connection, counters, &entry, &entered));
+        let enter = async {
+            let served = self.served;
+            let found = claim::enter(connection, &names, company, served, &entry, stop).await;
+            if found.is_err() || !stop.is_cancelled() {
+                entered.cancel();
+            }
+            found
+        };
+        let (found, _) = join!(enter, join_all(putting_back));
+        found?;
         drop(entry);
         if stop.is_cancelled() {
             return Ok(());
@@ -95,6 +111,10 @@ impl Session for Beside<'_> {
             patience.reset();
         }
         served
+    }
+
+    fn holds(&self) -> bool {
+        self.backends.iter().any(|(hand_over, _)| hand_over.holds())
     }
 }
 

@@ -131,7 +131,8 @@ pub async fn row(name: &str, fault: Fault, release: Release, beside: bool) -> Ro
     Row::compared(name, beside, verdict(&sent, &executed))
 }
 
-async fn settle(server: &CinderVolume) {
+/// Until nothing new is executed any more.
+pub async fn settle(server: &CinderVolume) {
     let (mut count, mut since) = (server.executed().len(), Instant::now());
     while since.elapsed() < SETTLED {
         tokio::time::sleep(SETTLED / 10).await;
@@ -142,7 +143,8 @@ async fn settle(server: &CinderVolume) {
     }
 }
 
-fn verdict(sent: &Sent, executed: &[Executed]) -> Verdict {
+/// Compares what was sent with what was executed.
+pub fn verdict(sent: &Sent, executed: &[Executed]) -> Verdict {
     let (now, since_1970) = (Instant::now(), SystemTime::now());
     let mut verdict = Verdict {
         operations: sent.accepted.len(),

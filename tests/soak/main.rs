@@ -13,6 +13,8 @@ mod support;
 mod broker;
 /// Faults of cinder-volume, the real one and its queues.
 mod cinder_volume;
+/// Faults of one node of a cluster.
+mod cluster;
 /// Faults of the daemon and of its network.
 mod daemon;
 /// One line of the table.
@@ -21,6 +23,8 @@ mod row;
 use row::Row;
 use support::backlog;
 use support::broker::SharedBroker;
+use support::cluster::Cluster;
+use support::environment::Release;
 
 /// Messages that wait when the daemon starts.
 const BACKLOG: usize = 100_000;
@@ -53,6 +57,17 @@ async fn main() {
         for beside in [false, true] {
             if wants(name) {
                 rows.push(broker::row(name, *fault, beside).await.print());
+            }
+        }
+    }
+    // Last, because its nodes need the whole machine.
+    if cluster::FAULTS.iter().any(|trouble| wants(trouble.0)) && Release::Latest.available() {
+        let nodes = Cluster::start().await;
+        for trouble in cluster::FAULTS {
+            for beside in [false, true] {
+                if wants(trouble.0) {
+                    rows.push(cluster::row(&nodes, *trouble, beside).await.print());
+                }
             }
         }
     }

@@ -27,10 +27,26 @@ impl Cluster {
         }
     }
 
+    /// The daemon's, without the node of cinder-volume, which no fault befalls then.
+    pub fn transport_url_beside_queues(&self) -> String {
+        url(&[&self.of_daemon, &self.third])
+    }
+
+    /// All of them.
+    pub fn nodes(&self) -> [&Broker; 3] {
+        [&self.of_daemon, &self.third, &self.of_queues]
+    }
+
     /// The daemon's: its own node first, then the others.
     pub fn transport_url(&self) -> String {
-        let hosts = [&self.of_daemon, &self.third, &self.of_queues]
-            .map(|node| format!("guest:guest@{}", node.address()));
-        format!("rabbit://{}//", hosts.join(","))
+        url(&self.nodes())
     }
+}
+
+fn url(nodes: &[&Broker]) -> String {
+    let hosts: Vec<String> = nodes
+        .iter()
+        .map(|node| format!("guest:guest@{}", node.address()))
+        .collect();
+    format!("rabbit://{}//", hosts.join(","))
 }

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, jittered};
 use super::{Connection, ConnectionError};
@@ -29,6 +30,39 @@ pub struct Line {
     pub rabbit: Rabbit,
     /// Shows what is being done to keep it.
     pub keeper: Part,
+    /// Where the connections of this process tell each other which broker is there.
+    pub found: FoundBroker,
+}
+
+/// The broker that was reached last, by any of the connections that share it. Cheap to clone.
+///
+/// A broker that comes back lets all connections of the daemon in, and each of them waits for it with a back-off
+/// of its own: without this the replies may be there for seconds before the intake is.
+#[derive(Debug, Clone)]
+pub struct FoundBroker(watch::Sender<Option<BrokerHost>>);
+
+impl Default for FoundBroker {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl FoundBroker {
+    fn tell(&self, host: &BrokerHost) {
+        self.0.send_replace(Some(host.clone()));
+    }
+}
+
+/// Waits so long, or until another connection finds a broker: which. Cancel-safe.
+async fn pause(
+    time: Duration,
+    found: &mut watch::Receiver<Option<BrokerHost>>,
+) -> Option<BrokerHost> {
+    tokio::select! {
+        () = tokio::time::sleep(time) => None,
+        // The other end is kept for as long as anybody listens.
+        Ok(()) = found.changed() => found.borrow_and_update().clone(),
+    }
 }
 
 /// What is done on a connection, again on each new one.
@@ -43,12 +77,19 @@ pub trait Session: Send {
         &mut self,
         connection: &Connection,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send;
+
+    /// Whether it has something that nobody else has and that a connection is needed to pass on: a connection is
+    /// looked for then even when it is told to stop.
+    fn holds(&self) -> bool {
+        false
+    }
 }
 
 /// Keeps `line` open until `stop`, and runs `session` on each connection.
 ///
 /// Hosts are taken in turn, starting at a random one. With
-/// several hosts the next is tried at once; a wait comes after each full round. Before that, a
+/// several hosts the next is tried at once; a wait comes after each full round, and ends as soon as
+/// another connection of the same [`FoundBroker`] is let in: by that host. Before that, a
 /// connection that was lost is mourned for `kombu_reconnect_delay`, as oslo.messaging does, but
 /// jittered: a thousand nodes that lose the same broker must not meet at the next one in the same
 /// instant.
@@ -63,6 +104,7 @@ pub async fn supervise(
         label,
         rabbit,
         keeper,
+        found,
     } = line;
     let mut backoff = Backoff::new(
         rabbit.rabbit_retry_interval,
@@ -71,13 +113,20 @@ pub async fn supervise(
     );
     let mut hosts = Round::new(&brokers.hosts, rabbit.kombu_failover_strategy);
     let mut said = HashSet::new();
-    while !stop.is_cancelled() {
-        let host = hosts.next();
+    let mut others = found.0.subscribe();
+    let mut there = None;
+    while !stop.is_cancelled() || session.holds() {
+        // What another one finds from here on counts, also while this one tries.
+        others.mark_unchanged();
+        let host = match &there {
+            Some(host) => host,
+            None => hosts.next(),
+        };
         let broker = format!("{}:{}", host.host, host.port);
         keeper.does(Doing::Connecting(broker.clone()));
         let opening = keeper.beating(Connection::open(&brokers, host, &rabbit, &label));
         let opened = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled(), if !session.holds() => return,
             opened = opening => opened,
         };
         let lost = opened.is_ok();
@@ -85,6 +134,7 @@ pub async fn supervise(
             Ok(connection) => {
                 info!(connection = %label, %broker, "connected");
                 counters.connections.add(1);
+                found.tell(host);
                 let since = Instant::now();
                 keeper.does(Doing::Connected(broker.clone()));
                 let ended = tokio::select! {
@@ -101,7 +151,7 @@ pub async fn supervise(
             }
             Err(error) => Err(error),
         };
-        if stop.is_cancelled() {
+        if stop.is_cancelled() && !session.holds() {
             return;
         }
         let cause = cause(&ended);
@@ -109,17 +159,30 @@ pub async fn supervise(
             warn!(connection = %label, %broker, %cause, "not connected");
         }
         keeper.does(Doing::Disconnected(broker, cause));
-        let mut pause = Duration::ZERO;
+        let mut wait = Duration::ZERO;
         if lost {
-            pause += jittered(rabbit.kombu_reconnect_delay);
-            pause += rabbit.kombu_reconnect_splay.mul_f64(fastrand::f64());
+            wait += jittered(rabbit.kombu_reconnect_delay);
+            wait += rabbit.kombu_reconnect_splay.mul_f64(fastrand::f64());
         }
         if hosts.is_over() {
-            pause += backoff.wait();
+            wait += backoff.wait();
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = keeper.beating(tokio::time::sleep(pause)) => {}
+        // A connection that got through and was lost again waits its time out: two of these would otherwise wake each
+        // other without end.
+        let waiting = async {
+            if lost {
+                tokio::time::sleep(wait).await;
+                None
+            } else {
+                pause(wait, &mut others).await
+            }
+        };
+        there = tokio::select! {
+            () = stop.cancelled(), if !session.holds() => return,
+            there = keeper.beating(waiting) => there,
+        };
+        if there.is_some() {
+            debug!(connection = %label, "another connection was let in: trying again at once");
         }
     }
 }
@@ -225,10 +288,8 @@ mod tests {
         }
     }
 
-    /// The first `count` visits.
-    async fn visits(hosts_there: usize, count: usize, rabbit: Rabbit) -> Vec<(usize, Instant)> {
-        let (hosts, mut visits) = hosts(hosts_there).await;
-        let line = Line {
+    fn line(hosts: Vec<BrokerHost>, rabbit: Rabbit) -> Line {
+        Line {
             brokers: Brokers {
                 hosts,
                 virtual_host: "/".to_owned(),
@@ -237,7 +298,14 @@ mod tests {
             label: "test".to_owned(),
             keeper: Vitals::of(&rabbit).part(Role::Intake, None),
             rabbit,
-        };
+            found: FoundBroker::default(),
+        }
+    }
+
+    /// The first `count` visits.
+    async fn visits(hosts_there: usize, count: usize, rabbit: Rabbit) -> Vec<(usize, Instant)> {
+        let (hosts, mut visits) = hosts(hosts_there).await;
+        let line = line(hosts, rabbit);
         let counters = Counters::default();
         let stop = CancellationToken::new();
         let mut seen = Vec::new();
@@ -280,21 +348,95 @@ mod tests {
 
     #[tokio::test]
     async fn each_host_is_tried_once_a_round_and_the_next_at_once() {
-        let hour = Duration::from_secs(3600);
-        let visits = visits(3, 3, rabbit(hour, hour, hour)).await;
+        let visits = visits(3, 3, rabbit(HOUR, HOUR, HOUR)).await;
         let mut numbers: Vec<usize> = visits.iter().map(|(number, _)| *number).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, [0, 1, 2]);
     }
 
-    #[test]
-    fn a_thousand_do_not_begin_at_the_same_host() {
-        let host = |port| BrokerHost {
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn host(port: u16) -> BrokerHost {
+        BrokerHost {
             host: "broker".to_owned(),
             port,
             username: "guest".to_owned(),
             password: Secret::new("guest"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_when_another_connection_finds_a_broker_and_not_by_what_was_known_before() {
+        let found = FoundBroker::default();
+        let mut others = found.0.subscribe();
+        found.tell(&host(1));
+        others.mark_unchanged();
+        let since = tokio::time::Instant::now();
+        assert_eq!(pause(HOUR, &mut others).await, None);
+        assert_eq!(since.elapsed(), HOUR);
+
+        // While it waits.
+        let tell = async {
+            tokio::time::sleep(millis(10)).await;
+            found.tell(&host(2));
         };
+        let (there, ()) = tokio::join!(pause(HOUR, &mut others), tell);
+        assert_eq!(there, Some(host(2)));
+        // While it tries itself.
+        found.tell(&host(3));
+        assert_eq!(pause(HOUR, &mut others).await, Some(host(3)));
+        assert_eq!(since.elapsed(), HOUR + millis(10));
+    }
+
+    #[tokio::test]
+    async fn it_comes_by_the_host_where_another_connection_was_let_in() {
+        let (hosts, mut visits) = hosts(3).await;
+        let line = line(hosts.clone(), rabbit(HOUR, HOUR, HOUR));
+        let (found, counters) = (line.found.clone(), Counters::default());
+        let stop = CancellationToken::new();
+        let others = async {
+            for _ in 0..3 {
+                visits.recv().await.unwrap();
+            }
+            for known in [2, 0] {
+                // It may not wait yet: the last of the three may still be hanging up.
+                found.tell(&hosts[known]);
+                let (visited, _) = visits.recv().await.unwrap();
+                assert_eq!(visited, known);
+            }
+            stop.cancel();
+        };
+        tokio::join!(supervise(line, &counters, &stop, Never), others);
+    }
+
+    /// Has something in its hands until it was let in.
+    struct Holding;
+
+    impl Session for Holding {
+        async fn run(&mut self, _: &Connection) -> Result<(), ConnectionError> {
+            unreachable!("nobody lets us in")
+        }
+
+        fn holds(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_else_has_keeps_it_trying_after_it_was_told_to_stop() {
+        let (hosts, mut visits) = hosts(1).await;
+        let line = line(hosts, rabbit(millis(1), millis(0), millis(1)));
+        let counters = Counters::default();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        tokio::select! {
+            () = supervise(line, &counters, &stop, Holding) => panic!("given up"),
+            () = async { for _ in 0..3 { visits.recv().await.unwrap(); } } => {}
+        }
+    }
+
+    #[test]
+    fn a_thousand_do_not_begin_at_the_same_host() {
         let hosts: Vec<_> = (0..4).map(host).collect();
         let mut begun = [0; 4];
         for _ in 0..1000 {

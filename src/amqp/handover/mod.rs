@@ -108,6 +108,10 @@ const LEFT: [Duration; 3] = [
 /// The wait after the broker was slow: what is handed over soon after would be delayed again.
 const SLOW: Duration = Duration::from_secs(3);
 
+/// How long what is in hand may wait for its turn. What a transaction has not reached by then goes back: with a broker that
+/// takes its time for each, and one message in each, the last of many would wait for long.
+const IN_HAND: Duration = Duration::from_secs(1);
+
 /// The wait while the user may not publish: the broker logs each try.
 const FORBIDDEN: Duration = Duration::from_secs(10);
 
@@ -181,6 +185,39 @@ impl HandOver {
         &self.names
     }
 
+    /// Whether messages that T has returned are here and nowhere else.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.homeless.is_empty()
+    }
+
+    /// Puts on Q what T has returned and no earlier connection has put back. Tries again until it is done, until
+    /// the connection ends or `enough` is cancelled.
+    ///
+    /// Not cancel-safe while the connection lives: dropped while it puts a message back, the message
+    /// may be on Q twice.
+    pub async fn put_back(
+        &mut self,
+        connection: &Connection,
+        counters: &Counters,
+        part: &Part,
+        enough: &CancellationToken,
+    ) {
+        let [first, step, longest] = ASIDE;
+        let mut backoff = Backoff::new(first, step, longest);
+        while self.holds() && !connection.is_worn() {
+            let Err(cause) = self.homeless.put_back(connection, counters, part).await else {
+                return;
+            };
+            debug!(queue = %self.names.server, %cause, "returned messages cannot be put back yet");
+            tokio::select! {
+                () = enough.cancelled() => return,
+                () = connection.ended() => return,
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+    }
+
     /// Serves Q until told to stop or until the connection ends.
     ///
     /// # Errors
@@ -250,9 +287,8 @@ impl HandOver {
                 // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
                 () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
                 () = on.connection.ended() => return Err(ConnectionError::Ended),
-                () = on.elsewhere.is_better(), if self.homeless.is_empty() => {
-                    return Err(ConnectionError::Elsewhere);
-                }
+                // What is in nobody else's hands comes along.
+                () = on.elsewhere.is_better() => return Err(ConnectionError::Elsewhere),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -461,7 +497,11 @@ impl HandOver {
         on: &Shift<'_, T>,
         part: &Part,
     ) -> Result<(), Aside> {
+        let since = Instant::now();
         while !spell.in_hand.is_empty() {
+            if since.elapsed() > IN_HAND {
+                return Err(Aside::Behind(self.names.topic.clone()));
+            }
             part.beat();
             self.redeliveries
                 .hold(spell.in_hand.iter().map(|(delivery, _)| delivery));
@@ -524,6 +564,9 @@ impl HandOver {
         let theirs = theirs(messages);
         // lapin sends publishes behind everything else: each of them was awaited, so that none
         // can fall behind the commit. And nothing may be sent before the commit is answered.
+        // The answer is waited for as long as the connection lives. The broker has begun both halves by then, and who
+        // hangs up gains nothing: a refusal told too late would be missed, and what is on its way to a
+        // quorum queue without a leader is sent to the next one by the channel, which must be there for it.
         let committed = tokio::select! {
             committed = channel.tx_commit() => committed.map_err(Aside::from),
             () = on.connection.ended() => Err(ConnectionError::Ended.into()),

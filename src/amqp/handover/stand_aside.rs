@@ -38,6 +38,9 @@ pub(super) enum Aside {
     /// The broker does not answer within this time.
     #[error("the broker takes more than {0:?} to answer")]
     Slow(Duration),
+    /// What is in hand cannot be handed over soon.
+    #[error("too many messages for {0} at once, for a broker as slow as this")]
+    Behind(String),
     /// T vanished in the middle of a hand-over.
     #[error("{0} vanished while messages were handed over to it")]
     Vanished(String),
@@ -69,7 +72,7 @@ impl Aside {
             Self::Forbidden => Reason::Forbidden,
             Self::Leaving(_) => Reason::Leaving,
             Self::Backlog(_) => Reason::Backlog,
-            Self::Slow(_) => Reason::Slow,
+            Self::Slow(_) | Self::Behind(_) => Reason::Slow,
             Self::Vanished(_) => Reason::Vanished,
             Self::Refused(_) => Reason::Refused,
             Self::Copies(_) => Reason::Copies,

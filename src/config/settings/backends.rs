@@ -18,6 +18,9 @@ const TOPIC: &str = "cinder-volume";
 /// The topic that is the daemon's own.
 const OWN_TOPIC: &str = "cinder-progress";
 
+/// The longest name that AMQP can carry, in bytes: of a queue, an exchange, a routing key or a virtual host.
+pub(in crate::config) const LONGEST_NAME: usize = 255;
+
 /// One cinder-volume service: a backend, or the only one where `enabled_backends` is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
@@ -70,6 +73,25 @@ impl Address {
         Self::of_daemon(without_pool(host))
     }
 
+    /// Whether AMQP can carry all names that are made of it, the longest of which are that of the claim on the server
+    /// queue (`cinder-progress.` before it) and that of a private queue of the fanout (32 digits behind it).
+    ///
+    /// # Errors
+    ///
+    /// What would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let claim = OWN_TOPIC.len() + 1 + self.server_queue.len();
+        let private = self.fanout_exchange.len() + 1 + 32;
+        let excess = claim.max(private).saturating_sub(LONGEST_NAME);
+        if excess == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "a host and a backend whose names are shorter by {excess} bytes in all: with what is added to it, \
+             the name of a queue ends at {LONGEST_NAME} bytes in AMQP"
+        ))
+    }
+
     fn under(topic: &str, service: &str) -> Self {
         let topic = format!("{topic}.{service}");
         Self {
@@ -104,6 +126,8 @@ pub(in crate::config) fn read(
 
     if names.is_empty() {
         let mut only = backend(None, node, defaults.migration_mode.clone());
+        let named = only.address.check();
+        named.map_err(|expected| inputs.mistake(&options::HOST, expected))?;
         only.driver.clone_from(&defaults.driver);
         return Ok(vec![only]);
     }
@@ -111,9 +135,17 @@ pub(in crate::config) fn read(
         .into_iter()
         .map(|name| {
             let section = crate::config::oslo::fragments::normal_group(&name);
+            let address = |host: &str| Address::of(&format!("{host}@{name}"));
             let host = inputs
-                .read_in(&section, options::BACKEND_HOST, values::text)?
+                .read_in(&section, options::BACKEND_HOST, |text| {
+                    address(text).check()?;
+                    values::text(text)
+                })?
                 .filter(|host| !host.is_empty());
+            if host.is_none() {
+                let named = address(node).check();
+                named.map_err(|expected| inputs.mistake(&options::HOST, expected))?;
+            }
             let own = format!("{}{section}", options::PROGRESS_OF_BACKEND);
             let mode = inputs.read_in(&own, options::MIGRATION_MODE.name, migration_mode)?;
             let mut backend = backend(

@@ -29,7 +29,7 @@ pub(super) mod transport_url;
 /// Users of this node.
 pub(super) mod users;
 
-use backends::Backend;
+use backends::{Backend, LONGEST_NAME};
 use brokers::Brokers;
 use inputs::Inputs;
 use progress::Progress;
@@ -95,7 +95,9 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
     Ok(Settings {
         files,
         host,
-        control_exchange: inputs.read(&options::CONTROL_EXCHANGE, values::filled)?,
+        control_exchange: inputs.read(&options::CONTROL_EXCHANGE, |text| {
+            nameable(values::filled(text)?)
+        })?,
         debug: inputs.read(&options::DEBUG, values::boolean)?,
         volume_name_template: inputs.read(&options::VOLUME_NAME_TEMPLATE, name_template)?,
         rpc_ping_enabled: inputs.read(&options::RPC_PING_ENABLED, values::boolean)?,
@@ -115,6 +117,17 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
         backends,
         progress,
     })
+}
+
+/// A name that AMQP can carry.
+pub(super) fn nameable(name: String) -> Result<String, String> {
+    if name.len() <= LONGEST_NAME {
+        Ok(name)
+    } else {
+        Err(format!(
+            "a name of at most {LONGEST_NAME} bytes, as AMQP has it"
+        ))
+    }
 }
 
 /// A template that Python's `%` would take one id for.

@@ -113,7 +113,7 @@ fn defaults() -> Settings {
             driver: None,
             unknown_progress: "NA".to_owned(),
             consumer_priority: 10,
-            prefetch: 16,
+            prefetch: 256,
             scan_interval: seconds(1),
             proc_root: "/proc".into(),
             sys_root: "/sys".into(),
@@ -142,7 +142,10 @@ fn ocata() {
             ],
             virtual_host: "/cinder".to_owned(),
             tls: Some(Tls {
-                ca_file: Some("/etc/ssl/certs/broker.pem".into()),
+                ca_file: Some(TlsFile {
+                    path: "/etc/ssl/certs/broker.pem".into(),
+                    origin: Origin::Default,
+                }),
                 cert_file: None,
                 key_file: None,
                 version: TlsVersion::Tls12,

@@ -72,6 +72,54 @@ fn values() {
     );
 }
 
+/// A queue of a longer name would end the daemon in the middle of its work.
+#[test]
+fn names_that_amqp_cannot_carry() {
+    // Twice and once more what is added to it: "cinder-progress.cinder-volume." + host + "@lvm." + host.
+    let host = |bytes: usize| "h".repeat(bytes);
+    let named = |bytes| {
+        format!(
+            "[DEFAULT]\nenabled_backends = lvm\nhost = {}\n",
+            host(bytes)
+        )
+    };
+    load_text(&named(110)).expect("255 bytes");
+    let expected = "expected a host and a backend whose names are shorter by 2 bytes in all: with what is added to \
+                    it, the name of a queue ends at 255 bytes in AMQP";
+    says(
+        &named(111),
+        &format!(
+            "/etc/test.conf:3: [DEFAULT] host = {:?}: {expected}",
+            host(111)
+        ),
+    );
+    says(
+        &format!("{}[lvm]\nbackend_host = {}\n", named(1), host(111)),
+        &format!(
+            "/etc/test.conf:5: [lvm] backend_host = {:?}: {expected}",
+            host(111)
+        ),
+    );
+    says(
+        &format!("[DEFAULT]\ncontrol_exchange = {}\n", host(256)),
+        &format!(
+            "/etc/test.conf:2: [DEFAULT] control_exchange = {:?}: expected a name of at most 255 bytes, as AMQP has it",
+            host(256)
+        ),
+    );
+    says(
+        &format!(
+            "[oslo_messaging_rabbit]\nrabbit_virtual_host = {}\n",
+            host(256)
+        ),
+        &format!(
+            "/etc/test.conf:2: [oslo_messaging_rabbit] rabbit_virtual_host = {:?}: expected a name of at most 255 \
+             bytes, as AMQP has it, as virtual host",
+            host(256)
+        ),
+    );
+}
+
 #[test]
 fn queues_that_cannot_be() {
     says(

@@ -18,7 +18,7 @@ const OPERATIONS: u64 = 50;
 /// A load that sends nothing for so long is blocked.
 const BLOCKED: Duration = Duration::from_millis(500);
 
-/// The daemon's prefetch.
+/// The most operations of one transaction.
 const ONE_TRANSACTION: usize = 16;
 
 /// Reconnects at once and notices a silent broker soon.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::device::Identity;
 use super::migration::{Evidence, MigrationNotes};

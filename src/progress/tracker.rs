@@ -5,15 +5,14 @@
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::assign;
 use super::copy_store::CopyRecord;
@@ -31,33 +30,22 @@ use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, RunningCopy, Seen};
 use super::state;
-use super::state::writer::{Keeper, Remembered};
 use super::verdict::Verdict;
 use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
-use crate::ticker;
+
+/// The upkeep in the background.
+mod watch;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
 
 /// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
-const CALL_LIMIT: Duration = Duration::from_millis(2_800);
-
-/// How often a copy close to its end is looked at: dd is gone within microseconds of its last write.
-const CLOSE_WATCH: Duration = Duration::from_millis(20);
-
-/// So many scans lie between two sweeps through what cinder-volume has open: every ten seconds by default.
-const SCANS_A_SWEEP: u32 = 10;
+pub(super) const CALL_LIMIT: Duration = Duration::from_millis(2_800);
 
 /// Running copies that are shown in one log line.
 const SHOWN: usize = 16;
-
-/// Copies looked at at the same time in the background: as many threads are kept for it.
-const AT_ONCE: usize = 8;
-
-/// How long the last look before stopping may take.
-const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Tells how far copies are, and remembers those it saw. Cheap to clone; all clones are one.
 ///
@@ -179,18 +167,18 @@ impl Tracker {
             match question.mode {
                 Mode::HostBased => {
                     let verdict = self.host_based(&question, asked).await?;
-                    Ok(Sight::Something(verdict.into()))
+                    Ok(Looked::Something(verdict.into()))
                 }
                 Mode::FileBased => {
                     let verdict = self.file_based(&question, asked).await?;
-                    Ok(Sight::Something(verdict.into()))
+                    Ok(Looked::Something(verdict.into()))
                 }
-                Mode::Auto => self.by_any_means(&question, asked).await,
-                Mode::DriverBased => Ok(Sight::Nothing(Answer::Unknown)),
-                Mode::Other => Ok(Sight::Something(Answer::Unknown)),
+                Mode::Auto => self.auto(&question, asked).await,
+                Mode::DriverBased => Ok(Looked::Nothing(Answer::Unknown)),
+                Mode::Other => Ok(Looked::Something(Answer::Unknown)),
             }
         };
-        let sight = tokio::time::timeout(CALL_LIMIT, looking)
+        let looked = tokio::time::timeout(CALL_LIMIT, looking)
             .await
             .unwrap_or_else(|_| {
                 Err(ProgressError::TimedOut {
@@ -198,44 +186,40 @@ impl Tracker {
                     limit: CALL_LIMIT,
                 })
             })?;
-        match (sight, &question.driver) {
-            (Sight::Nothing(otherwise), Some(call)) => {
+        match (looked, &question.driver) {
+            (Looked::Nothing(otherwise), Some(call)) => {
                 let told = self.inner.drivers.ask(&question.volume_id, call).await;
                 Ok(told.unwrap_or(otherwise))
             }
-            (Sight::Nothing(answer) | Sight::Something(answer), _) => Ok(answer),
+            (Looked::Nothing(answer) | Looked::Something(answer), _) => Ok(answer),
         }
     }
 
     /// A dd that was seen speaks first. Where there is none and open files cannot be seen, nothing is known;
     /// their error is for those who asked for open files. And a dd that could not be looked at may be the
     /// volume's only where nothing else is.
-    async fn by_any_means(
-        &self,
-        question: &Question,
-        asked: Instant,
-    ) -> Result<Sight, ProgressError> {
+    async fn auto(&self, question: &Question, asked: Instant) -> Result<Looked, ProgressError> {
         let by_dd = self.host_based(question, asked).await;
         match by_dd {
-            Ok(verdict @ Verdict::Seen(_)) => return Ok(Sight::Something(verdict.into())),
+            Ok(verdict @ Verdict::Seen(_)) => return Ok(Looked::Something(verdict.into())),
             Err(error) if !host_based::running(&self.history(), question).is_empty() => {
                 return Err(error);
             }
             _ => {}
         }
         match self.file_based(question, asked).await {
-            Ok(Verdict::Seen(Answer::Unknown)) => Ok(Sight::Nothing(Answer::Unknown)),
-            Ok(Verdict::Seen(answer)) => Ok(Sight::Something(answer)),
+            Ok(Verdict::Seen(Answer::Unknown)) => Ok(Looked::Nothing(Answer::Unknown)),
+            Ok(Verdict::Seen(answer)) => Ok(Looked::Something(answer)),
             Ok(Verdict::Unseen(answer)) => match by_dd {
-                Err(_) if question.driver.is_some() => Ok(Sight::Nothing(Answer::Unknown)),
+                Err(_) if question.driver.is_some() => Ok(Looked::Nothing(Answer::Unknown)),
                 Err(error) => Err(error),
-                Ok(_) if answer == Answer::Unknown => Ok(Sight::Nothing(answer)),
-                Ok(verdict) => Ok(Sight::Nothing(verdict.into())),
+                Ok(_) if answer == Answer::Unknown => Ok(Looked::Nothing(answer)),
+                Ok(verdict) => Ok(Looked::Nothing(verdict.into())),
             },
             // No dd, and open files cannot be seen: that is not to know that nothing is copied.
             Err(_) => match by_dd {
                 Err(error) if question.driver.is_none() => Err(error),
-                _ => Ok(Sight::Nothing(Answer::Unknown)),
+                _ => Ok(Looked::Nothing(Answer::Unknown)),
             },
         }
     }
@@ -265,41 +249,6 @@ impl Tracker {
         // What is open by now is not what this one will open.
         self.inner.files.let_be_due();
         self.inner.found.notify_one();
-    }
-
-    /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
-    /// the last position of a copy before dd is gone.
-    pub async fn watch(self, stop: impl Future<Output = ()>) {
-        let mut stop = pin!(stop);
-        let path = self.inner.state_file.clone();
-        let mut keeper = path.map(|path| {
-            let remembered = Remembered {
-                dds: Arc::clone(&self.inner.history),
-                files: self.inner.files.shared(),
-            };
-            Keeper::new(path, self.inner.roots.proc.clone(), remembered)
-        });
-        loop {
-            let round = async {
-                self.look_around().await;
-                tokio::select! {
-                    () = self.pause() => {}
-                    () = self.inner.found.notified() => {}
-                }
-            };
-            tokio::select! {
-                () = &mut stop => break,
-                () = round => {}
-            }
-            if let Some(keeper) = &mut keeper {
-                keeper.keep().await;
-            }
-        }
-        if let Some(keeper) = keeper {
-            // What is written down last should be the last there was to see.
-            let _ = tokio::time::timeout(LAST_LOOK, self.look_around()).await;
-            keeper.finish().await;
-        }
     }
 
     /// All copies that run now: those by dd, the oldest first, then those through open files.
@@ -567,53 +516,6 @@ impl Tracker {
         })
     }
 
-    /// One round of the background upkeep.
-    async fn look_around(&self) {
-        // Rounds are as far apart as scans should be, but for what waking up takes.
-        self.scan_if_older_than(self.inner.scan_interval * 9 / 10);
-        self.sweep_if_due();
-        let now = Instant::now();
-        let running: Vec<ProcessId> = self
-            .history()
-            .records()
-            .filter(|record| record.runs())
-            .map(|record| record.dd.id)
-            .collect();
-        let running = async {
-            for some in running.chunks(AT_ONCE) {
-                join_all(some.iter().map(|&id| self.refresh(id, now))).await;
-            }
-        };
-        futures_util::join!(running, self.inner.files.look_again());
-    }
-
-    /// Begins to look through what cinder-volume has open, in a task of its own: a process that hangs
-    /// must not delay the next look at a dd.
-    fn sweep_if_due(&self) {
-        if self
-            .inner
-            .files
-            .is_due(self.inner.scan_interval * SCANS_A_SWEEP)
-        {
-            let inner = Arc::clone(&self.inner);
-            tokio::spawn(async move { inner.files.sweep().await });
-        }
-    }
-
-    /// Waits until the next round is due.
-    async fn pause(&self) {
-        let interval = self.inner.scan_interval;
-        let close = self
-            .history()
-            .records()
-            .any(|record| record.nears_its_end(interval));
-        if close {
-            tokio::time::sleep(CLOSE_WATCH.min(interval)).await;
-        } else {
-            ticker::tick(interval).await;
-        }
-    }
-
     fn with_record<T>(
         &self,
         id: ProcessId,
@@ -644,7 +546,7 @@ impl Tracker {
 }
 
 /// What looking at this node has brought.
-enum Sight {
+enum Looked {
     /// The answer.
     Something(Answer),
     /// Nothing to be seen: the answer unless a driver knows better.

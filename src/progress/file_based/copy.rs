@@ -1,6 +1,6 @@
 //! One copy through open files: what is remembered of it. Pure.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use serde::{Deserialize, Serialize};
 

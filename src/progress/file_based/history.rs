@@ -1,7 +1,8 @@
 //! Copies through open files seen so far, and what they mean for the answer. Pure.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::copy::{Ends, FileCopy, Lone};
 use super::open_files::{Fate, OpenFile, Place};

@@ -4,7 +4,7 @@
 //! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
 //! even if the first question comes later, and a second migration of a volume is simply a newer copy.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::record::Record;
 use super::scan::{FoundDd, Scan};

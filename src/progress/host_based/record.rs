@@ -1,9 +1,10 @@
 //! One dd, as it is remembered: what it is, how far it was seen, and what is known of its migration.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::operands::Purpose;
 use super::scan::{DdFacts, FoundDd};

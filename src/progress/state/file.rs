@@ -114,10 +114,10 @@ fn create(draft: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::ops::Range;
-    use std::time::Instant;
 
     use proptest::prelude::*;
     use serde_json::Value;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::progress::device::Identity;

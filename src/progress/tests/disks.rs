@@ -308,7 +308,7 @@ async fn what_cinder_volume_writes_while_its_source_is_not_to_be_seen_may_be_the
     assert_eq!(answers(&fake, &question(V)).await[2], Answer::Percent(0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_disk_by_number_that_cinder_volume_reads_may_be_the_volumes() {
     let fake = Fake::new();
     let source = disk(&fake, "sdb", FC);

@@ -130,7 +130,7 @@ async fn other_programs_are_not_looked_into() {
     assert_eq!(ask(&tracker(&fake)).await, Answer::Percent(0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_migration_is_the_new_file() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
@@ -155,7 +155,7 @@ async fn a_second_migration_is_the_new_file() {
     assert_eq!(ask(&tracker).await, Answer::Percent(5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_migration_is_at_0_until_its_file_is_opened() {
     let fake = Fake::new();
     let tracker = tracker(&fake);

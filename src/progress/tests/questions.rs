@@ -49,7 +49,7 @@ pub(super) async fn ask(tracker: &Tracker) -> Answer {
 
 /// Waits for what the background upkeep has to notice first.
 pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition().await {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -28,11 +28,11 @@ use super::host_based::scan::Table;
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
-use super::report::{Copies, RunningCopy, Seen};
+use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
 use super::verdict::Verdict;
 use super::volumes::MigrationRequest;
-use super::{Answer, Mode, Question, Roots};
+use super::{Answer, CopyMode, Question, Roots};
 use crate::counters::Timings;
 
 /// The upkeep in the background.
@@ -165,17 +165,17 @@ impl Tracker {
         }
         let looking = async {
             match question.mode {
-                Mode::HostBased => {
+                CopyMode::HostBased => {
                     let verdict = self.host_based(&question, asked).await?;
                     Ok(Looked::Something(verdict.into()))
                 }
-                Mode::FileBased => {
+                CopyMode::FileBased => {
                     let verdict = self.file_based(&question, asked).await?;
                     Ok(Looked::Something(verdict.into()))
                 }
-                Mode::Auto => self.auto(&question, asked).await,
-                Mode::DriverBased => Ok(Looked::Nothing(Answer::Unknown)),
-                Mode::Other => Ok(Looked::Something(Answer::Unknown)),
+                CopyMode::Auto => self.auto(&question, asked).await,
+                CopyMode::DriverBased => Ok(Looked::Nothing(Answer::Unknown)),
+                CopyMode::Other => Ok(Looked::Something(Answer::Unknown)),
             }
         };
         let looked = tokio::time::timeout(CALL_LIMIT, looking)
@@ -293,17 +293,17 @@ impl Tracker {
 
     /// What was last seen: no look is begun, nothing is waited for.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> LastSeen {
         self.seen_since(None)
     }
 
     /// The same, and when each copy by dd began.
     #[must_use]
-    pub fn seen_with_ages(&self) -> Seen {
+    pub fn seen_with_ages(&self) -> LastSeen {
         self.seen_since(process::boot_time(&self.inner.roots.proc))
     }
 
-    fn seen_since(&self, booted: Option<SystemTime>) -> Seen {
+    fn seen_since(&self, booted: Option<SystemTime>) -> LastSeen {
         let mut running: Vec<(ProcessId, RunningCopy)> = self
             .history()
             .records()
@@ -315,7 +315,7 @@ impl Tracker {
         let files = files
             .iter()
             .filter_map(|copy| RunningCopy::through_files(copy, None));
-        Seen {
+        LastSeen {
             running: running
                 .into_iter()
                 .map(|(_, copy)| copy)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fake_host::Fake;
 use super::questions::{SIZE, at, tracker};
-use crate::progress::{Answer, Hardware, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Hardware, Question, Tracker};
 
 /// The volume that is asked about.
 pub(super) const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
@@ -28,9 +28,10 @@ pub(super) fn question(id: &str) -> Question {
 /// The answers of both ways of copying and of the choice among them.
 async fn answers(fake: &Fake, question: &Question) -> [Answer; 3] {
     let mut answers = [Answer::Unknown; 3];
-    for (answer, mode) in answers
-        .iter_mut()
-        .zip([Mode::HostBased, Mode::FileBased, Mode::Auto])
+    for (answer, mode) in
+        answers
+            .iter_mut()
+            .zip([CopyMode::HostBased, CopyMode::FileBased, CopyMode::Auto])
     {
         let asked = Question {
             mode,

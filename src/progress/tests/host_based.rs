@@ -10,7 +10,7 @@ use super::questions::{
     DESTINATION, SIZE, SOURCE, about, ask, at, at_host, eventually, question, tracker,
 };
 use crate::progress::tracker::CALL_LIMIT;
-use crate::progress::{Answer, DriverCall, Mode, ProgressError, Question, Tracker};
+use crate::progress::{Answer, CopyMode, DriverCall, ProgressError, Question, Tracker};
 
 async fn ask_whatever(tracker: &Tracker) -> Result<Answer, ProgressError> {
     tracker.answer(question()).await
@@ -552,12 +552,12 @@ async fn other_modes_are_unknown() {
     let fake = Fake::new();
     fake.dd(7, SOURCE, DESTINATION, at(60));
     let tracker = tracker(&fake);
-    for mode in [Mode::DriverBased, Mode::Other] {
+    for mode in [CopyMode::DriverBased, CopyMode::Other] {
         let asked = Question { mode, ..question() };
         assert_eq!(tracker.answer(asked).await, Ok(Answer::Unknown));
     }
     let auto = Question {
-        mode: Mode::Auto,
+        mode: CopyMode::Auto,
         ..question()
     };
     assert_eq!(tracker.answer(auto).await, Ok(Answer::Percent(60)));
@@ -577,17 +577,17 @@ async fn the_drivers_command_is_asked_when_nothing_is_to_be_seen() {
         ..question()
     };
     let answer = async |mode, script| tracker.answer(asked(mode, script)).await.unwrap();
-    for mode in [Mode::DriverBased, Mode::Auto] {
+    for mode in [CopyMode::DriverBased, CopyMode::Auto] {
         assert_eq!(answer(mode, "echo 33").await, Answer::Percent(33));
         assert_eq!(answer(mode, "exit 1").await, Answer::Unknown);
     }
-    assert_eq!(answer(Mode::DriverBased, "true").await, Answer::Unknown);
+    assert_eq!(answer(CopyMode::DriverBased, "true").await, Answer::Unknown);
     assert_eq!(
-        answer(Mode::Auto, "true").await,
+        answer(CopyMode::Auto, "true").await,
         Answer::Percent(0),
         "it does not know of a copy either"
     );
-    for mode in [Mode::HostBased, Mode::FileBased] {
+    for mode in [CopyMode::HostBased, CopyMode::FileBased] {
         assert_eq!(
             answer(mode, "echo 33").await,
             Answer::Percent(0),
@@ -596,7 +596,7 @@ async fn the_drivers_command_is_asked_when_nothing_is_to_be_seen() {
     }
     fake.dd(7, SOURCE, DESTINATION, at(60));
     assert_eq!(
-        answer(Mode::Auto, "echo 33").await,
+        answer(CopyMode::Auto, "echo 33").await,
         Answer::Percent(60),
         "a dd speaks first"
     );

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::fake_host::Fake;
 use super::questions::{eventually, let_time_pass};
-use crate::progress::{Answer, Hardware, MigrationRequest, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Hardware, MigrationRequest, Question, Tracker};
 
 const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
 const N: &str = "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11";
@@ -31,8 +31,8 @@ impl Way {
     fn question(self) -> Question {
         Question {
             mode: match self {
-                Self::Dd => Mode::HostBased,
-                Self::Files => Mode::FileBased,
+                Self::Dd => CopyMode::HostBased,
+                Self::Files => CopyMode::FileBased,
             },
             host: Some("one".to_owned()),
             ..Question::about(V, &format!("volume-{V}"), SIZE)
@@ -254,7 +254,7 @@ async fn what_was_not_to_be_seen_is_no_0() {
         let tracker = tracker(&fake);
         assert!(tracker.answer(way.question()).await.is_err(), "{way:?}");
         let auto = Question {
-            mode: Mode::Auto,
+            mode: CopyMode::Auto,
             ..way.question()
         };
         let answer = tracker.answer(auto).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::fake_host::Fake;
-use crate::progress::{Answer, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Question, Tracker};
 
 /// The size of every volume here.
 pub(super) const SIZE: u64 = 1000 << 20;
@@ -29,7 +29,7 @@ pub(super) fn at_host(host: &str, question: Question) -> Question {
 
 pub(super) fn about(id: &str) -> Question {
     Question {
-        mode: Mode::HostBased,
+        mode: CopyMode::HostBased,
         ..Question::about(id, &format!("volume-{id}"), SIZE)
     }
 }

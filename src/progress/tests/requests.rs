@@ -6,7 +6,7 @@ use super::disks::{FC, N, NAA, READ, TEMPLATE, V, WRITE, answer, disk, question,
 use super::fake_host::Fake;
 use super::questions::{SIZE, at, eventually, tracker};
 use crate::progress::proc::process::now;
-use crate::progress::{Answer, Hardware, KnownBy, MigrationRequest, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Hardware, KnownBy, MigrationRequest, Question, Tracker};
 
 /// A dd that is at 30 percent, begun after all requests of a test, however slow the machine is.
 fn dd(fake: &Fake, pid: i32, source: &str) {
@@ -121,7 +121,7 @@ fn pair(fake: &Fake, pid: i32, source: &str, percent: u64) {
 
 fn through_files(id: &str) -> Question {
     Question {
-        mode: Mode::FileBased,
+        mode: CopyMode::FileBased,
         ..question(id)
     }
 }
@@ -210,7 +210,7 @@ async fn a_copy_through_files_that_was_there_when_a_migration_was_asked_for_is_n
 #[tokio::test]
 async fn a_copy_through_files_is_known_by_a_number_in_the_volumes_record() {
     let by_record = |id| Question {
-        mode: Mode::FileBased,
+        mode: CopyMode::FileBased,
         ..with_record(id, NAA)
     };
     let fake = Fake::new();

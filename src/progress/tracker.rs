@@ -30,7 +30,7 @@ use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
-use super::verdict::Verdict;
+use super::verdict::CopyVerdict;
 use super::volumes::MigrationRequest;
 use super::{Answer, CopyMode, Question, Roots};
 use crate::counters::Timings;
@@ -201,16 +201,16 @@ impl Tracker {
     async fn auto(&self, question: &Question, asked: Instant) -> Result<Looked, ProgressError> {
         let by_dd = self.host_based(question, asked).await;
         match by_dd {
-            Ok(verdict @ Verdict::Seen(_)) => return Ok(Looked::Something(verdict.into())),
+            Ok(verdict @ CopyVerdict::Seen(_)) => return Ok(Looked::Something(verdict.into())),
             Err(error) if !host_based::running(&self.history(), question).is_empty() => {
                 return Err(error);
             }
             _ => {}
         }
         match self.file_based(question, asked).await {
-            Ok(Verdict::Seen(Answer::Unknown)) => Ok(Looked::Nothing(Answer::Unknown)),
-            Ok(Verdict::Seen(answer)) => Ok(Looked::Something(answer)),
-            Ok(Verdict::Unseen(answer)) => match by_dd {
+            Ok(CopyVerdict::Seen(Answer::Unknown)) => Ok(Looked::Nothing(Answer::Unknown)),
+            Ok(CopyVerdict::Seen(answer)) => Ok(Looked::Something(answer)),
+            Ok(CopyVerdict::Unseen(answer)) => match by_dd {
                 Err(_) if question.driver.is_some() => Ok(Looked::Nothing(Answer::Unknown)),
                 Err(error) => Err(error),
                 Ok(_) if answer == Answer::Unknown => Ok(Looked::Nothing(answer)),
@@ -228,7 +228,7 @@ impl Tracker {
         &self,
         question: &Question,
         asked: Instant,
-    ) -> Result<Verdict, ProgressError> {
+    ) -> Result<CopyVerdict, ProgressError> {
         let requested = self.history().volumes.requested(&question.volume_id);
         if let Some(verdict) = self.inner.files.known(question, requested).await? {
             return Ok(verdict);
@@ -333,7 +333,7 @@ impl Tracker {
         &self,
         question: &Question,
         asked: Instant,
-    ) -> Result<Verdict, ProgressError> {
+    ) -> Result<CopyVerdict, ProgressError> {
         if let Some(id) = self.choose(question) {
             self.scan_if_older_than(self.inner.scan_interval);
             self.refresh(id, asked).await?;
@@ -346,7 +346,7 @@ impl Tracker {
             self.refresh(id, asked).await?;
         }
         match (self.verdict(question), missed) {
-            (Verdict::Unseen(_), Some(missed)) => Err(missed),
+            (CopyVerdict::Unseen(_), Some(missed)) => Err(missed),
             (verdict, _) => Ok(verdict),
         }
     }
@@ -374,7 +374,7 @@ impl Tracker {
         })
     }
 
-    fn verdict(&self, question: &Question) -> Verdict {
+    fn verdict(&self, question: &Question) -> CopyVerdict {
         let mut history = self.history();
         let verdict = host_based::decide(&history, question);
         tracing::debug!(
@@ -553,10 +553,10 @@ enum Looked {
     Nothing(Answer),
 }
 
-impl From<Verdict> for Answer {
-    fn from(verdict: Verdict) -> Self {
+impl From<CopyVerdict> for Answer {
+    fn from(verdict: CopyVerdict) -> Self {
         match verdict {
-            Verdict::Seen(answer) | Verdict::Unseen(answer) => answer,
+            CopyVerdict::Seen(answer) | CopyVerdict::Unseen(answer) => answer,
         }
     }
 }

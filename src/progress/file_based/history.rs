@@ -11,7 +11,7 @@ use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::Identity;
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
-use crate::progress::verdict::{self, Verdict, WipesSeen, may_be_all_of, nothing_seen};
+use crate::progress::verdict::{self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen};
 use crate::progress::{Answer, Question};
 
 /// How many files are remembered that may be an end of a copy.
@@ -344,14 +344,14 @@ impl FileCopies {
         &mut self,
         question: &Question,
         requested: Option<Ticks>,
-    ) -> Verdict {
+    ) -> CopyVerdict {
         let current = self.current(question, requested);
         let verdict = match current {
             Some((_, copy)) => verdict::of_copy(copy, WipesSeen::default(), question, requested),
             None if question.migrating && self.may_have_begun(question, requested) => {
-                Verdict::Unseen(Answer::Unknown)
+                CopyVerdict::Unseen(Answer::Unknown)
             }
-            None => Verdict::Unseen(nothing_seen(question)),
+            None => CopyVerdict::Unseen(nothing_seen(question)),
         };
         let current = current.map(|(number, _)| number);
         let candidates = self.copies.candidates(question).into_iter();

@@ -23,7 +23,7 @@ use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, Ticks};
 use super::tracker::lock;
-use super::verdict::Verdict;
+use super::verdict::CopyVerdict;
 use super::{Question, Roots};
 
 /// One copy, as it is remembered.
@@ -175,7 +175,7 @@ impl FileBased {
         &self,
         question: &Question,
         requested: Option<Ticks>,
-    ) -> Result<Option<Verdict>, ProgressError> {
+    ) -> Result<Option<CopyVerdict>, ProgressError> {
         let Some(copy) = self.copies().open_of(question) else {
             return Ok(None);
         };
@@ -193,7 +193,7 @@ impl FileBased {
         question: &Question,
         requested: Option<Ticks>,
         copiers: Vec<Pid>,
-    ) -> Result<Verdict, ProgressError> {
+    ) -> Result<CopyVerdict, ProgressError> {
         let wanted = Wanted {
             source: self.target(question.src_path.as_deref()).await?,
             destination: self.target(question.dest_path.as_deref()).await?,
@@ -209,7 +209,7 @@ impl FileBased {
         let mut copies = self.copies();
         copies.suspect(&listing.files, listing.begun);
         match (copies.decide(question, requested), listing.trouble) {
-            (Verdict::Unseen(_), Some(trouble)) => Err(trouble),
+            (CopyVerdict::Unseen(_), Some(trouble)) => Err(trouble),
             (verdict, _) => Ok(verdict),
         }
     }

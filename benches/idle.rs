@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cinder_progress::progress::{Answer, Mode, Question, Roots, Tracker};
+use cinder_progress::progress::{Answer, CopyMode, Question, Roots, Tracker};
 
 const PROCESSES: usize = 5_000;
 const WATCHED: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ fn taken() -> Duration {
 
 fn question(id: &str) -> Question {
     Question {
-        mode: Mode::HostBased,
+        mode: CopyMode::HostBased,
         ..Question::about(id, &format!("volume-{id}"), 1 << 40)
     }
 }

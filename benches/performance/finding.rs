@@ -16,7 +16,7 @@ use crate::support::daemon::Daemon;
 use crate::support::service::Service;
 use crate::topic::Topic;
 use crate::usage;
-use cinder_progress::progress::{Answer, Mode, Question, Roots, Tracker};
+use cinder_progress::progress::{Answer, CopyMode, Question, Roots, Tracker};
 
 /// Processes of the node, and how long idleness is watched with so many. The list of all processes is read
 /// every ten minutes, which is told apart: it costs what the first look does at most.
@@ -167,7 +167,7 @@ async fn assert_is_seen(tracker: &Tracker, volume: &Volume) {
     let id = argument["id"].as_str().unwrap();
     let answer = tracker.answer(Question {
         host: Some("node@lvm#lvm".to_owned()),
-        mode: Mode::HostBased,
+        mode: CopyMode::HostBased,
         ..Question::about(id, &format!("volume-{id}"), GIB)
     });
     let answer = answer.await.unwrap();

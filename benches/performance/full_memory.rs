@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Builder;
 
 use crate::figures::{Table, at_most, median, ratio};
-use cinder_progress::progress::{Answer, Mode, Question, Roots, Tracker};
+use cinder_progress::progress::{Answer, CopyMode, Question, Roots, Tracker};
 
 /// As many as are remembered at most.
 const FULL: u32 = 1024;
@@ -120,7 +120,7 @@ async fn an_answer(tracker: &Tracker) -> f64 {
     let answers = (0..QUESTIONS).map(|number| {
         let id = id(900_000 + number);
         let question = Question {
-            mode: Mode::HostBased,
+            mode: CopyMode::HostBased,
             ..Question::about(&id, &format!("volume-{id}"), 1 << 30)
         };
         tracker.answer(question)

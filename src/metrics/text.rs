@@ -16,7 +16,7 @@ use super::Watched;
 use crate::amqp::metrics::Reason;
 use crate::counters::TimingsNow;
 use crate::liveness::{Doing, Role};
-use crate::progress::{CopyEnd, KnownBy, RunningCopy, Seen, Trouble};
+use crate::progress::{CopyEnd, KnownBy, LastSeen, RunningCopy, Trouble};
 use crate::worker::outcomes::Outcome;
 use crate::worker::policy::LivePolicy;
 
@@ -199,7 +199,7 @@ fn broker(page: &mut Page, watched: &Watched) {
     );
 }
 
-fn scans(page: &mut Page, seen: &Seen) {
+fn scans(page: &mut Page, seen: &LastSeen) {
     page.histogram(
         "cinder_progress_scan_duration_seconds",
         "How long looks at the process table took.",

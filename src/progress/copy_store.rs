@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::device::Identity;
 use super::migration::{Evidence, MigrationNotes};
@@ -44,9 +45,11 @@ impl<T> DerefMut for Unsaved<T> {
     }
 }
 
-/// A copy, or a wipe after one. Its hash covers what is written down of it and nothing else: both are derived
-/// from the same fields.
-pub(super) trait CopyRecord: Hash {
+/// A copy, or a wipe after one. The hash of one covers what is written down of it and nothing else: both are
+/// derived from the same fields.
+pub(super) trait CopyRecord {
+    /// Whether it is a copy, rather than a wipe.
+    fn copies(&self) -> bool;
     /// What it reads, if that is known.
     fn source(&self) -> Option<&Identity>;
     /// What it writes, if it is also found by that.
@@ -57,12 +60,16 @@ pub(super) trait CopyRecord: Hash {
     fn notes(&self) -> &MigrationNotes;
     /// When it began, or was first seen.
     fn begun(&self) -> Option<Ticks>;
+    /// Whether it surely began after the request at that time.
+    fn began_since(&self, request: Ticks) -> bool;
     /// Whether it still ran when last looked at.
     fn runs(&self) -> bool;
     /// When it was seen to be over, by this daemon.
     fn ended(&self) -> Option<Instant>;
     /// How large its source is, where that is known.
     fn source_bytes(&self) -> Option<u64>;
+    /// Where in its source it ends, where that is known.
+    fn bytes(&self) -> Option<u64>;
     /// Whether it is over and had come to its end, of a volume of `size` bytes.
     fn reached(&self, size: u64) -> bool;
     /// The answer by the last position seen.
@@ -126,7 +133,7 @@ impl<K, C> Default for CopyStore<K, C> {
     }
 }
 
-impl<K: Copy + Ord, C: CopyRecord> CopyStore<K, C> {
+impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     /// Remembers one more, in place of what had its key.
     pub(super) fn insert(&mut self, key: K, copy: C) {
         self.remove(key);

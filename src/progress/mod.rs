@@ -17,6 +17,8 @@
 
 /// Whether processes can be looked at.
 mod access;
+/// Which volume a copy is of that no name leads to.
+mod assign;
 /// What is remembered of copies.
 mod copy_store;
 /// Which volume a path means.
@@ -61,7 +63,7 @@ pub use device::Hardware;
 pub use driver_based::DriverCall;
 pub use journal::{CopyEnd, EndedCopies};
 pub use proc::error::{ProgressError, Trouble};
-pub use report::{Copies, Means, RunningCopy, Seen};
+pub use report::{Copies, CopyMethod, LastSeen, RunningCopy};
 pub use tracker::Tracker;
 pub use users::Users;
 pub use volumes::{KnownBy, MigrationRequest};
@@ -128,7 +130,7 @@ pub struct Question {
     /// The path the caller believes is copied to; such a dd is preferred among several.
     pub dest_path: Option<PathBuf>,
     /// How the copy is expected to be made.
-    pub mode: Mode,
+    pub mode: CopyMode,
     /// Whom to ask when the storage makes the copy itself.
     pub driver: Option<DriverCall>,
 }
@@ -153,7 +155,7 @@ impl Question {
             completing: false,
             src_path: None,
             dest_path: None,
-            mode: Mode::Auto,
+            mode: CopyMode::Auto,
             driver: None,
         }
     }
@@ -177,7 +179,7 @@ impl Question {
 
 /// How a volume is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum CopyMode {
     /// By dd if there is one, else through open files, else by the storage.
     Auto,
     /// By dd on this node.

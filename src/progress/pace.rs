@@ -5,9 +5,10 @@
 //! is smoothed instead, in [`speed`](super::speed).
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::copy_store::Unsaved;
 

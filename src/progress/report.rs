@@ -25,7 +25,7 @@ pub struct Copies {
 
 /// What was last seen, without looking anew.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct LastSeen {
     /// The copies that ran then, the oldest first.
     pub running: Vec<RunningCopy>,
     /// What the last scan could not see, or why it failed.
@@ -38,14 +38,14 @@ pub struct Seen {
 
 /// How a copy is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Means {
+pub enum CopyMethod {
     /// By a dd of its own.
     Dd,
     /// By cinder-volume, through two of its open files; this descriptor writes.
     OpenFiles(u32),
 }
 
-impl Means {
+impl CopyMethod {
     /// `dd` or `file`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -62,7 +62,7 @@ pub struct RunningCopy {
     /// The process: dd, or cinder-volume.
     pub pid: i32,
     /// How it is made.
-    pub means: Means,
+    pub means: CopyMethod,
     /// When the dd was started, to the kernel's clock tick; `None` of open files, where nothing tells.
     pub started: Option<SystemTime>,
     /// What it reads, as dd's command line or the kernel has it.
@@ -87,7 +87,7 @@ impl RunningCopy {
         let dd = &record.dd;
         Self {
             pid: dd.id.pid,
-            means: Means::Dd,
+            means: CopyMethod::Dd,
             started: booted.and_then(|booted| booted.checked_add(process::ticks(dd.id.start))),
             source: dd.source.path().to_owned(),
             destination: dd.destination.path().to_owned(),
@@ -106,7 +106,7 @@ impl RunningCopy {
         let ends = copy.file.ends.as_ref()?;
         Some(Self {
             pid: copy.file.id.pid,
-            means: Means::OpenFiles(copy.file.fd),
+            means: CopyMethod::OpenFiles(copy.file.fd),
             started: None,
             source: ends.source.path().to_owned(),
             destination: ends.destination.path().to_owned(),

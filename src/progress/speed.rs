@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::{Means, RunningCopy};
+use super::{CopyMethod, RunningCopy};
 
 /// The time over which the rate is smoothed: storage works in bursts.
 const SMOOTHING: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ impl Speeds {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     pid: i32,
-    means: Means,
+    means: CopyMethod,
     source: String,
     destination: String,
 }

@@ -5,16 +5,16 @@
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::assign;
 use super::copy_store::CopyRecord;
 use super::driver_based::Drivers;
 use super::file_based::FileBased;
@@ -30,35 +30,24 @@ use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
 use super::proc::exits::ProcessEnds;
 use super::proc::process::{self, Pid, ProcessId};
-use super::report::{Copies, RunningCopy, Seen};
+use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
-use super::state::writer::{Keeper, Remembered};
-use super::verdict::Verdict;
+use super::verdict::CopyVerdict;
 use super::volumes::MigrationRequest;
-use super::{Answer, Mode, Question, Roots};
+use super::{Answer, CopyMode, Question, Roots};
 use crate::counters::Timings;
-use crate::ticker;
+
+/// The upkeep in the background.
+mod watch;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
 
 /// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
-const CALL_LIMIT: Duration = Duration::from_millis(2_800);
-
-/// How often a copy close to its end is looked at: dd is gone within microseconds of its last write.
-const CLOSE_WATCH: Duration = Duration::from_millis(20);
-
-/// So many scans lie between two sweeps through what cinder-volume has open: every ten seconds by default.
-const SCANS_A_SWEEP: u32 = 10;
+pub(super) const CALL_LIMIT: Duration = Duration::from_millis(2_800);
 
 /// Running copies that are shown in one log line.
 const SHOWN: usize = 16;
-
-/// Copies looked at at the same time in the background: as many threads are kept for it.
-const AT_ONCE: usize = 8;
-
-/// How long the last look before stopping may take.
-const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Tells how far copies are, and remembers those it saw. Cheap to clone; all clones are one.
 ///
@@ -220,24 +209,26 @@ impl Tracker {
         {
             let mut history = self.history();
             history.volumes.hear(&question, process::now());
-            history.assign();
+            let mut files = self.inner.files.copies();
+            assign::by_record(&mut history, &mut files, &question);
+            assign::by_request(&mut history, &mut files);
         }
         let looking = async {
             match question.mode {
-                Mode::HostBased => {
+                CopyMode::HostBased => {
                     let verdict = self.host_based(&question, asked).await?;
-                    Ok(Sight::Something(verdict.into()))
+                    Ok(Looked::Something(verdict.into()))
                 }
-                Mode::FileBased => {
+                CopyMode::FileBased => {
                     let verdict = self.file_based(&question, asked).await?;
-                    Ok(Sight::Something(verdict.into()))
+                    Ok(Looked::Something(verdict.into()))
                 }
-                Mode::Auto => self.by_any_means(&question, asked).await,
-                Mode::DriverBased => Ok(Sight::Nothing(Answer::Unknown)),
-                Mode::Other => Ok(Sight::Something(Answer::Unknown)),
+                CopyMode::Auto => self.auto(&question, asked).await,
+                CopyMode::DriverBased => Ok(Looked::Nothing(Answer::Unknown)),
+                CopyMode::Other => Ok(Looked::Something(Answer::Unknown)),
             }
         };
-        let sight = tokio::time::timeout(CALL_LIMIT, looking)
+        let looked = tokio::time::timeout(CALL_LIMIT, looking)
             .await
             .unwrap_or_else(|_| {
                 Err(ProgressError::TimedOut {
@@ -245,44 +236,40 @@ impl Tracker {
                     limit: CALL_LIMIT,
                 })
             })?;
-        match (sight, &question.driver) {
-            (Sight::Nothing(otherwise), Some(call)) => {
+        match (looked, &question.driver) {
+            (Looked::Nothing(otherwise), Some(call)) => {
                 let told = self.inner.drivers.ask(&question.volume_id, call).await;
                 Ok(told.unwrap_or(otherwise))
             }
-            (Sight::Nothing(answer) | Sight::Something(answer), _) => Ok(answer),
+            (Looked::Nothing(answer) | Looked::Something(answer), _) => Ok(answer),
         }
     }
 
     /// A dd that was seen speaks first. Where there is none and open files cannot be seen, nothing is known;
     /// their error is for those who asked for open files. And a dd that could not be looked at may be the
     /// volume's only where nothing else is.
-    async fn by_any_means(
-        &self,
-        question: &Question,
-        asked: Instant,
-    ) -> Result<Sight, ProgressError> {
+    async fn auto(&self, question: &Question, asked: Instant) -> Result<Looked, ProgressError> {
         let by_dd = self.host_based(question, asked).await;
         match by_dd {
-            Ok(verdict @ Verdict::Seen(_)) => return Ok(Sight::Something(verdict.into())),
+            Ok(verdict @ CopyVerdict::Seen(_)) => return Ok(Looked::Something(verdict.into())),
             Err(error) if !host_based::running(&self.history(), question).is_empty() => {
                 return Err(error);
             }
             _ => {}
         }
         match self.file_based(question, asked).await {
-            Ok(Verdict::Seen(Answer::Unknown)) => Ok(Sight::Nothing(Answer::Unknown)),
-            Ok(Verdict::Seen(answer)) => Ok(Sight::Something(answer)),
-            Ok(Verdict::Unseen(answer)) => match by_dd {
-                Err(_) if question.driver.is_some() => Ok(Sight::Nothing(Answer::Unknown)),
+            Ok(CopyVerdict::Seen(Answer::Unknown)) => Ok(Looked::Nothing(Answer::Unknown)),
+            Ok(CopyVerdict::Seen(answer)) => Ok(Looked::Something(answer)),
+            Ok(CopyVerdict::Unseen(answer)) => match by_dd {
+                Err(_) if question.driver.is_some() => Ok(Looked::Nothing(Answer::Unknown)),
                 Err(error) => Err(error),
-                Ok(_) if answer == Answer::Unknown => Ok(Sight::Nothing(answer)),
-                Ok(verdict) => Ok(Sight::Nothing(verdict.into())),
+                Ok(_) if answer == Answer::Unknown => Ok(Looked::Nothing(answer)),
+                Ok(verdict) => Ok(Looked::Nothing(verdict.into())),
             },
             // No dd, and open files cannot be seen: that is not to know that nothing is copied.
             Err(_) => match by_dd {
                 Err(error) if question.driver.is_none() => Err(error),
-                _ => Ok(Sight::Nothing(Answer::Unknown)),
+                _ => Ok(Looked::Nothing(Answer::Unknown)),
             },
         }
     }
@@ -291,7 +278,7 @@ impl Tracker {
         &self,
         question: &Question,
         asked: Instant,
-    ) -> Result<Verdict, ProgressError> {
+    ) -> Result<CopyVerdict, ProgressError> {
         let requested = self.history().volumes.requested(&question.volume_id);
         if let Some(verdict) = self.inner.files.known(question, requested).await? {
             return Ok(verdict);
@@ -308,42 +295,10 @@ impl Tracker {
         history
             .volumes
             .request(request, process::now().saturating_sub(ago));
-        history.assign();
-    }
-
-    /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
-    /// the last position of a copy before dd is gone.
-    pub async fn watch(self, stop: impl Future<Output = ()>) {
-        let mut stop = pin!(stop);
-        let path = self.inner.state_file.clone();
-        let mut keeper = path.map(|path| {
-            let remembered = Remembered {
-                dds: Arc::clone(&self.inner.history),
-                files: self.inner.files.shared(),
-            };
-            Keeper::new(path, self.inner.roots.proc.clone(), remembered)
-        });
-        loop {
-            let round = async {
-                self.look_around().await;
-                tokio::select! {
-                    () = self.pause() => {}
-                    () = self.inner.found.notified() => {}
-                }
-            };
-            tokio::select! {
-                () = &mut stop => break,
-                () = round => {}
-            }
-            if let Some(keeper) = &mut keeper {
-                keeper.keep().await;
-            }
-        }
-        if let Some(keeper) = keeper {
-            // What is written down last should be the last there was to see.
-            let _ = tokio::time::timeout(LAST_LOOK, self.look_around()).await;
-            keeper.finish().await;
-        }
+        assign::by_request(&mut history, &mut self.inner.files.copies());
+        // What is open by now is not what this one will open.
+        self.inner.files.let_be_due();
+        self.inner.found.notify_one();
     }
 
     /// All copies that run now: those by dd, the oldest first, then those through open files.
@@ -388,17 +343,17 @@ impl Tracker {
 
     /// What was last seen: no look is begun, nothing is waited for.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> LastSeen {
         self.seen_since(None)
     }
 
     /// The same, and when each copy by dd began.
     #[must_use]
-    pub fn seen_with_ages(&self) -> Seen {
+    pub fn seen_with_ages(&self) -> LastSeen {
         self.seen_since(process::boot_time(&self.inner.roots.proc))
     }
 
-    fn seen_since(&self, booted: Option<SystemTime>) -> Seen {
+    fn seen_since(&self, booted: Option<SystemTime>) -> LastSeen {
         let mut running: Vec<(ProcessId, RunningCopy)> = self
             .history()
             .records()
@@ -410,7 +365,7 @@ impl Tracker {
         let files = files
             .iter()
             .filter_map(|copy| RunningCopy::through_files(copy, None));
-        Seen {
+        LastSeen {
             running: running
                 .into_iter()
                 .map(|(_, copy)| copy)
@@ -439,7 +394,7 @@ impl Tracker {
         &self,
         question: &Question,
         asked: Instant,
-    ) -> Result<Verdict, ProgressError> {
+    ) -> Result<CopyVerdict, ProgressError> {
         if let Some(id) = self.choose(question) {
             self.scan_if_older_than(self.inner.scan_interval);
             self.refresh(id, asked).await?;
@@ -452,7 +407,7 @@ impl Tracker {
             self.refresh(id, asked).await?;
         }
         match (self.verdict(question), missed) {
-            (Verdict::Unseen(_), Some(missed)) => Err(missed),
+            (CopyVerdict::Unseen(_), Some(missed)) => Err(missed),
             (verdict, _) => Ok(verdict),
         }
     }
@@ -480,7 +435,7 @@ impl Tracker {
         })
     }
 
-    fn verdict(&self, question: &Question) -> Verdict {
+    fn verdict(&self, question: &Question) -> CopyVerdict {
         let mut history = self.history();
         let verdict = host_based::decide(&history, question);
         tracing::debug!(
@@ -606,8 +561,11 @@ impl Tracker {
                 let mut history = lock(&inner.history);
                 history.take_in(scan, Instant::now());
                 history.forget();
+                let mut files = inner.files.copies();
+                assign::by_request(&mut history, &mut files);
                 drop(history);
-                inner.files.copies().forget();
+                files.forget();
+                drop(files);
                 inner.listen();
                 missed
             });
@@ -623,53 +581,6 @@ impl Tracker {
             }
             outcome
         })
-    }
-
-    /// One round of the background upkeep.
-    async fn look_around(&self) {
-        // Rounds are as far apart as scans should be, but for what waking up takes.
-        self.scan_if_older_than(self.inner.scan_interval * 9 / 10);
-        self.sweep_if_due();
-        let now = Instant::now();
-        let running: Vec<ProcessId> = self
-            .history()
-            .records()
-            .filter(|record| record.runs())
-            .map(|record| record.dd.id)
-            .collect();
-        let running = async {
-            for some in running.chunks(AT_ONCE) {
-                join_all(some.iter().map(|&id| self.refresh(id, now))).await;
-            }
-        };
-        futures_util::join!(running, self.inner.files.look_again());
-    }
-
-    /// Begins to look through what cinder-volume has open, in a task of its own: a process that hangs
-    /// must not delay the next look at a dd.
-    fn sweep_if_due(&self) {
-        if self
-            .inner
-            .files
-            .is_due(self.inner.scan_interval * SCANS_A_SWEEP)
-        {
-            let inner = Arc::clone(&self.inner);
-            tokio::spawn(async move { inner.files.sweep().await });
-        }
-    }
-
-    /// Waits until the next round is due.
-    async fn pause(&self) {
-        let interval = self.inner.scan_interval;
-        let close = self
-            .history()
-            .records()
-            .any(|record| record.nears_its_end(interval));
-        if close {
-            tokio::time::sleep(CLOSE_WATCH.min(interval)).await;
-        } else {
-            ticker::tick(interval).await;
-        }
     }
 
     fn with_record<T>(
@@ -702,17 +613,17 @@ impl Tracker {
 }
 
 /// What looking at this node has brought.
-enum Sight {
+enum Looked {
     /// The answer.
     Something(Answer),
     /// Nothing to be seen: the answer unless a driver knows better.
     Nothing(Answer),
 }
 
-impl From<Verdict> for Answer {
-    fn from(verdict: Verdict) -> Self {
+impl From<CopyVerdict> for Answer {
+    fn from(verdict: CopyVerdict) -> Self {
         match verdict {
-            Verdict::Seen(answer) | Verdict::Unseen(answer) => answer,
+            CopyVerdict::Seen(answer) | CopyVerdict::Unseen(answer) => answer,
         }
     }
 }

@@ -36,7 +36,7 @@ const ENCRYPTION_TAKES: u64 = 32 << 20;
 
 /// An answer, and what it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum CopyVerdict {
     /// On something that was seen.
     Seen(Answer),
     /// On nothing having been seen: worth nothing if some process could not be looked at.
@@ -61,10 +61,10 @@ pub(super) fn of_copy(
     wipes: WipesSeen,
     question: &Question,
     requested: Option<Ticks>,
-) -> Verdict {
-    let by_position = Verdict::Seen(copy.by_position(question.size));
-    let unknown = Verdict::Unseen(Answer::Unknown);
-    let through = Verdict::Seen(Answer::Percent(100));
+) -> CopyVerdict {
+    let by_position = CopyVerdict::Seen(copy.by_position(question.size));
+    let unknown = CopyVerdict::Unseen(Answer::Unknown);
+    let through = CopyVerdict::Seen(Answer::Percent(100));
     if copy.runs() {
         // A dd may outlive the cinder-volume that started it, and the migration with that.
         let is_older = question.migrating && migration::precedes(copy.begun(), requested);

@@ -13,10 +13,8 @@ use uuid::Uuid;
 use super::Question;
 use super::copy_store::CopyRecord;
 use super::device::{Hardware, Identity};
-use super::host_based::operands::Purpose;
-use super::host_based::record::Record;
 use super::migration::precedes;
-use super::proc::process::{self, ProcessId, Ticks};
+use super::proc::process::{self, Ticks};
 
 /// How many volumes are remembered; one that nothing is expected of makes room.
 const LIMIT: usize = 1024;
@@ -214,63 +212,70 @@ impl KnownVolumes {
 
     /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
     /// only a migration can have made which had one already.
-    pub(super) fn doubtful(&self, records: &[&Record], now: Ticks) -> Vec<ProcessId> {
-        let waiting = self.waiting(records, now);
-        let known =
-            |record: &&&Record| record.runs() && record.notes.known_by == Some(KnownBy::Request);
-        let has_a_rival = |record: &&&Record| {
-            let Some(volume) = record.notes.volume.as_deref().and_then(|id| self.get(id)) else {
+    pub(super) fn doubtful<W: Copy>(&self, copies: &[(W, &dyn CopyRecord)], now: Ticks) -> Vec<W> {
+        let waiting = self.waiting(copies, now);
+        let has_a_rival = |copy: &dyn CopyRecord| {
+            let Some(volume) = copy.notes().volume.as_deref().and_then(|id| self.get(id)) else {
                 return false;
             };
-            records.iter().any(|other| {
+            copies.iter().any(|&(_, other)| {
                 self.is_unnamed(other)
                     && volume.may_have_made(other)
                     && !waiting.iter().any(|volume| volume.may_have_made(other))
             })
         };
-        let doubtful = records.iter().filter(known).filter(has_a_rival);
-        doubtful.map(|record| record.dd.id).collect()
+        let known = copies.iter().filter(|(_, copy)| {
+            copy.runs() && copy.notes().known_by == Some(KnownBy::Request) && has_a_rival(*copy)
+        });
+        known.map(|&(which, _)| which).collect()
     }
 
     /// Each copy that nothing names and that only one migration can have made, which can have made no other;
     /// and that migration's volume.
-    pub(super) fn assigned(&self, records: &[&Record], now: Ticks) -> Vec<(ProcessId, String)> {
-        let waiting = self.waiting(records, now);
-        let only = |record: &&Record| {
-            let mut makers = waiting.iter().filter(|volume| volume.may_have_made(record));
+    pub(super) fn assigned<W: Copy>(
+        &self,
+        copies: &[(W, &dyn CopyRecord)],
+        now: Ticks,
+    ) -> Vec<(W, String)> {
+        let waiting = self.waiting(copies, now);
+        let only = |&(which, copy): &(W, &dyn CopyRecord)| {
+            let mut makers = waiting.iter().filter(|volume| volume.may_have_made(copy));
             let maker = *makers.next()?;
-            let copies = records
+            let may_be = copies
                 .iter()
-                .filter(|other| self.is_unnamed(other) && maker.may_have_made(other));
+                .filter(|(_, other)| self.is_unnamed(*other) && maker.may_have_made(*other));
             // One that was heard of in a call alone may have begun its copy before or after that.
-            let alone = makers.next().is_none() && copies.count() == 1;
-            (alone && maker.requested.is_some()).then(|| (record.dd.id, maker.id.clone()))
+            let began_since = maker.requested.is_some_and(|at| copy.began_since(at));
+            let alone = makers.next().is_none() && may_be.count() == 1;
+            (alone && began_since).then(|| (which, maker.id.clone()))
         };
-        let unnamed = records.iter().filter(|record| self.is_unnamed(record));
+        let unnamed = copies.iter().filter(|(_, copy)| self.is_unnamed(*copy));
         unnamed.filter_map(only).collect()
     }
 
     /// The migrations that go on and of which no copy was found.
-    fn waiting(&self, records: &[&Record], now: Ticks) -> Vec<&KnownVolume> {
-        let sizes: HashSet<u64> = records
+    fn waiting<W>(&self, copies: &[(W, &dyn CopyRecord)], now: Ticks) -> Vec<&KnownVolume> {
+        let sizes: HashSet<u64> = copies
             .iter()
-            .filter(|record| record.runs() && record.dd.source.is_unnamed())
-            .filter_map(|record| record.dd.bytes)
+            .filter(|(_, copy)| copy.runs() && copy.source().is_some_and(Identity::is_unnamed))
+            .filter_map(|(_, copy)| copy.bytes())
             .collect();
         let volumes = self.volumes.iter();
         let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
+        let has_a_copy =
+            |volume: &KnownVolume| copies.iter().any(|(_, copy)| volume.has_made(*copy));
         volumes
-            .filter(|volume| volume.is_open(now) && !volume.has_a_copy(records))
+            .filter(|volume| volume.is_open(now) && !has_a_copy(volume))
             .collect()
     }
 
     /// Whether it is a copy that runs and of which nothing tells whose it is.
-    fn is_unnamed(&self, record: &Record) -> bool {
-        record.dd.purpose == Purpose::Copy
-            && record.runs()
-            && record.notes.volume.is_none()
-            && record.dd.source.may_be_any(&self.template)
-            && !self.names_one(&record.dd.source)
+    fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
+        let may_be_any = |disk: &Identity| disk.may_be_any(&self.template) && !self.names_one(disk);
+        copy.copies()
+            && copy.runs()
+            && copy.notes().volume.is_none()
+            && copy.source().is_some_and(may_be_any)
     }
 }
 
@@ -285,20 +290,19 @@ impl KnownVolume {
         self.open && now.saturating_sub(self.heard) <= OPEN * process::ticks_per_second()
     }
 
-    /// Whether a copy of its migration has been found, by whatever rule.
-    fn has_a_copy(&self, records: &[&Record]) -> bool {
-        records.iter().any(|record| {
-            let its_own = record.notes.volume.as_deref() == Some(&self.id)
-                || record.dd.source.bears_one_of(&self.ids);
-            record.dd.purpose == Purpose::Copy && its_own && self.may_have_begun(record)
-        })
+    /// Whether this is the copy of its migration, by whatever rule that is known.
+    fn has_made(&self, copy: &dyn CopyRecord) -> bool {
+        let is_named = |disk: &Identity| disk.bears_one_of(&self.ids);
+        let its_own =
+            copy.notes().volume.as_deref() == Some(&self.id) || copy.source().is_some_and(is_named);
+        copy.copies() && its_own && self.may_have_begun(copy)
     }
 
-    fn may_have_begun(&self, record: &Record) -> bool {
-        !precedes(record.begun(), self.requested)
+    fn may_have_begun(&self, copy: &dyn CopyRecord) -> bool {
+        !precedes(copy.begun(), self.requested)
     }
 
-    fn may_have_made(&self, record: &Record) -> bool {
-        record.dd.bytes == Some(self.size) && self.may_have_begun(record)
+    fn may_have_made(&self, copy: &dyn CopyRecord) -> bool {
+        copy.bytes() == Some(self.size) && self.may_have_begun(copy)
     }
 }

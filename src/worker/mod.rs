@@ -367,11 +367,11 @@ fn question(policy: &Policy, call: ProgressCall) -> Question {
         src_path: call.src_path.map(PathBuf::from),
         dest_path: call.dest_path.map(PathBuf::from),
         mode: match mode {
-            MigrationMode::Auto => progress::Mode::Auto,
-            MigrationMode::HostBased => progress::Mode::HostBased,
-            MigrationMode::FileBased => progress::Mode::FileBased,
-            MigrationMode::DriverBased => progress::Mode::DriverBased,
-            MigrationMode::Other(_) => progress::Mode::Other,
+            MigrationMode::Auto => progress::CopyMode::Auto,
+            MigrationMode::HostBased => progress::CopyMode::HostBased,
+            MigrationMode::FileBased => progress::CopyMode::FileBased,
+            MigrationMode::DriverBased => progress::CopyMode::DriverBased,
+            MigrationMode::Other(_) => progress::CopyMode::Other,
         },
     }
 }

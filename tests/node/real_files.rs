@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cinder_progress::progress::{Answer, Mode, Question, Roots, Tracker};
+use cinder_progress::progress::{Answer, CopyMode, Question, Roots, Tracker};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 100 * MIB;
@@ -61,7 +61,7 @@ impl Volume {
             source,
             _folder: folder,
             question: Question {
-                mode: Mode::FileBased,
+                mode: CopyMode::FileBased,
                 ..Question::about(&id, &format!("volume-{id}"), SIZE)
             },
         }
@@ -176,7 +176,7 @@ async fn a_copy_is_followed_by_its_destination() {
 async fn a_copy_to_what_is_no_file_is_followed_by_its_source_without_any_path() {
     let volume = Volume::new();
     let auto = Question {
-        mode: Mode::Auto,
+        mode: CopyMode::Auto,
         ..volume.question
     };
     let tracker = tracker();

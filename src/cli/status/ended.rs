@@ -72,7 +72,7 @@ fn outcome(row: &Row, end: Option<CopyEnd>) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Means;
+    use crate::progress::CopyMethod;
 
     fn row(pid: i32, bytes: u64) -> Row {
         Row {
@@ -90,7 +90,7 @@ mod tests {
             kind: "dd",
             state: Some(State::Copying),
             unseen: None,
-            means: Means::Dd,
+            means: CopyMethod::Dd,
             settled: true,
             started: None,
         }

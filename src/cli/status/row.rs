@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::format;
 use crate::progress::speed::{Speed, State};
-use crate::progress::{KnownBy, Means, ProgressError, RunningCopy};
+use crate::progress::{CopyMethod, KnownBy, ProgressError, RunningCopy};
 use crate::text;
 
 /// One copy. What is not known is null.
@@ -42,7 +42,7 @@ pub(super) struct Row {
     pub unseen: Option<String>,
     /// How it is made, which tells copies of one process apart.
     #[serde(skip)]
-    pub means: Means,
+    pub means: CopyMethod,
     /// When it was started; with the process id it tells one dd from another.
     #[serde(skip)]
     pub started: Option<SystemTime>,

@@ -217,7 +217,7 @@ fn paths(source: &str, destination: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Means;
+    use crate::progress::CopyMethod;
     use crate::progress::speed::State;
 
     const ID: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
@@ -238,7 +238,7 @@ mod tests {
             kind: "dd",
             state: Some(State::Copying),
             unseen: None,
-            means: Means::Dd,
+            means: CopyMethod::Dd,
             settled: true,
             started: None,
         }

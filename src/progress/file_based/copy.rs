@@ -1,6 +1,6 @@
 //! One copy through open files: what is remembered of it. Pure.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub(in crate::progress) struct FileFacts {
     /// When it was first seen. Nothing tells when it was opened.
     #[serde(default)]
     pub begun: Option<Ticks>,
+    /// When it was not there yet, though it was looked for.
+    #[serde(default)]
+    pub not_before: Option<Ticks>,
     /// Whether its position tells anything.
     pub moves: bool,
 }
@@ -103,8 +106,14 @@ impl FileCopy {
     }
 
     /// One that was found though nobody asked.
-    pub(in crate::progress) fn between(ends: Ends, file: &OpenFile, listed: Instant) -> Self {
+    pub(in crate::progress) fn between(
+        ends: Ends,
+        file: &OpenFile,
+        listed: Instant,
+        not_before: Option<Ticks>,
+    ) -> Self {
         let mut copy = Self::new(file, listed);
+        copy.file.not_before = not_before;
         copy.file.ends = Some(ends);
         copy
     }
@@ -127,6 +136,7 @@ impl FileCopy {
                 ends: None,
                 lone: None,
                 begun: Some(process::now()),
+                not_before: None,
                 moves: file.moves,
             },
             seen,
@@ -183,6 +193,10 @@ impl FileCopy {
 }
 
 impl CopyRecord for FileCopy {
+    fn copies(&self) -> bool {
+        true
+    }
+
     fn source(&self) -> Option<&Identity> {
         self.file.ends.as_ref().map(|ends| &ends.source)
     }
@@ -204,6 +218,11 @@ impl CopyRecord for FileCopy {
         self.file.begun
     }
 
+    /// It may have been open for a while when it was first seen.
+    fn began_since(&self, request: Ticks) -> bool {
+        self.file.not_before.is_some_and(|then| then >= request)
+    }
+
     fn runs(&self) -> bool {
         self.end.is_none()
     }
@@ -214,6 +233,10 @@ impl CopyRecord for FileCopy {
 
     fn source_bytes(&self) -> Option<u64> {
         self.file.ends.as_ref().and_then(|ends| ends.bytes)
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        self.source_bytes()
     }
 
     /// Its process tells by closing it and going on.

@@ -1,7 +1,8 @@
 //! Copies through open files seen so far, and what they mean for the answer. Pure.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::copy::{Ends, FileCopy, Lone};
 use super::open_files::{Fate, OpenFile, Place};
@@ -11,7 +12,7 @@ use crate::progress::device::Identity;
 use crate::progress::journal::{self, EndedCopies};
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
-use crate::progress::verdict::{self, Verdict, WipesSeen, may_be_all_of, nothing_seen};
+use crate::progress::verdict::{self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen};
 use crate::progress::{Answer, Question};
 
 /// How many files are remembered that may be an end of a copy.
@@ -77,6 +78,8 @@ pub(in crate::progress) struct FileCopies {
     pub ended: EndedCopies,
     /// The number of the next one.
     next: u64,
+    /// When the last sweep began that saw everything.
+    swept: Option<Ticks>,
 }
 
 impl FileCopies {
@@ -163,9 +166,14 @@ impl FileCopies {
             destination: file.identity.clone(),
             bytes,
         };
-        let copy = FileCopy::between(ends, file, listed);
+        let copy = FileCopy::between(ends, file, listed, self.swept);
         journal::files_started(&copy, file.identity.path());
         self.push(copy);
+    }
+
+    /// Takes in that a sweep that began at that time has seen everything.
+    pub(super) fn swept(&mut self, begun: Ticks) {
+        self.swept = Some(begun);
     }
 
     /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
@@ -198,6 +206,25 @@ impl FileCopies {
         }
     }
 
+    /// Every copy, and its number.
+    pub(in crate::progress) fn copies(&self) -> impl Iterator<Item = (u64, &FileCopy)> {
+        self.copies.all()
+    }
+
+    /// Copies of disks that no name leads to.
+    pub(in crate::progress) fn unnamed(&self) -> impl Iterator<Item = &FileCopy> {
+        self.copies.unnamed()
+    }
+
+    /// Changes what is remembered of one copy, if it is.
+    pub(in crate::progress) fn update<T>(
+        &mut self,
+        number: u64,
+        work: impl FnOnce(&mut FileCopy) -> T,
+    ) -> Option<T> {
+        self.copies.update(number, work)
+    }
+
     /// Whether something is open, or was, that may be an end of the volume's copy.
     fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
         let template = question.template();
@@ -211,7 +238,16 @@ impl FileCopies {
                 })
         };
         let lone = |copy: &FileCopy| {
-            let known = |other: &FileCopy| other.is_same_file(copy);
+            // The source of a copy whose volume is known is that volume.
+            let is_its_source = |other: &FileCopy, lone: &Lone| {
+                let source = other.source().filter(|_| other.notes.volume.is_some());
+                other.file.id == copy.file.id
+                    && source.is_some_and(|source| source.same_as(&lone.identity))
+            };
+            let known = |other: &FileCopy| {
+                let lone = copy.file.lone.as_ref();
+                other.is_same_file(copy) || lone.is_some_and(|lone| is_its_source(other, lone))
+            };
             let may_be = |lone: &Lone| {
                 let bytes = lone.identity.bytes();
                 if lone.writes {
@@ -308,14 +344,14 @@ impl FileCopies {
         &mut self,
         question: &Question,
         requested: Option<Ticks>,
-    ) -> Verdict {
+    ) -> CopyVerdict {
         let current = self.current(question, requested);
         let verdict = match current {
             Some((_, copy)) => verdict::of_copy(copy, WipesSeen::default(), question, requested),
             None if question.migrating && self.may_have_begun(question, requested) => {
-                Verdict::Unseen(Answer::Unknown)
+                CopyVerdict::Unseen(Answer::Unknown)
             }
-            None => Verdict::Unseen(nothing_seen(question)),
+            None => CopyVerdict::Unseen(nothing_seen(question)),
         };
         let current = current.map(|(number, _)| number);
         let candidates = self.copies.candidates(question).into_iter();

@@ -11,16 +11,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::device::{self, Identity};
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
-use super::proc::process::{Pid, Ticks};
+use super::proc::process::{self, Pid, Ticks};
 use super::tracker::lock;
-use super::verdict::Verdict;
+use super::verdict::CopyVerdict;
 use super::{Question, Roots};
 
 /// One copy, as it is remembered.
@@ -84,8 +85,17 @@ impl FileBased {
         lock(&self.cinder_volumes).0 = cinder_volumes;
     }
 
-    /// Whether there is somebody to sweep, and the last sweep was begun so long ago. It counts as begun then.
+    /// Lets a sweep be due now: what it does not find begins later.
+    pub(super) fn let_be_due(&self) {
+        lock(&self.cinder_volumes).1 = None;
+    }
+
+    /// Whether there is somebody to sweep, none is going on, and the last was begun so long ago. It counts as begun
+    /// then.
     pub(super) fn is_due(&self, pause: Duration) -> bool {
+        if self.sweeping.try_lock().is_err() {
+            return false;
+        }
         let mut cinder_volumes = lock(&self.cinder_volumes);
         let (pids, begun) = &mut *cinder_volumes;
         let due = !pids.is_empty() && begun.is_none_or(|begun| begun.elapsed() >= pause);
@@ -103,7 +113,7 @@ impl FileBased {
         if pids.is_empty() {
             return None;
         }
-        let begun = Instant::now();
+        let (begun, tick) = (Instant::now(), process::now());
         let (files, trouble) = self.look_into(pids).await;
         let sizes = pairs(&files)
             .into_iter()
@@ -112,7 +122,13 @@ impl FileBased {
         for (pair, bytes) in join_all(sizes).await {
             self.copies().notice(pair, bytes, begun);
         }
-        self.copies().suspect(&files, begun);
+        {
+            let mut copies = self.copies();
+            copies.suspect(&files, begun);
+            if trouble.is_none() {
+                copies.swept(tick);
+            }
+        }
         if trouble != *told {
             if let Some(error) = &trouble {
                 tracing::warn!(
@@ -157,7 +173,7 @@ impl FileBased {
         &self,
         question: &Question,
         requested: Option<Ticks>,
-    ) -> Result<Option<Verdict>, ProgressError> {
+    ) -> Result<Option<CopyVerdict>, ProgressError> {
         let Some(copy) = self.copies().open_of(question) else {
             return Ok(None);
         };
@@ -175,7 +191,7 @@ impl FileBased {
         question: &Question,
         requested: Option<Ticks>,
         copiers: Vec<Pid>,
-    ) -> Result<Verdict, ProgressError> {
+    ) -> Result<CopyVerdict, ProgressError> {
         let wanted = Wanted {
             source: self.target(question.src_path.as_deref()).await?,
             destination: self.target(question.dest_path.as_deref()).await?,
@@ -191,7 +207,7 @@ impl FileBased {
         let mut copies = self.copies();
         copies.suspect(&listing.files, listing.begun);
         match (copies.decide(question, requested), listing.trouble) {
-            (Verdict::Unseen(_), Some(trouble)) => Err(trouble),
+            (CopyVerdict::Unseen(_), Some(trouble)) => Err(trouble),
             (verdict, _) => Ok(verdict),
         }
     }

@@ -13,7 +13,7 @@ use crate::progress::copy_store::CopyRecord;
 use crate::progress::device::Identity;
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::ProcessId;
-use crate::progress::verdict::{self, Verdict, WipesSeen, may_be_all_of, nothing_seen};
+use crate::progress::verdict::{self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen};
 use crate::progress::volumes::KnownBy;
 use crate::progress::{Answer, Question};
 
@@ -30,7 +30,7 @@ pub(in crate::progress) fn running(history: &History, question: &Question) -> Ve
 }
 
 /// What is to be said of the volume as things stand.
-pub(in crate::progress) fn decide(history: &History, question: &Question) -> Verdict {
+pub(in crate::progress) fn decide(history: &History, question: &Question) -> CopyVerdict {
     let requested = history.volumes.requested(&question.volume_id);
     let running = running(history, question).first().copied();
     if let Some(copy) = running.and_then(|id| history.get(id)) {
@@ -58,13 +58,13 @@ pub(in crate::progress) fn decide(history: &History, question: &Question) -> Ver
         !question.migrating || wipe.runs() || wipe.notes.confirmed || wipe.reached(question.size)
     });
     let Some(copy) = copy else {
-        let unknown = Verdict::Unseen(Answer::Unknown);
+        let unknown = CopyVerdict::Unseen(Answer::Unknown);
         return match () {
-            () if !question.migrating => Verdict::Unseen(nothing_seen(question)),
-            () if recent && !wipes.is_empty() => Verdict::Seen(Answer::Percent(100)),
+            () if !question.migrating => CopyVerdict::Unseen(nothing_seen(question)),
+            () if recent && !wipes.is_empty() => CopyVerdict::Seen(Answer::Percent(100)),
             () if !wipes.is_empty() || !doubtful.is_empty() => unknown,
             () if may_have_begun(history, question) => unknown,
-            () => Verdict::Unseen(nothing_seen(question)),
+            () => CopyVerdict::Unseen(nothing_seen(question)),
         };
     };
     let wipes = WipesSeen {

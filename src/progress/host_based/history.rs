@@ -4,7 +4,9 @@
 //! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
 //! even if the first question comes later, and a second migration of a volume is simply a newer copy.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::record::Record;
 use super::scan::{FoundDd, Scan};
@@ -12,8 +14,8 @@ use crate::progress::Question;
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::journal::{self, EndedCopies};
 use crate::progress::proc::exits::ProcessEnd;
-use crate::progress::proc::process::{self, ProcessId};
-use crate::progress::volumes::{KnownBy, KnownVolumes};
+use crate::progress::proc::process::ProcessId;
+use crate::progress::volumes::KnownVolumes;
 
 /// How late after its end was seen the kernel may tell how a process ended: it queues that some microseconds after
 /// others can see it.
@@ -54,34 +56,6 @@ impl History {
             .collect();
         for id in over {
             self.update(id, |record| record.ends(at));
-        }
-        self.assign();
-    }
-
-    /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
-    /// there came to be two.
-    pub(in crate::progress) fn assign(&mut self) {
-        let now = process::now();
-        // Rare; and this is asked for at each call.
-        if !self.unnamed().any(CopyRecord::runs) {
-            return;
-        }
-        let doubtful = self
-            .volumes
-            .doubtful(&self.records().collect::<Vec<_>>(), now);
-        for id in doubtful {
-            self.update(id, |record| {
-                (record.notes.volume, record.notes.known_by) = (None, None);
-            });
-        }
-        let known = self
-            .volumes
-            .assigned(&self.records().collect::<Vec<_>>(), now);
-        for (id, volume) in known {
-            self.update(id, |record| {
-                record.notes.volume = Some(volume);
-                record.notes.known_by = Some(KnownBy::Request);
-            });
         }
     }
 
@@ -384,12 +358,12 @@ mod tests {
         history.forget();
         history.update(id, |record| record.said.other_copies.push(id));
         assert_eq!(history.revision(), before);
-        let mut changes: [Box<dyn FnMut(&mut Record)>; 3] = [
-            Box::new(|record| record.size = Some(MIB)),
-            Box::new(|record| record.notes.completes(&question_about(3))),
-            Box::new(|record| record.dd.source.add("/another/name".to_owned())),
+        let changes: [fn(&mut Record); 3] = [
+            |record| record.size = Some(MIB),
+            |record| record.notes.completes(&question_about(3)),
+            |record| record.dd.source.add("/another/name".to_owned()),
         ];
-        for change in &mut changes {
+        for change in changes {
             let before = history.revision();
             history.update(id, change);
             assert_ne!(history.revision(), before);

@@ -3,16 +3,17 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::operands::Purpose;
 use super::scan::{DdFacts, FoundDd};
 use crate::progress::Answer;
 use crate::progress::copy_store::{CopyRecord, Unsaved};
 use crate::progress::device::Identity;
-use crate::progress::migration::MigrationNotes;
+use crate::progress::migration::{MigrationNotes, precedes};
 use crate::progress::pace::Observation;
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd};
@@ -164,6 +165,10 @@ impl Record {
 }
 
 impl CopyRecord for Record {
+    fn copies(&self) -> bool {
+        self.dd.purpose == Purpose::Copy
+    }
+
     fn source(&self) -> Option<&Identity> {
         Some(&self.dd.source)
     }
@@ -185,6 +190,10 @@ impl CopyRecord for Record {
         Some(self.dd.id.start)
     }
 
+    fn began_since(&self, request: Ticks) -> bool {
+        !precedes(self.begun(), Some(request))
+    }
+
     fn runs(&self) -> bool {
         !self.over
     }
@@ -195,6 +204,11 @@ impl CopyRecord for Record {
 
     fn source_bytes(&self) -> Option<u64> {
         self.dd.source.bytes()
+    }
+
+    /// It may have been told to copy less than there is.
+    fn bytes(&self) -> Option<u64> {
+        self.dd.bytes
     }
 
     /// Where the kernel told how it ended, that decides, for as much as it was told to copy. Otherwise nothing tells

@@ -114,9 +114,10 @@ fn create(draft: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::ops::Range;
-    use std::time::Instant;
 
     use proptest::prelude::*;
+    use serde_json::Value;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::progress::device::Identity;
@@ -139,6 +140,30 @@ mod tests {
         assert_eq!(load(&path, "b"), Ok(empty()));
         let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "no draft is left");
+    }
+
+    /// What dd and open files have in common was written down by two structures then.
+    #[test]
+    fn all_that_an_earlier_release_has_stored_is_loaded() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/state/version-1.json"
+        );
+        let saved = load(Path::new(path), "7d3e").unwrap();
+        let now = serde_json::to_value(saved).unwrap();
+        let then: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        for of in ["records", "files"] {
+            let then = then[of].as_array().unwrap();
+            let now = now[of].as_array().unwrap();
+            assert_eq!(then.len(), now.len());
+            for (then, now) in then.iter().zip(now) {
+                for (key, value) in then.as_object().unwrap() {
+                    let key = if key == "ended_at" { "ended" } else { key };
+                    assert_eq!(now[key], *value, "{of}: {key}");
+                }
+            }
+        }
+        assert_eq!(now["volumes"], then["volumes"]);
     }
 
     #[test]

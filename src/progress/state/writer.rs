@@ -212,13 +212,13 @@ mod tests {
         let found = FoundDd {
             dd,
             written: None,
-            at: std::time::Instant::now(),
+            at: Instant::now(),
         };
         let scan = Scan {
             found: vec![found],
             ..Scan::default()
         };
-        lock(memory).take_in(scan, std::time::Instant::now());
+        lock(memory).take_in(scan, Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

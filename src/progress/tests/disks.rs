@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use super::fake_host::Fake;
 use super::questions::{SIZE, at, tracker};
-use crate::progress::proc::process::now;
-use crate::progress::{Answer, Hardware, MigrationRequest, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Hardware, Question, Tracker};
 
 /// The volume that is asked about.
-const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
+pub(super) const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
 /// Another.
-const N: &str = "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11";
+pub(super) const N: &str = "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11";
 
-const NAA: &str = "60060e8010049cfd0050060e00000001";
+pub(super) const NAA: &str = "60060e8010049cfd0050060e00000001";
 
-const READ: &str = "0100000";
-const WRITE: &str = "0100001";
-const TEMPLATE: &str = "volume-%s";
+pub(super) const READ: &str = "0100000";
+pub(super) const WRITE: &str = "0100001";
+pub(super) const TEMPLATE: &str = "volume-%s";
 
 fn question_named(id: &str, template: &str) -> Question {
     Question::about(id, &template.replace("%s", id), SIZE)
 }
 
-fn question(id: &str) -> Question {
+pub(super) fn question(id: &str) -> Question {
     question_named(id, TEMPLATE)
 }
 
 /// The answers of both ways of copying and of the choice among them.
 async fn answers(fake: &Fake, question: &Question) -> [Answer; 3] {
     let mut answers = [Answer::Unknown; 3];
-    for (answer, mode) in answers
-        .iter_mut()
-        .zip([Mode::HostBased, Mode::FileBased, Mode::Auto])
+    for (answer, mode) in
+        answers
+            .iter_mut()
+            .zip([CopyMode::HostBased, CopyMode::FileBased, CopyMode::Auto])
     {
         let asked = Question {
             mode,
@@ -42,12 +42,12 @@ async fn answers(fake: &Fake, question: &Question) -> [Answer; 3] {
     answers
 }
 
-async fn answer(tracker: &Tracker, question: Question) -> Answer {
+pub(super) async fn answer(tracker: &Tracker, question: Question) -> Answer {
     tracker.answer(question).await.unwrap()
 }
 
 /// A disk of the size that all volumes have here, with a link to it below `/dev`.
-fn disk(fake: &Fake, name: &str, link: &str) -> String {
+pub(super) fn disk(fake: &Fake, name: &str, link: &str) -> String {
     fake.write(&format!("dev/{name}"), "");
     fake.write(
         &format!("sys/class/block/{name}/size"),
@@ -64,20 +64,7 @@ fn by_path(target: &str) -> String {
     format!("disk/by-path/ip-10.0.2.15:3260-iscsi-{target}-lun-1")
 }
 
-const FC: &str = "disk/by-path/pci-0000:05:00.2-fc-0x50060e801049cfd1-lun-1";
-
-/// A dd that is at 30 percent, begun after all requests of a test, however slow the machine is.
-fn dd(fake: &Fake, pid: i32, source: &str) {
-    dd_at(fake, pid, source, 30);
-}
-
-fn dd_at(fake: &Fake, pid: i32, source: &str, percent: u64) {
-    fake.dd(pid, source, "/dev/sdz", at(percent));
-    let later = now() + 1000 * procfs::ticks_per_second();
-    fake.process(pid, "dd")
-        .start(later)
-        .arguments(&["dd", &format!("if={source}"), "of=/dev/sdz"]);
-}
+pub(super) const FC: &str = "disk/by-path/pci-0000:05:00.2-fc-0x50060e801049cfd1-lun-1";
 
 /// cinder-volume with one file open.
 fn opens(fake: &Fake, path: &str, flags: &str) {
@@ -97,6 +84,19 @@ async fn a_disk_named_by_a_vendor_after_the_volume_is_the_volumes() {
         by_path(&format!("iqn.2003-01.org.x:lun{}", V.replace('-', "."))),
         format!("disk/by-id/scsi-0VENDOR_volume_{}", V.replace('-', "_")),
         format!("disk/by-id/nvme-uuid.{V}"),
+        by_path(&format!("iqn.2004-04.com.x:{V}")),
+        by_path(&format!("iqn.2004-04.com.x:OS{V}")),
+        by_path(&format!("iqn.2004-04.com.x:VOL:{}", V.replace('-', ":"))),
+        by_path(&format!(
+            "iqn.2004-04.com.x:cinder--{}",
+            V.replace('-', "--")
+        )),
+        format!("disk/by-path/pci-0000:05:00.2-fc-0x50060e80-volume_{V}-lun-1"),
+        format!("disk/by-path/ip-10.0.2.15:4420-nvme-nqn.2014-08.org.x:{V}"),
+        format!(
+            "disk/by-id/scsi-SVENDOR_{}",
+            V.replace('-', "").to_uppercase()
+        ),
         format!("drbd/by-res/CV_{V}/0"),
         format!("storpool/os--volume--{}", V.replace('-', "--")),
     ] {
@@ -166,11 +166,45 @@ async fn an_image_in_ceph_that_the_kernel_maps_is_known_by_its_name() {
 }
 
 #[tokio::test]
+async fn an_image_in_ceph_is_known_by_a_name_with_more_around_the_id() {
+    for name in [V.to_owned(), format!("os-{V}"), V.to_uppercase()] {
+        let fake = Fake::new();
+        let source = disk(&fake, "rbd0", "");
+        fake.write("sys/bus/rbd/devices/0/name", &format!("{name}\n"));
+        fake.dd(7, &source, "/dev/sdz", at(30));
+        assert_eq!(
+            answers(&fake, &question(V)).await[0],
+            Answer::Percent(30),
+            "{name}"
+        );
+    }
+    for name in [format!("volume-{V}.deleted"), format!("volume-{V}-tmp")] {
+        let fake = Fake::new();
+        let source = disk(&fake, "rbd0", "");
+        fake.write("sys/bus/rbd/devices/0/name", &format!("{name}\n"));
+        fake.dd(7, &source, "/dev/sdz", at(30));
+        assert_ne!(
+            answers(&fake, &question(V)).await[0],
+            Answer::Percent(30),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_nvme_namespace_is_known_by_its_subsystem() {
     for (attribute, value) in [
         (
             "device/subsysnqn",
             format!("nqn.2014-08.org.nvmexpress:openstack-{V}"),
+        ),
+        (
+            "device/subsysnqn",
+            format!("nqn.2014-08.org.nvmexpress:uuid:{}", V.to_uppercase()),
+        ),
+        (
+            "device/subsysnqn",
+            format!("nqn.2010-06.com.x:{}", V.replace('-', "")),
         ),
         ("wwid", format!("uuid.{V}")),
         ("uuid", V.to_owned()),
@@ -275,7 +309,7 @@ async fn what_cinder_volume_writes_while_its_source_is_not_to_be_seen_may_be_the
     assert_eq!(answers(&fake, &question(V)).await[2], Answer::Percent(0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_disk_by_number_that_cinder_volume_reads_may_be_the_volumes() {
     let fake = Fake::new();
     let source = disk(&fake, "sdb", FC);
@@ -312,7 +346,7 @@ async fn a_volume_of_a_cluster_may_be_copied_by_a_peer() {
 }
 
 /// A question that carries what the driver has written down.
-fn with_record(id: &str, text: &str) -> Question {
+pub(super) fn with_record(id: &str, text: &str) -> Question {
     Question {
         record: Hardware::of_record([text]),
         ..question(id)
@@ -370,6 +404,42 @@ async fn a_disk_is_known_by_a_number_in_the_volumes_record() {
     }
 }
 
+/// As drivers write `provider_location`, `provider_id` and `admin_metadata`.
+#[tokio::test]
+async fn a_number_in_the_record_counts_however_it_is_spelt() {
+    for text in [
+        NAA.to_uppercase(),
+        format!("0x{NAA}"),
+        format!("0X{}", NAA.to_uppercase()),
+        format!("naa.{NAA}"),
+        format!("NAA.{}", NAA.to_uppercase()),
+        format!("3{NAA}"),
+        format!("array^sn^naa.{NAA}^7"),
+        format!("wwn={NAA};lun=7"),
+    ] {
+        let fake = Fake::new();
+        let source = disk(&fake, "sdb", FC);
+        fake.write("sys/block/sdb/device/wwid", &format!("naa.{NAA}\n"));
+        fake.dd(7, &source, "/dev/sdz", at(30));
+        let known = answers(&fake, &with_record(V, &text)).await;
+        assert_eq!(known[0], Answer::Percent(30), "{text}");
+    }
+    let eui = "0025388b91b2c3d4";
+    for text in [
+        eui.to_uppercase(),
+        format!("eui.{eui}"),
+        format!("EUI.{}", eui.to_uppercase()),
+        format!("0x{eui}"),
+    ] {
+        let fake = Fake::new();
+        let source = disk(&fake, "nvme1n1", "");
+        fake.write("sys/block/nvme1n1/wwid", &format!("eui.{eui}\n"));
+        fake.dd(7, &source, "/dev/sdz", at(30));
+        let known = answers(&fake, &with_record(V, &text)).await;
+        assert_eq!(known[0], Answer::Percent(30), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_disk_is_known_by_its_target_and_its_unit() {
     let fake = Fake::new();
@@ -411,109 +481,4 @@ async fn a_record_of_several_disks_and_a_disk_of_several_records_decide_nothing(
     let source = disk(&fake, "sdb", "");
     fake.dd(9, &source, "/dev/sdz", at(30));
     assert_eq!(answer(&tracker, with_record(V, NAA)).await, Answer::Unknown);
-}
-
-fn request(id: &str) -> MigrationRequest {
-    MigrationRequest {
-        volume_id: id.to_owned(),
-        ids: vec![id.to_owned()],
-        size: SIZE,
-        record: Hardware::default(),
-        attached: false,
-        volume_name_template: TEMPLATE.to_owned(),
-    }
-}
-
-#[tokio::test]
-async fn the_only_copy_of_that_size_is_that_of_the_only_migration_that_was_asked_for() {
-    let fake = Fake::new();
-    let tracker = tracker(&fake);
-    tracker.requested(request(V), Duration::ZERO);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(0));
-    let source = disk(&fake, "sdb", FC);
-    dd(&fake, 7, &source);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
-    assert_eq!(answer(&tracker, question(N)).await, Answer::Percent(0));
-    // Another migration, whose copy begins later: that one is known, so this one is.
-    tracker.requested(request(N), Duration::ZERO);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
-    let second = disk(&fake, "sdc", "");
-    dd_at(&fake, 8, &second, 20);
-    assert_eq!(answer(&tracker, question(N)).await, Answer::Percent(20));
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
-}
-
-#[tokio::test]
-async fn where_two_migrations_or_two_copies_come_into_question_none_is_known() {
-    let fake = Fake::new();
-    let tracker = tracker(&fake);
-    tracker.requested(request(V), Duration::ZERO);
-    tracker.requested(request(N), Duration::ZERO);
-    let source = disk(&fake, "sdb", FC);
-    dd(&fake, 7, &source);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Unknown);
-    assert_eq!(answer(&tracker, question(N)).await, Answer::Unknown);
-    // One of them is known by its record: so is the other.
-    let second = disk(&fake, "sdc", "");
-    fake.write("sys/block/sdc/device/wwid", &format!("naa.{NAA}\n"));
-    dd(&fake, 8, &second);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Unknown);
-    assert_eq!(
-        answer(&tracker, with_record(N, NAA)).await,
-        Answer::Percent(30)
-    );
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
-}
-
-#[tokio::test]
-async fn a_second_copy_that_nobody_asked_for_makes_the_first_unknown_again() {
-    let fake = Fake::new();
-    let tracker = tracker(&fake);
-    tracker.requested(request(V), Duration::ZERO);
-    let source = disk(&fake, "sdb", FC);
-    dd(&fake, 7, &source);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
-    let second = disk(&fake, "sdc", "");
-    dd(&fake, 8, &second);
-    assert_eq!(tracker.running().await.unwrap().running.len(), 2);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Unknown);
-    fake.end(8);
-    let running = async || tracker.running().await.unwrap().running.len() == 1;
-    super::questions::eventually("the second is gone", running).await;
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
-}
-
-#[tokio::test]
-async fn a_copy_begun_before_the_request_or_of_another_size_is_not_its() {
-    let fake = Fake::new();
-    let tracker = tracker(&fake);
-    let source = disk(&fake, "sdb", FC);
-    // Its start is long before any request of this test.
-    fake.dd(7, &source, "/dev/sdz", at(30));
-    tracker.requested(request(V), Duration::ZERO);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(0));
-    fake.end(7);
-    tracker.requested(request(V), Duration::ZERO);
-    let sectors = (SIZE - (1 << 20)) / 512;
-    fake.write("sys/class/block/sdb/size", &sectors.to_string());
-    dd(&fake, 8, &source);
-    assert_eq!(
-        answer(&tracker, question(V)).await,
-        Answer::Unknown,
-        "encrypted, perhaps"
-    );
-}
-
-#[tokio::test]
-async fn requests_outlive_the_daemon() {
-    let fake = Fake::new();
-    let state = fake.path("state.json");
-    let interval = Duration::from_millis(50);
-    let source = disk(&fake, "sdb", FC);
-    let before = Tracker::remembering(fake.roots(), interval, state.clone()).await;
-    before.requested(request(V), Duration::ZERO);
-    before.watch(async {}).await;
-    let tracker = Tracker::remembering(fake.roots(), interval, state).await;
-    dd(&fake, 7, &source);
-    assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::progress::proc::exits::ProcessEnds;
-use crate::progress::{Answer, CopyEnd, Mode, Question, Roots, Tracker};
+use crate::progress::{Answer, CopyEnd, CopyMode, Question, Roots, Tracker};
 
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 10;
@@ -41,7 +41,7 @@ impl Fed {
             .spawn()
             .unwrap();
         let question = Question {
-            mode: Mode::HostBased,
+            mode: CopyMode::HostBased,
             ..Question::about(&id, &name, BLOCKS * BLOCK as u64)
         };
         Self {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::fake_host::Fake;
 use super::questions::{SIZE, about, at_host, let_time_pass, tracker};
-use crate::progress::{Answer, Mode, ProgressError, Question, Tracker};
+use crate::progress::{Answer, CopyMode, ProgressError, Question, Tracker};
 
 const READ: &str = "0100000";
 const WRITE: &str = "0100001";
 
 fn question() -> Question {
     Question {
-        mode: Mode::FileBased,
+        mode: CopyMode::FileBased,
         ..about("1")
     }
 }
@@ -130,7 +130,7 @@ async fn other_programs_are_not_looked_into() {
     assert_eq!(ask(&tracker(&fake)).await, Answer::Percent(0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_migration_is_the_new_file() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
@@ -155,7 +155,7 @@ async fn a_second_migration_is_the_new_file() {
     assert_eq!(ask(&tracker).await, Answer::Percent(5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_migration_is_at_0_until_its_file_is_opened() {
     let fake = Fake::new();
     let tracker = tracker(&fake);
@@ -184,7 +184,7 @@ async fn auto_looks_for_a_dd_first_and_for_open_files_then() {
     fake.process(7, "cinder-volume")
         .fd(3, "/mnt/volume-1", SIZE / 10, READ);
     let auto = Question {
-        mode: Mode::Auto,
+        mode: CopyMode::Auto,
         ..question()
     };
     assert_eq!(tracker.answer(auto.clone()).await, Ok(Answer::Percent(10)));
@@ -199,7 +199,7 @@ async fn a_dd_that_cannot_be_looked_at_does_not_hide_open_files() {
     fake.process(6, "dd").fdinfo(1, "torn");
     fake.hang("proc/6/cmdline");
     let auto = Question {
-        mode: Mode::Auto,
+        mode: CopyMode::Auto,
         ..question()
     };
     let answer = tracker.answer(auto.clone()).await;
@@ -224,7 +224,7 @@ async fn what_cannot_be_seen_is_an_error_for_those_alone_who_asked_for_open_file
         "{answer:?}"
     );
     let auto = Question {
-        mode: Mode::Auto,
+        mode: CopyMode::Auto,
         ..question()
     };
     assert_eq!(

@@ -18,6 +18,8 @@ mod questions;
 mod rbd_example;
 /// Two migrations of a real node, replayed step by step.
 mod recorded_migrations;
+/// Copies of disks that nothing names, known by what was asked for.
+mod requests;
 /// Restarts of the daemon before, during and after a copy.
 mod restarts;
 /// Copies through open files, noticed though nobody asks.

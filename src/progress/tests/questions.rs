@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::fake_host::Fake;
-use crate::progress::{Answer, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Question, Tracker};
 
 /// The size of every volume here.
 pub(super) const SIZE: u64 = 1000 << 20;
@@ -29,7 +29,7 @@ pub(super) fn at_host(host: &str, question: Question) -> Question {
 
 pub(super) fn about(id: &str) -> Question {
     Question {
-        mode: Mode::HostBased,
+        mode: CopyMode::HostBased,
         ..Question::about(id, &format!("volume-{id}"), SIZE)
     }
 }
@@ -49,7 +49,7 @@ pub(super) async fn ask(tracker: &Tracker) -> Answer {
 
 /// Waits for what the background upkeep has to notice first.
 pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition().await {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::fake_host::Fake;
 use super::questions::{question, tracker};
-use crate::progress::{Answer, DriverCall, Mode, Question};
+use crate::progress::{Answer, CopyMode, DriverCall, Question};
 
 const EXAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -86,7 +86,7 @@ async fn the_used_bytes_of_both_images_are_the_percentage() {
             "env", &path, "python3", EXAMPLE, "volumes", "fast", "--id", "cinder",
         ];
         let asked = Question {
-            mode: Mode::DriverBased,
+            mode: CopyMode::DriverBased,
             driver: Some(DriverCall {
                 command: command.map(str::to_owned).to_vec(),
                 timeout: Duration::from_secs(60),

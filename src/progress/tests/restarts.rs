@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fake_host::Fake;
 use super::questions::{DESTINATION, SIZE, SOURCE, eventually, let_time_pass, question};
-use crate::progress::{Answer, Mode, Question, Tracker};
+use crate::progress::{Answer, CopyMode, Question, Tracker};
 
 /// A daemon's life: started with what the file holds, asked, and stopped in good order.
 struct Life {
@@ -140,11 +140,11 @@ async fn a_copy_that_is_long_over_may_be_of_another_migration() {
 #[tokio::test]
 async fn that_a_copy_was_asked_about_long_after_its_end_is_remembered() {
     let fake = Fake::new();
-    for mode in [Mode::HostBased, Mode::FileBased] {
+    for mode in [CopyMode::HostBased, CopyMode::FileBased] {
         let question = || Question { mode, ..question() };
         let _ = fs::remove_file(state_file(&fake));
         match mode {
-            Mode::FileBased => {
+            CopyMode::FileBased => {
                 fake.process(7, "cinder-volume")
                     .fd(20, SOURCE, SIZE, "0100000")
                     .fd(21, DESTINATION, SIZE, "0100001");
@@ -169,6 +169,35 @@ async fn that_a_copy_was_asked_about_long_after_its_end_is_remembered() {
             life.end().await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_has_written_down_is_taken_up() {
+    let fake = Fake::new();
+    let stored = include_str!("../../../tests/fixtures/state/version-1.json");
+    fake.write("run/state.json", stored);
+    let life = Life::begin(&fake).await;
+    for (id, mode, percent) in [
+        (
+            "b5012f4a-d256-45a1-8370-86a6dd7e6dde",
+            CopyMode::HostBased,
+            50,
+        ),
+        (
+            "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11",
+            CopyMode::FileBased,
+            100,
+        ),
+    ] {
+        let at_rest = Question {
+            mode,
+            migrating: false,
+            ..Question::about(id, &format!("volume-{id}"), 1 << 30)
+        };
+        let answer = life.tracker.answer(at_rest).await;
+        assert_eq!(answer, Ok(Answer::Percent(percent)), "{mode:?}");
+    }
+    life.end().await;
 }
 
 #[tokio::test]

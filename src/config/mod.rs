@@ -24,7 +24,7 @@ pub use oslo::origin::Origin;
 pub use oslo::sources::Sources;
 pub use settings::Settings;
 pub use settings::backends::{Address, Backend};
-pub use settings::brokers::{BrokerHost, Brokers, Tls, TlsVersion};
+pub use settings::brokers::{BrokerHost, Brokers, Tls, TlsFile, TlsVersion};
 pub use settings::node::Local;
 pub use settings::origins::Origins;
 pub use settings::progress::{Driver, Listen, MigrationMode, Mode, Progress};
@@ -55,7 +55,10 @@ pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
 /// As [`load`].
 pub fn load_with_origins(sources: &Sources) -> Result<(Settings, Origins), ConfigError> {
     let (fragments, files) = sources.read()?;
-    let machine = gethostname::gethostname().to_string_lossy().into_owned();
+    let machine = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let inputs = Inputs::new(fragments, machine);
     let origins = origins::read(&inputs);
     Ok((settings::settle(inputs, files)?, origins))

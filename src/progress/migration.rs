@@ -1,14 +1,21 @@
-//! Whether a copy that is over was made by the migration that goes on: one rule for both ways of copying.
+//! Which migration a copy was made by, and what is remembered to tell it: one rule for both ways of copying.
 //! Pure.
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::Question;
 use super::proc::process::{self, Ticks};
+use super::volumes::KnownBy;
 
 /// How long after its copy a volume may still count as migrating without anybody saying so: cinder
 /// detaches both ends first, and deletes the old volume.
 const COMPLETING: Duration = Duration::from_secs(600);
+
+/// How long what is over is remembered though nobody has asked about it. It is of use for as long as a
+/// migration takes to complete ([`MigrationNotes::is_recent`]), and some of them take longer.
+pub(super) const UNASKED: Duration = Duration::from_secs(24 * 3600);
 
 /// How far the clocks of this node and of whoever changed the volume's row may be apart, and what a moment
 /// written in whole seconds loses.
@@ -17,27 +24,92 @@ const CLOCKS_APART: Duration = Duration::from_secs(2);
 /// Seconds that two readings of one moment may differ by here.
 const SLACK: Ticks = 1;
 
-/// Faster than any storage copies, in bytes a second: what a copy of unknown pace cannot have done unseen.
-const FASTEST: f64 = (16_u64 << 30) as f64;
+/// What is remembered of the migration that a copy, or a wipe after one, was made by. All moments are by the
+/// clock on the wall, because they outlive the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Hash, Serialize, Deserialize)]
+pub(super) struct MigrationNotes {
+    /// The volume that was given this copy as its own.
+    pub volume: Option<String>,
+    /// By which rule.
+    #[serde(default)]
+    pub known_by: Option<KnownBy>,
+    /// Where the volume was, by its object, when it was first asked for.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Whether the volume was attached when it was asked for while this ran.
+    #[serde(default)]
+    pub attached: bool,
+    /// When the volume's row was last changed, as a call told while this ran.
+    #[serde(default)]
+    pub updated_at: Option<SystemTime>,
+    /// Whether the volume was asked for while this ran, and its migration went on.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// When it was seen to be over; none while it runs.
+    #[serde(default, alias = "ended_at")]
+    pub ended: Option<SystemTime>,
+    /// When it was last sure to concern the migration that goes on: at its end, and when the volume was
+    /// asked for soon after.
+    #[serde(default, rename = "lately")]
+    pub last_confirmed: Option<SystemTime>,
+    /// Whether the volume was asked for afterwards, when no migration went on any more.
+    #[serde(default, rename = "settled")]
+    pub migration_over: bool,
+}
 
-/// How much faster than ever before a copy may have been in its last moments.
-const MARGIN: f64 = 4.0;
+impl MigrationNotes {
+    /// Takes in what the volume object says while this runs.
+    pub(super) fn goes_on(&mut self, question: &Question) {
+        self.attached |= question.attached;
+        self.confirmed |= question.migrating;
+        self.updated_at = question.updated_at.or(self.updated_at);
+        self.learn_host(question);
+    }
 
-/// What is remembered of a copy, or of a wipe after one.
+    /// Takes in that this was seen to be over.
+    pub(super) fn ends(&mut self) {
+        self.ended = Some(SystemTime::now());
+        self.last_confirmed = self.ended;
+    }
+
+    /// Takes in that this is over, and that the volume's migration goes on still.
+    pub(super) fn completes(&mut self, question: &Question) {
+        self.last_confirmed = Some(SystemTime::now());
+        self.learn_host(question);
+    }
+
+    fn learn_host(&mut self, question: &Question) {
+        if self.host.is_none() {
+            self.host.clone_from(&question.host);
+        }
+    }
+
+    /// Whether what is over is sure to concern the migration that goes on.
+    pub(super) fn is_recent(&self) -> bool {
+        self.last_confirmed.is_none_or(is_recent)
+    }
+
+    /// Whether its volume was asked about, so that what became of it matters still.
+    pub(super) fn was_asked_about(&self) -> bool {
+        self.volume.is_some() || self.host.is_some() || self.migration_over
+    }
+
+    /// Whether nobody will miss it: it has been over for long and was never asked about.
+    pub(super) fn is_to_be_forgotten(&self) -> bool {
+        let is_long_ago = |at: SystemTime| at.elapsed().is_ok_and(|passed| passed > UNASKED);
+        !self.was_asked_about() && self.last_confirmed.is_some_and(is_long_ago)
+    }
+}
+
+/// What tells which migration a copy was made by.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts<'a> {
+pub(super) struct Evidence<'a> {
+    /// What was noted of it.
+    pub notes: &'a MigrationNotes,
     /// When it began, or was first seen.
     pub begun: Option<Ticks>,
-    /// When it was seen to be over; none while it runs.
-    pub ended: Option<SystemTime>,
     /// Whether it surely ended before it was through.
     pub cut_short: bool,
-    /// Whether the volume was asked for afterwards, when no migration went on.
-    pub settled: bool,
-    /// Where the volume was then.
-    pub host: Option<&'a str>,
-    /// When the volume's row was last changed, as told while the copy ran.
-    pub updated_at: Option<SystemTime>,
 }
 
 /// Which migration it was made by.
@@ -56,24 +128,27 @@ pub(super) enum MadeBy {
 /// cinder changes a volume's host when a migration is through, asks for each new one by a message, and writes
 /// into the volume's row when it begins one. The row changes for other reasons, too, so it decides only where
 /// the copy surely was not completed.
-pub(super) fn made_by(facts: Facts<'_>, question: &Question, requested: Option<Ticks>) -> MadeBy {
+pub(super) fn made_by(
+    evidence: Evidence<'_>,
+    question: &Question,
+    requested: Option<Ticks>,
+) -> MadeBy {
     if !question.migrating {
         return MadeBy::This;
     }
-    let before_the_request = facts
-        .begun
-        .zip(requested)
-        .is_some_and(|(begun, requested)| precedes(begun, requested));
-    if facts.settled || question.has_moved_from(facts.host) || before_the_request {
+    let notes = evidence.notes;
+    let before_the_request = precedes(evidence.begun, requested);
+    if notes.migration_over || question.has_moved_from(notes.host.as_deref()) || before_the_request
+    {
         return MadeBy::Earlier;
     }
-    match facts.ended.zip(question.updated_at) {
+    match notes.ended.zip(question.updated_at) {
         Some((ended, updated))
             if updated > ended + CLOCKS_APART
                 && updated <= SystemTime::now() + CLOCKS_APART
-                && facts.updated_at != question.updated_at =>
+                && notes.updated_at != question.updated_at =>
         {
-            if facts.cut_short {
+            if evidence.cut_short {
                 MadeBy::Earlier
             } else {
                 MadeBy::Either
@@ -83,42 +158,33 @@ pub(super) fn made_by(facts: Facts<'_>, question: &Question, requested: Option<T
     }
 }
 
-/// Whether a copy of which nobody knows whose it is may be of the migration that goes on. `lately` is when it
-/// last may have been.
+/// Whether a copy of which nobody knows whose it is may be of the migration that goes on.
 pub(super) fn may_be_of_this(
-    facts: Facts<'_>,
-    lately: Option<SystemTime>,
+    evidence: Evidence<'_>,
     question: &Question,
     requested: Option<Ticks>,
 ) -> bool {
     // That of a volume of which nothing was said counts as cut short: it decides whose it was, not how far.
-    let facts = Facts {
+    let evidence = Evidence {
         cut_short: true,
-        ..facts
+        ..evidence
     };
-    let since_the_request = facts.begun.is_some() && requested.is_some();
-    made_by(facts, question, requested) == MadeBy::This
-        && (facts.ended.is_none() || since_the_request || lately.is_none_or(is_recent))
+    let since_the_request = evidence.begun.is_some() && requested.is_some();
+    made_by(evidence, question, requested) == MadeBy::This
+        && (evidence.notes.ended.is_none() || since_the_request || evidence.notes.is_recent())
 }
 
 /// Whether what began then was there before the request.
-pub(super) fn precedes(begun: Ticks, requested: Ticks) -> bool {
-    begun + SLACK * process::ticks_per_second() < requested
+pub(super) fn precedes(begun: Option<Ticks>, requested: Option<Ticks>) -> bool {
+    begun
+        .zip(requested)
+        .is_some_and(|(begun, requested)| begun + SLACK * process::ticks_per_second() < requested)
 }
 
 /// Whether it is no longer ago than a migration takes to complete. A clock that was set back counts
 /// as no time.
-pub(super) fn is_recent(at: SystemTime) -> bool {
+fn is_recent(at: SystemTime) -> bool {
     at.elapsed().map_or(true, |passed| passed <= COMPLETING)
-}
-
-/// The furthest that a copy may have come that was last seen at `position`, was never faster than `pace`
-/// bytes a second, and went on `unseen`.
-pub(super) fn at_most(position: u64, pace: Option<f64>, unseen: Duration) -> u64 {
-    let pace = pace.filter(|&pace| pace > 0.0);
-    let pace = pace.map_or(FASTEST, |pace| (MARGIN * pace).min(FASTEST));
-    // Rounded towards more; what is too large for 64 bits becomes the largest.
-    position.saturating_add((pace * unseen.as_secs_f64()).ceil() as u64)
 }
 
 #[cfg(test)]
@@ -128,14 +194,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// A copy that ended an hour ago.
-    fn facts() -> Facts<'static> {
-        Facts {
-            begun: Some(1_000_000),
+    fn notes() -> MigrationNotes {
+        MigrationNotes {
             ended: Some(SystemTime::now() - HOUR),
-            cut_short: false,
-            settled: false,
-            host: Some("one"),
-            updated_at: None,
+            host: Some("one".to_owned()),
+            ..MigrationNotes::default()
         }
     }
 
@@ -148,10 +211,13 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_volume_tells_migrations_apart() {
-        let cut = Facts {
-            cut_short: true,
-            ..facts()
+        let ended = notes();
+        let evidence = |notes, cut_short| Evidence {
+            notes,
+            begun: Some(1_000_000),
+            cut_short,
         };
+        let (facts, cut) = (evidence(&ended, false), evidence(&ended, true));
         let updated = |ago: Duration| Question {
             updated_at: Some(SystemTime::now() - ago),
             ..question()
@@ -163,14 +229,16 @@ mod tests {
             updated_at: Some(SystemTime::now() + HOUR),
             ..question()
         };
-        let seen = Facts {
+        let seen = MigrationNotes {
             updated_at: since.updated_at,
-            ..cut
+            ..notes()
         };
-        let settled = Facts {
-            settled: true,
-            ..facts()
+        let seen = evidence(&seen, true);
+        let at_rest_since = MigrationNotes {
+            migration_over: true,
+            ..notes()
         };
+        let at_rest_since = evidence(&at_rest_since, false);
         let moved = Question {
             host: Some("two".to_owned()),
             ..question()
@@ -179,29 +247,30 @@ mod tests {
             migrating: false,
             ..moved.clone()
         };
-        let running = Facts {
+        let running = MigrationNotes {
             ended: None,
-            ..facts()
+            ..notes()
         };
-        for (what, facts, question, requested, expected) in [
-            ("nothing", facts(), question(), None, MadeBy::This),
+        let running = evidence(&running, false);
+        for (what, evidence, question, requested, expected) in [
+            ("nothing", facts, question(), None, MadeBy::This),
             (
                 "asked for before",
-                facts(),
+                facts,
                 question(),
                 Some(999_000),
                 MadeBy::This,
             ),
             (
                 "at the same moment",
-                facts(),
+                facts,
                 question(),
                 Some(1_000_050),
                 MadeBy::This,
             ),
             (
                 "asked for after",
-                facts(),
+                facts,
                 question(),
                 Some(1_001_000),
                 MadeBy::Earlier,
@@ -217,7 +286,7 @@ mod tests {
             ),
             (
                 "row newer, perhaps through",
-                facts(),
+                facts,
                 since.clone(),
                 None,
                 MadeBy::Either,
@@ -233,32 +302,15 @@ mod tests {
             ("it runs", running, since, None, MadeBy::This),
             (
                 "seen at rest since",
-                settled,
+                at_rest_since,
                 question(),
                 None,
                 MadeBy::Earlier,
             ),
-            ("moved", facts(), moved, None, MadeBy::Earlier),
-            (
-                "at rest now",
-                facts(),
-                at_rest,
-                Some(1_001_000),
-                MadeBy::This,
-            ),
+            ("moved", facts, moved, None, MadeBy::Earlier),
+            ("at rest now", facts, at_rest, Some(1_001_000), MadeBy::This),
         ] {
-            assert_eq!(made_by(facts, &question, requested), expected, "{what}");
+            assert_eq!(made_by(evidence, &question, requested), expected, "{what}");
         }
-    }
-
-    #[test]
-    fn what_went_on_unseen_for_long_may_have_been_completed() {
-        let second = Duration::from_secs(1);
-        let gib = 1 << 30;
-        assert_eq!(at_most(24 * gib, None, second), 40 * gib);
-        assert_eq!(at_most(24 * gib, Some(gib as f64), 5 * second), 44 * gib);
-        assert_eq!(at_most(24 * gib, Some(0.0), second), 40 * gib);
-        assert_eq!(at_most(24 * gib, None, Duration::ZERO), 24 * gib);
-        assert_eq!(at_most(gib, None, Duration::MAX), u64::MAX);
     }
 }

@@ -17,6 +17,8 @@
 
 /// Whether processes can be looked at.
 mod access;
+/// What is remembered of copies.
+mod copy_store;
 /// Which volume a path means.
 mod device;
 /// Copies that the storage makes itself, told by a command.
@@ -27,6 +29,8 @@ mod file_based;
 mod host_based;
 /// Whether a copy was made by the migration that goes on.
 mod migration;
+/// How far a copy was seen, and how far it may have come since.
+mod pace;
 /// `/proc`, and nothing else.
 mod proc;
 /// The copies that run on this node, for whoever wants to see them all.
@@ -39,6 +43,8 @@ mod state;
 mod tracker;
 /// Whose dd may be cinder's.
 mod users;
+/// What is to be said, by what was seen.
+mod verdict;
 /// Finds what is remembered of a volume, however much is remembered.
 mod volume_index;
 /// Volumes that calls and operations told of.

@@ -81,36 +81,37 @@ pub struct RunningCopy {
 
 impl RunningCopy {
     pub(super) fn new(record: &Record, booted: Option<SystemTime>) -> Self {
+        let dd = &record.dd;
         Self {
-            pid: record.id.pid,
+            pid: dd.id.pid,
             means: Means::Dd,
-            started: booted.and_then(|booted| booted.checked_add(process::ticks(record.id.start))),
-            source: record.source.path().to_owned(),
-            destination: record.destination.path().to_owned(),
-            position: record.position(),
-            total: record.bytes,
-            trouble: record.trouble.clone(),
-            rule: record.known_by,
-            volume: record.volume.clone(),
-            names: record.source.clone(),
-            written: record.destination.clone(),
+            started: booted.and_then(|booted| booted.checked_add(process::ticks(dd.id.start))),
+            source: dd.source.path().to_owned(),
+            destination: dd.destination.path().to_owned(),
+            position: record.seen.position,
+            total: dd.bytes,
+            trouble: record.said.trouble.clone(),
+            rule: record.notes.known_by,
+            volume: record.notes.volume.clone(),
+            names: dd.source.clone(),
+            written: dd.destination.clone(),
         }
     }
 
     /// Nothing for a copy of which only one end is known.
     pub(super) fn through_files(copy: &FileCopy, trouble: Option<ProgressError>) -> Option<Self> {
-        let ends = copy.ends.as_ref()?;
+        let ends = copy.file.ends.as_ref()?;
         Some(Self {
-            pid: copy.id.pid,
-            means: Means::OpenFiles(copy.fd),
+            pid: copy.file.id.pid,
+            means: Means::OpenFiles(copy.file.fd),
             started: None,
             source: ends.source.path().to_owned(),
             destination: ends.destination.path().to_owned(),
-            position: Some(copy.position),
+            position: copy.seen.position,
             total: ends.bytes,
             trouble,
-            rule: None,
-            volume: copy.volume.clone(),
+            rule: copy.notes.known_by,
+            volume: copy.notes.volume.clone(),
             names: ends.source.clone(),
             written: ends.destination.clone(),
         })

@@ -15,21 +15,23 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
+use super::copy_store::CopyRecord;
 use super::driver_based::Drivers;
 use super::file_based::FileBased;
 use super::file_based::history::FileCopies;
-use super::host_based::history::Memory;
+use super::host_based;
+use super::host_based::history::History;
 use super::host_based::operands::Purpose;
 use super::host_based::position::Known;
 use super::host_based::record::Record;
 use super::host_based::scan::Table;
-use super::host_based::{self, Verdict};
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, RunningCopy, Seen};
 use super::state;
 use super::state::writer::{Keeper, Remembered};
+use super::verdict::Verdict;
 use super::volumes::MigrationRequest;
 use super::{Answer, Mode, Question, Roots};
 use crate::counters::Timings;
@@ -72,8 +74,8 @@ struct Inner {
     looks: Looks,
     files: FileBased,
     drivers: Drivers,
-    memory: Arc<Mutex<Memory>>,
-    /// Where the memory is kept over a restart.
+    history: Arc<Mutex<History>>,
+    /// Where the history is kept over a restart.
     state_file: Option<PathBuf>,
     /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
     found: Notify,
@@ -104,7 +106,7 @@ impl Tracker {
             roots,
             scan_interval,
             None,
-            Memory::default(),
+            History::default(),
             FileCopies::default(),
         )
     }
@@ -120,16 +122,15 @@ impl Tracker {
             tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
         }
         let files = FileCopies::restored(std::mem::take(&mut saved.files));
-        let mut memory = Memory::restored(saved.records);
-        memory.volumes = saved.volumes.bounded();
-        Self::begin(roots, scan_interval, Some(state_file), memory, files)
+        let history = History::restored(saved.records, saved.volumes.bounded());
+        Self::begin(roots, scan_interval, Some(state_file), history, files)
     }
 
     fn begin(
         roots: Roots,
         scan_interval: Duration,
         state_file: Option<PathBuf>,
-        memory: Memory,
+        history: History,
         files: FileCopies,
     ) -> Self {
         let looks = Looks::new(&roots.proc);
@@ -140,7 +141,7 @@ impl Tracker {
                 looks,
                 roots,
                 scan_interval,
-                memory: Arc::new(Mutex::new(memory)),
+                history: Arc::new(Mutex::new(history)),
                 state_file,
                 found: Notify::new(),
                 book: Arc::new(tokio::sync::Mutex::new(Book {
@@ -167,9 +168,9 @@ impl Tracker {
     pub async fn answer(&self, question: Question) -> Result<Answer, ProgressError> {
         let asked = Instant::now();
         {
-            let mut memory = self.memory();
-            memory.volumes.hear(&question, process::now());
-            memory.assign();
+            let mut history = self.history();
+            history.volumes.hear(&question, process::now());
+            history.assign();
         }
         let looking = async {
             match question.mode {
@@ -214,7 +215,7 @@ impl Tracker {
         let by_dd = self.host_based(question, asked).await;
         match by_dd {
             Ok(verdict @ Verdict::Seen(_)) => return Ok(Sight::Something(verdict.into())),
-            Err(error) if !host_based::running(&self.memory(), question).is_empty() => {
+            Err(error) if !host_based::running(&self.history(), question).is_empty() => {
                 return Err(error);
             }
             _ => {}
@@ -241,7 +242,7 @@ impl Tracker {
         question: &Question,
         asked: Instant,
     ) -> Result<Verdict, ProgressError> {
-        let requested = self.memory().volumes.requested(&question.volume_id);
+        let requested = self.history().volumes.requested(&question.volume_id);
         if let Some(verdict) = self.inner.files.known(question, requested).await? {
             return Ok(verdict);
         }
@@ -253,11 +254,11 @@ impl Tracker {
     /// Takes in a request for a migration that passed so long ago.
     pub fn requested(&self, request: MigrationRequest, ago: Duration) {
         let ago = ago.as_secs() * process::ticks_per_second();
-        let mut memory = self.memory();
-        memory
+        let mut history = self.history();
+        history
             .volumes
             .request(request, process::now().saturating_sub(ago));
-        memory.assign();
+        history.assign();
     }
 
     /// Keeps what is known fresh until `stop` is done: finds copies nobody has asked about yet, and sees
@@ -267,7 +268,7 @@ impl Tracker {
         let path = self.inner.state_file.clone();
         let mut keeper = path.map(|path| {
             let remembered = Remembered {
-                dds: Arc::clone(&self.inner.memory),
+                dds: Arc::clone(&self.inner.history),
                 files: self.inner.files.shared(),
             };
             Keeper::new(path, self.inner.roots.proc.clone(), remembered)
@@ -306,10 +307,10 @@ impl Tracker {
         let now = Instant::now();
         let unseen = self.scan_since(now).await?;
         let ids: Vec<ProcessId> = self
-            .memory()
+            .history()
             .records()
-            .filter(|record| record.purpose == Purpose::Copy && record.runs())
-            .map(|record| record.id)
+            .filter(|record| record.dd.purpose == Purpose::Copy && record.runs())
+            .map(|record| record.dd.id)
             .collect();
         let by_dd = join_all(ids.iter().map(|&id| self.refresh(id, now)));
         let through_files = async {
@@ -319,9 +320,9 @@ impl Tracker {
         let (_, (unseen_files, files)) = futures_util::join!(by_dd, through_files);
         let booted = process::boot_time(&self.inner.roots.proc);
         let mut running: Vec<RunningCopy> = self
-            .memory()
+            .history()
             .records()
-            .filter(|record| ids.contains(&record.id) && record.runs())
+            .filter(|record| ids.contains(&record.dd.id) && record.runs())
             .map(|record| RunningCopy::new(record, booted))
             .collect();
         running.sort_by_key(|copy| (copy.started, copy.pid));
@@ -349,10 +350,10 @@ impl Tracker {
 
     fn seen_since(&self, booted: Option<SystemTime>) -> Seen {
         let mut running: Vec<(ProcessId, RunningCopy)> = self
-            .memory()
+            .history()
             .records()
-            .filter(|record| record.purpose == Purpose::Copy && record.runs())
-            .map(|record| (record.id, RunningCopy::new(record, booted)))
+            .filter(|record| record.dd.purpose == Purpose::Copy && record.runs())
+            .map(|record| (record.dd.id, RunningCopy::new(record, booted)))
             .collect();
         running.sort_by_key(|&(id, _)| id);
         let files = self.inner.files.copies().running();
@@ -397,19 +398,19 @@ impl Tracker {
 
     /// The running copy to ask about; says in the log if it had to be chosen.
     fn choose(&self, question: &Question) -> Option<ProcessId> {
-        let mut memory = self.memory();
-        let copies = host_based::running(&memory, question);
-        let (&id, rivals) = copies.split_first()?;
-        memory.update(id, |record| {
+        let mut history = self.history();
+        let copies = host_based::running(&history, question);
+        let (&id, others) = copies.split_first()?;
+        history.update(id, |record| {
             record.size = Some(question.size);
-            if record.rivals != rivals {
-                record.rivals = rivals.to_vec();
-                if !rivals.is_empty() {
+            if record.said.other_copies != others {
+                record.said.other_copies = others.to_vec();
+                if !others.is_empty() {
                     tracing::warn!(
                         volume_id = question.volume_id,
                         pid = id.pid,
-                        destination = record.destination.path(),
-                        others = ?rivals.iter().map(|other| other.pid).collect::<Vec<_>>(),
+                        destination = record.dd.destination.path(),
+                        others = ?others.iter().map(|other| other.pid).collect::<Vec<_>>(),
                         "several dd read this volume"
                     );
                 }
@@ -419,33 +420,33 @@ impl Tracker {
     }
 
     fn verdict(&self, question: &Question) -> Verdict {
-        let mut memory = self.memory();
-        let verdict = host_based::decide(&memory, question);
+        let mut history = self.history();
+        let verdict = host_based::decide(&history, question);
         tracing::debug!(
             volume_id = question.volume_id,
             names = ?question.names,
             ?verdict,
-            running = ?memory
+            running = ?history
                 .records()
                 .filter(|record| record.runs())
-                .map(|record| (record.id.pid, record.source.path()))
+                .map(|record| (record.dd.id.pid, record.dd.source.path()))
                 .take(SHOWN)
                 .collect::<Vec<_>>(),
             "looked for a dd of this volume"
         );
-        host_based::note(&mut memory, question);
+        host_based::note(&mut history, question);
         verdict
     }
 
     /// Looks at one known process, unless someone has since `since`.
     async fn refresh(&self, id: ProcessId, since: Instant) -> Result<(), ProgressError> {
-        let Some(gate) = self.with_record(id, |record| {
-            let fresh = record.seen_at().is_some_and(|seen| seen >= since);
-            (record.runs() && !fresh).then(|| Arc::clone(&record.gate))
+        let Some(probe_lock) = self.with_record(id, |record| {
+            let fresh = record.seen.seen_at().is_some_and(|seen| seen >= since);
+            (record.runs() && !fresh).then(|| Arc::clone(&record.access.probe_lock))
         }) else {
             return Ok(());
         };
-        let mut last = gate.lock().await;
+        let mut last = probe_lock.lock().await;
         if let Some((begun, outcome)) = &*last
             && *begun >= since
         {
@@ -468,7 +469,7 @@ impl Tracker {
         let outcome = reading.map(|(reading, folder, at)| {
             self.with_record(id, |record| {
                 record.note(reading, at);
-                record.folder = folder.filter(|_| record.runs());
+                record.access.folder = folder.filter(|_| record.runs());
                 Some(())
             });
         });
@@ -481,7 +482,7 @@ impl Tracker {
     fn tell(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
         let trouble = outcome.as_ref().err().cloned();
         self.with_record(id, |record| {
-            if record.trouble != trouble {
+            if record.said.trouble != trouble {
                 if let Some(trouble) = &trouble {
                     tracing::warn!(
                         pid = id.pid,
@@ -489,7 +490,7 @@ impl Tracker {
                         "cannot look at this dd"
                     );
                 }
-                record.trouble = trouble;
+                record.said.trouble = trouble;
             }
             Some(())
         });
@@ -538,9 +539,9 @@ impl Tracker {
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
                 }
-                let mut memory = lock(&inner.memory);
-                memory.take_in(scan, Instant::now());
-                memory.forget();
+                let mut history = lock(&inner.history);
+                history.take_in(scan, Instant::now());
+                history.forget();
                 inner.files.copies().forget();
                 missed
             });
@@ -565,10 +566,10 @@ impl Tracker {
         self.sweep_if_due();
         let now = Instant::now();
         let running: Vec<ProcessId> = self
-            .memory()
+            .history()
             .records()
             .filter(|record| record.runs())
-            .map(|record| record.id)
+            .map(|record| record.dd.id)
             .collect();
         let running = async {
             for some in running.chunks(AT_ONCE) {
@@ -595,7 +596,7 @@ impl Tracker {
     async fn pause(&self) {
         let interval = self.inner.scan_interval;
         let close = self
-            .memory()
+            .history()
             .records()
             .any(|record| record.nears_its_end(interval));
         if close {
@@ -610,19 +611,19 @@ impl Tracker {
         id: ProcessId,
         work: impl FnOnce(&mut Record) -> Option<T>,
     ) -> Option<T> {
-        self.memory().update(id, work).flatten()
+        self.history().update(id, work).flatten()
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        lock(&self.inner.memory)
+    fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.inner.history)
     }
 
     /// What is known of a process: its last position, and whether it runs.
     #[cfg(test)]
     pub(super) fn remembers(&self, pid: Pid) -> Option<(Option<u64>, bool)> {
-        let memory = self.memory();
-        let record = memory.records().find(|record| record.id.pid == pid)?;
-        Some((record.position(), record.runs()))
+        let history = self.history();
+        let record = history.records().find(|record| record.dd.id.pid == pid)?;
+        Some((record.seen.position, record.runs()))
     }
 
     /// How many scans there were.
@@ -650,7 +651,7 @@ impl From<Verdict> for Answer {
     }
 }
 
-/// Every change to the memory is whole before the lock is let go, so a panic elsewhere does not spoil it.
-pub(super) fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
+/// Every change to the history is whole before the lock is let go, so a panic elsewhere does not spoil it.
+pub(super) fn lock<T>(history: &Mutex<T>) -> MutexGuard<'_, T> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
 }

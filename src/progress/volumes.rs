@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Question;
+use super::copy_store::CopyRecord;
 use super::device::{Hardware, Identity};
 use super::host_based::operands::Purpose;
 use super::host_based::record::Record;
+use super::migration::precedes;
 use super::proc::process::{self, ProcessId, Ticks};
 
 /// How many volumes are remembered; one that nothing is expected of makes room.
@@ -22,9 +24,6 @@ const LIMIT: usize = 1024;
 /// Seconds that a migration counts as open of which nothing more was heard. cinder-volume may keep it waiting
 /// behind others for hours.
 const OPEN: u64 = 24 * 3600;
-
-/// Seconds that two readings of one moment may differ by: the start of a process is cut to a clock tick.
-const SLACK: Ticks = 1;
 
 /// By what a copy is known to be a volume's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,11 +138,10 @@ impl KnownVolumes {
 
     fn put(&mut self, volume: KnownVolume) {
         let place = self.volumes.iter().position(|known| known.id == volume.id);
-        let before = place.map(|place| self.volumes.remove(place));
-        let heard = volume.heard;
-        if before.is_none_or(|before| KnownVolume { heard, ..before } != volume) {
-            self.changes += 1;
+        if let Some(place) = place {
+            self.volumes.remove(place);
         }
+        self.changes += 1;
         if self.volumes.len() >= LIMIT {
             let idle = |volume: &KnownVolume| !volume.open && volume.requested.is_none();
             let oldest = self.volumes.iter().position(idle).unwrap_or(0);
@@ -218,9 +216,10 @@ impl KnownVolumes {
     /// only a migration can have made which had one already.
     pub(super) fn doubtful(&self, records: &[&Record], now: Ticks) -> Vec<ProcessId> {
         let waiting = self.waiting(records, now);
-        let known = |record: &&&Record| record.runs() && record.known_by == Some(KnownBy::Request);
+        let known =
+            |record: &&&Record| record.runs() && record.notes.known_by == Some(KnownBy::Request);
         let has_a_rival = |record: &&&Record| {
-            let Some(volume) = record.volume.as_deref().and_then(|id| self.get(id)) else {
+            let Some(volume) = record.notes.volume.as_deref().and_then(|id| self.get(id)) else {
                 return false;
             };
             records.iter().any(|other| {
@@ -230,7 +229,7 @@ impl KnownVolumes {
             })
         };
         let doubtful = records.iter().filter(known).filter(has_a_rival);
-        doubtful.map(|record| record.id).collect()
+        doubtful.map(|record| record.dd.id).collect()
     }
 
     /// Each copy that nothing names and that only one migration can have made, which can have made no other;
@@ -245,7 +244,7 @@ impl KnownVolumes {
                 .filter(|other| self.is_unnamed(other) && maker.may_have_made(other));
             // One that was heard of in a call alone may have begun its copy before or after that.
             let alone = makers.next().is_none() && copies.count() == 1;
-            (alone && maker.requested.is_some()).then(|| (record.id, maker.id.clone()))
+            (alone && maker.requested.is_some()).then(|| (record.dd.id, maker.id.clone()))
         };
         let unnamed = records.iter().filter(|record| self.is_unnamed(record));
         unnamed.filter_map(only).collect()
@@ -255,8 +254,8 @@ impl KnownVolumes {
     fn waiting(&self, records: &[&Record], now: Ticks) -> Vec<&KnownVolume> {
         let sizes: HashSet<u64> = records
             .iter()
-            .filter(|record| record.runs() && record.source.is_unnamed())
-            .filter_map(|record| record.bytes)
+            .filter(|record| record.runs() && record.dd.source.is_unnamed())
+            .filter_map(|record| record.dd.bytes)
             .collect();
         let volumes = self.volumes.iter();
         let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
@@ -267,11 +266,11 @@ impl KnownVolumes {
 
     /// Whether it is a copy that runs and of which nothing tells whose it is.
     fn is_unnamed(&self, record: &Record) -> bool {
-        record.purpose == Purpose::Copy
+        record.dd.purpose == Purpose::Copy
             && record.runs()
-            && record.volume.is_none()
-            && record.source.may_be_any(&self.template)
-            && !self.names_one(&record.source)
+            && record.notes.volume.is_none()
+            && record.dd.source.may_be_any(&self.template)
+            && !self.names_one(&record.dd.source)
     }
 }
 
@@ -289,19 +288,17 @@ impl KnownVolume {
     /// Whether a copy of its migration has been found, by whatever rule.
     fn has_a_copy(&self, records: &[&Record]) -> bool {
         records.iter().any(|record| {
-            let its_own =
-                record.volume.as_deref() == Some(&self.id) || record.source.bears_one_of(&self.ids);
-            record.purpose == Purpose::Copy && its_own && self.may_have_begun(record)
+            let its_own = record.notes.volume.as_deref() == Some(&self.id)
+                || record.dd.source.bears_one_of(&self.ids);
+            record.dd.purpose == Purpose::Copy && its_own && self.may_have_begun(record)
         })
     }
 
     fn may_have_begun(&self, record: &Record) -> bool {
-        let slack = SLACK * process::ticks_per_second();
-        self.requested
-            .is_none_or(|requested| record.id.start + slack >= requested)
+        !precedes(record.begun(), self.requested)
     }
 
     fn may_have_made(&self, record: &Record) -> bool {
-        record.bytes == Some(self.size) && self.may_have_begun(record)
+        record.dd.bytes == Some(self.size) && self.may_have_begun(record)
     }
 }

@@ -419,6 +419,16 @@ fn damaged_input_as_messages() {
 }
 
 #[test]
+fn damaged_input_as_requests() {
+    let messages = all("").into_iter();
+    let seeds: Vec<Vec<u8>> = messages
+        .map(|message| Value::Object(message.decode()).to_string().into_bytes())
+        .collect();
+    // Without an envelope, which would hide most of what is damaged in it.
+    crate::mutation::try_many("requests", &seeds, |input| read_all_the_way(input, None));
+}
+
+#[test]
 fn damaged_input_as_volumes() {
     let calls = all("call-get_migrate_volume_progress").into_iter();
     let volumes = calls.map(|call| call.decode()["args"]["volume"].to_string().into_bytes());

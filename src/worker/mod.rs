@@ -109,8 +109,9 @@ impl Worker {
 
     /// Decides about a message and starts what there is to do about it. Never waits.
     ///
-    /// Beside a cinder-volume only a progress call of a served version is taken; whatever else it
-    /// is, readable or not, is cinder-volume's to answer. Alone, everything is taken.
+    /// Beside a cinder-volume only a progress call of a served version is taken, and only while answers leave;
+    /// whatever else it is, readable or not, is cinder-volume's to answer. Alone, everything is taken: nobody else would
+    /// answer, and what is to be said waits for its connection.
     pub fn take(&self, message: Message<'_>) -> Fate {
         match self.0.policy.now().mode {
             Mode::Sidecar => match self.ours(message) {
@@ -140,7 +141,16 @@ impl Worker {
         }
         let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
         let request = Request::from_message(content).ok()?;
-        self.0.policy.now().api.serves(&request).then_some(request)
+        if !self.0.policy.now().api.serves(&request) {
+            return None;
+        }
+        // Whoever waits for an answer gets cinder-volume's at once, though it is an error, instead of none.
+        if request.reply_to.is_some() && self.0.means.replies.is_blocked() {
+            self.0.means.calls.note(Outcome::Passed);
+            warn!("left a call to cinder-volume: no answer could leave");
+            return None;
+        }
+        Some(request)
     }
 
     /// Keeps in mind what a request for a migration asks, on its way to cinder-volume. It is copied here and

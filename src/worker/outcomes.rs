@@ -32,11 +32,13 @@ pub enum Outcome {
     Cast,
     /// It was a ping.
     Ping,
+    /// No answer could have left: it went on to cinder-volume.
+    Passed,
 }
 
 impl Outcome {
     /// All of them, in the order of their definition.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Answered,
         Self::Unknown,
         Self::InvalidVolume,
@@ -50,6 +52,7 @@ impl Outcome {
         Self::Duplicate,
         Self::Cast,
         Self::Ping,
+        Self::Passed,
     ];
 
     /// Its name, in lower case.
@@ -69,6 +72,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Cast => "cast",
             Self::Ping => "ping",
+            Self::Passed => "passed",
         }
     }
 

@@ -184,6 +184,11 @@ impl Call {
         self.set("version", Value::Null)
     }
 
+    /// To another topic.
+    pub fn topic(self, topic: &str) -> Self {
+        self.set("topic", topic)
+    }
+
     /// To whichever server of the topic takes it.
     pub fn any_server(self) -> Self {
         self.set("server", Value::Null)

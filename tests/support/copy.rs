@@ -14,6 +14,9 @@ use super::wait::until;
 /// Bytes of a volume of size 1.
 pub const GIB: u64 = 1 << 30;
 
+/// Bytes of a volume's file.
+pub const SOURCE: u64 = 3 * GIB;
+
 /// A volume of 1 GiB that can be copied.
 ///
 /// Its file is larger, so that dd can be held when it has reached the end of the volume: at a file's
@@ -31,7 +34,7 @@ impl Volume {
             folder: tempfile::tempdir().unwrap(),
         };
         let file = File::create(volume.path()).unwrap();
-        file.set_len(3 * GIB).unwrap();
+        file.set_len(SOURCE).unwrap();
         volume
     }
 

@@ -57,6 +57,14 @@ impl Listing {
     }
 }
 
+/// The names of the queues of the daemon's own topic: each has one that ends in what nobody had before.
+pub async fn own_queues(service: &Service) -> Vec<String> {
+    let begin = format!("{}_", service.own_topic());
+    let names = SharedBroker::ctl(&["list_queues", "--silent", "name"]).await;
+    let own = names.lines().filter(|name| name.starts_with(&begin));
+    own.map(str::to_owned).collect()
+}
+
 async fn rows(command: &str) -> Vec<String> {
     let arguments = format!("--formatter json {command}");
     let printed = SharedBroker::ctl(&arguments.split(' ').collect::<Vec<_>>()).await;

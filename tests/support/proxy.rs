@@ -83,12 +83,14 @@ struct Trap {
 }
 
 /// What happens when a trap springs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Then {
     /// The connection is held in both directions.
     Hold,
     /// That frame is lost; all others pass.
     Lose,
+    /// That frame and what follows wait for this.
+    Wait(oneshot::Receiver<()>),
 }
 
 /// The proxy; connections end with it.
@@ -103,6 +105,7 @@ struct Control {
     to_broker: watch::Sender<Flow>,
     to_client: watch::Sender<Flow>,
     cut: Mutex<CancellationToken>,
+    transactions_only: watch::Sender<bool>,
     trap: Mutex<Option<Trap>>,
 }
 
@@ -117,6 +120,7 @@ impl Proxy {
             to_broker: watch::Sender::new(Flow::Free),
             to_client: watch::Sender::new(Flow::Free),
             cut: Mutex::default(),
+            transactions_only: watch::Sender::new(false),
             trap: Mutex::default(),
         });
         let listening = tokio::spawn(listen(listener, Arc::clone(&control)));
@@ -143,6 +147,11 @@ impl Proxy {
         std::mem::take(&mut *self.control.cut.lock().unwrap()).cancel();
     }
 
+    /// Whether all connections but those that work in transactions are closed, and new ones as well.
+    pub fn transactions_only(&self, only: bool) {
+        self.control.transactions_only.send_replace(only);
+    }
+
     /// At `step` of a transaction, when `skip` methods of its kind have passed, the connection is
     /// held in both directions until it is cut. The receiver hears of it.
     pub fn hold_at(&self, step: Step, skip: usize) -> oneshot::Receiver<()> {
@@ -153,6 +162,12 @@ impl Proxy {
     /// connection stays as lively as ever. The receiver hears of it.
     pub fn lose_commit_ok(&self, skip: usize) -> oneshot::Receiver<()> {
         self.set(Step::BeforeCommitOk, skip, Then::Lose)
+    }
+
+    /// Holds the next commit back. The receiver hears of it; the sender lets it go on.
+    pub fn delay_commit(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let (go, waits) = oneshot::channel();
+        (self.set(Step::BeforeCommit, 0, Then::Wait(waits)), go)
     }
 
     fn set(&self, step: Step, skip: usize, then: Then) -> oneshot::Receiver<()> {
@@ -193,8 +208,19 @@ impl Control {
         let line = Line::default();
         tokio::select! {
             () = cut.cancelled() => {}
+            () = self.is_unwanted(&line) => {}
             () = self.pump(from_client, to_broker, self.to_broker.subscribe(), &line) => {}
             () = self.pump(from_broker, to_client, self.to_client.subscribe(), &line) => {}
+        }
+    }
+
+    /// Returns when only transactions are wanted and it is none.
+    async fn is_unwanted(&self, line: &Line) {
+        let mut transactions_only = self.transactions_only.subscribe();
+        // The sender is here.
+        let _ = transactions_only.wait_for(|only| *only).await;
+        if line.transactional.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -228,9 +254,15 @@ impl Control {
                     if trap.step.is_after() {
                         let _ = to.write_all(&frame).await;
                     }
-                    line.held.send_replace(trap.then == Then::Hold);
+                    line.held.send_replace(matches!(trap.then, Then::Hold));
                     // Nobody listens any more when the test has failed.
                     let _ = trap.sprung.send(());
+                    if let Then::Wait(go) = trap.then {
+                        let _ = go.await;
+                        if to.write_all(&frame).await.is_err() {
+                            return;
+                        }
+                    }
                     line.wait_while_held().await;
                 } else if to.write_all(&frame).await.is_err() {
                     return;

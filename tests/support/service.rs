@@ -33,6 +33,11 @@ impl Service {
         format!("cinder-volume.{}", self.name())
     }
 
+    /// The topic that is the daemon's own.
+    pub fn own_topic(&self) -> String {
+        format!("cinder-progress.{}", self.name())
+    }
+
     /// The queue of the server, where progress calls arrive.
     pub fn server_queue(&self) -> String {
         format!("{}.{}", self.topic(), self.host)

@@ -10,7 +10,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 /// A version of TLS, as it is written.
 type Version = &'static str;
@@ -98,6 +98,12 @@ fn valid_on(der: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     }
 }
 
+/// Whether a certificate is of the version that has been the only one for decades.
+fn is_of_version_3(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, certificate)| certificate.version() == X509Version::V3)
+}
+
 /// The names that count when a broker's name is looked for.
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
@@ -143,15 +149,30 @@ impl Witness {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn speaks(&self, version: Version) {
+    /// The broker speaks this version, and has proved that the certificate is its own, or why not.
+    fn proved<T>(
+        &self,
+        version: Version,
+        der: &CertificateDer<'_>,
+        proof: Result<T, Error>,
+    ) -> Result<T, Error> {
         if let Some(peer) = &mut *self.lock() {
             peer.version = version;
+            if let Err(error) = &proof {
+                peer.refused = Some(self.refusal(der, &peer.certificate, "this broker", error));
+            }
         }
+        proof
     }
 
     /// What is wrong with a certificate, with the name or option that would mend it.
-    fn refusal(&self, certificate: &Certificate, host: &ServerName<'_>, error: &Error) -> String {
-        let host = host.to_str();
+    fn refusal(
+        &self,
+        der: &CertificateDer<'_>,
+        certificate: &Certificate,
+        host: &str,
+        error: &Error,
+    ) -> String {
         let ends = &certificate.ends;
         let (what, remedy) = match error {
             Error::InvalidCertificate(error) => match error {
@@ -177,6 +198,10 @@ impl Witness {
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                     "is not valid yet".to_owned(),
                     "set the clock of this node or of whoever issued it",
+                ),
+                _ if !is_of_version_3(der) => (
+                    "is of version 1, as openssl x509 -req makes it without -extfile".to_owned(),
+                    "issue it with an -extfile that says subjectAltName = DNS:NAME",
                 ),
                 other => (
                     format!("does not pass: {other}"),
@@ -227,7 +252,8 @@ impl ServerCertVerifier for Witness {
         };
         let certificate = Certificate::of(end_entity);
         let refused = verdict.as_ref().err();
-        let refused = refused.map(|error| self.refusal(&certificate, server_name, error));
+        let refused = refused
+            .map(|error| self.refusal(end_entity, &certificate, &server_name.to_str(), error));
         *self.lock() = Some(Peer {
             version: "",
             certificate,
@@ -242,9 +268,9 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.speaks("TLS 1.2");
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
+        let proof = verify_tls12_signature(message, cert, dss, algorithms);
+        self.proved("TLS 1.2", cert, proof)
     }
 
     fn verify_tls13_signature(
@@ -253,9 +279,9 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.speaks("TLS 1.3");
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        let proof = verify_tls13_signature(message, cert, dss, algorithms);
+        self.proved("TLS 1.3", cert, proof)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -114,6 +114,7 @@ pub(super) fn strange_key(certificate: &CertificateDer<'_>) -> Option<&'static s
         }
         "1.3.101.113" => "Ed448",
         "1.2.840.10040.4.1" => "DSA",
+        "1.2.840.113549.1.1.10" => "RSA-PSS",
         "1.2.840.113549.1.1.1" => {
             let bits = match certificate.public_key().parsed().ok()? {
                 x509_parser::public_key::PublicKey::RSA(key) => key.key_size(),
@@ -229,8 +230,17 @@ mod tests {
 
     #[test]
     fn a_kind_of_key_that_is_not_spoken_is_named() {
-        let kind = |name: &str| strange_key(&certificates(&fixture(name)).unwrap()[0]);
-        assert_eq!(kind("p521.crt"), Some("P-521"));
-        assert_eq!(kind("p256.crt"), None);
+        for name in ["p256.crt", "rsa.crt"] {
+            let certificates = certificates(&fixture(name)).unwrap();
+            assert_eq!(strange_key(&certificates[0]), None, "{name}");
+        }
+        let strange = certificates(&fixture("strange.crt")).unwrap();
+        assert_eq!(strange.len(), 8);
+        for certificate in &strange {
+            // Each is made out to its kind of key.
+            let (_, read) = X509Certificate::from_der(certificate).unwrap();
+            let name = read.subject().iter_common_name().next().unwrap();
+            assert_eq!(strange_key(certificate), name.as_str().ok());
+        }
     }
 }

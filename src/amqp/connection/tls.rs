@@ -1,7 +1,6 @@
 //! TLS to the broker: whom to trust, who we are, which versions.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lapin::tcp::RustlsConnector;
@@ -13,24 +12,29 @@ use tracing::warn;
 
 use super::certificate::{Check, Witness};
 use super::pem;
-use crate::config::{Tls, TlsVersion};
+use crate::config::{Tls, TlsFile, TlsVersion};
 
 /// Why TLS cannot even be tried. Each names the option that is to blame.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that cannot be read or holds no PEM of the wanted kind.
-    #[error("{option} = {}: {cause}", path.display())]
+    #[error("{option} = {file}: {cause}")]
     File {
         /// The option that names it.
         option: &'static str,
-        /// The file.
-        path: PathBuf,
+        /// The file, and where it was named.
+        file: TlsFile,
         /// What is wrong with it.
         cause: String,
     },
     /// Certificate and key do not fit together, or a kind of key that is not known.
-    #[error("ssl_cert_file and ssl_key_file: {0}")]
-    Identity(String),
+    #[error("{files}: {cause}")]
+    Identity {
+        /// The options, the files and where they were named.
+        files: String,
+        /// What is wrong with them.
+        cause: String,
+    },
     /// The files could not be read in time.
     #[error("{0} cannot be read in time: is the file system there?")]
     Slow(String),
@@ -81,7 +85,7 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
         Check::Nothing
     };
     let authorities = match &tls.ca_file {
-        Some(path) => format!("{} (ssl_ca_file)", path.display()),
+        Some(file) => format!("ssl_ca_file = {file}"),
         None => "the system's store (ssl_ca_file is not set)".to_owned(),
     };
     let witness = Arc::new(Witness::new(check, Arc::clone(&provider), authorities));
@@ -109,7 +113,13 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
             })?;
             config
                 .with_client_auth_cert(certificates, key)
-                .map_err(|error| TlsError::Identity(unfit(&error, strange)))?
+                .map_err(|error| TlsError::Identity {
+                    files: named(&[
+                        ("ssl_cert_file", tls.cert_file.as_ref()),
+                        ("ssl_key_file", tls.key_file.as_ref()),
+                    ]),
+                    cause: unfit(&error, strange),
+                })?
         }
         None => config.with_no_client_auth(),
     };
@@ -119,20 +129,24 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
 /// The files that are read for a connection, as the options name them.
 #[must_use]
 pub fn files(tls: &Tls) -> String {
-    let named = [
+    let named = named(&[
         ("ssl_ca_file", tls.ca_file.as_ref().filter(|_| tls.verify)),
         ("ssl_cert_file", tls.cert_file.as_ref()),
         ("ssl_key_file", tls.key_file.as_ref()),
-    ];
-    let named: Vec<String> = named
-        .into_iter()
-        .filter_map(|(option, path)| Some(format!("{option} = {}", path?.display())))
-        .collect();
+    ]);
     if named.is_empty() {
         "the system's certificate authorities".to_owned()
     } else {
-        named.join(", ")
+        named
     }
+}
+
+/// Those that are set, with where.
+fn named(files: &[(&str, Option<&TlsFile>)]) -> String {
+    let named = files
+        .iter()
+        .filter_map(|(option, file)| Some(format!("{option} = {}", file.as_ref()?)));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Why certificate and key cannot be used, and what would be right.
@@ -201,7 +215,7 @@ pub fn nothing_in_common() -> String {
 pub fn another_client(tls: &Tls) -> String {
     let own = match &tls.cert_file {
         None => "ssl_cert_file and ssl_key_file are not set".to_owned(),
-        Some(path) => format!("ssl_cert_file = {}", path.display()),
+        Some(file) => format!("ssl_cert_file = {file}"),
     };
     format!("it may demand another client certificate ({own})")
 }
@@ -209,7 +223,7 @@ pub fn another_client(tls: &Tls) -> String {
 /// Who is trusted, and the certificates as they stand in `ssl_ca_file`.
 fn authorities(tls: &Tls) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let mut roots = RootCertStore::empty();
-    let Some(path) = &tls.ca_file else {
+    let Some(file) = &tls.ca_file else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return if roots.is_empty() {
             Err(TlsError::NoAuthorities)
@@ -217,30 +231,30 @@ fn authorities(tls: &Tls) -> Result<(RootCertStore, Vec<CertificateDer<'static>>
             Ok((roots, Vec::new()))
         };
     };
-    let named = certificates("ssl_ca_file", path)?;
+    let named = certificates("ssl_ca_file", file)?;
     let mut refused = None;
     for certificate in &named {
         // One odd authority among many good ones is no reason to trust none of them.
         if let Err(cause) = roots.add(certificate.clone()) {
-            warn!(path = %path.display(), %cause, "a certificate in ssl_ca_file is of no use");
+            warn!(path = %file.path.display(), %cause, "a certificate in ssl_ca_file is of no use");
             refused = Some(cause);
         }
     }
     match refused {
-        Some(cause) if roots.is_empty() => Err(unusable("ssl_ca_file", path, cause.to_string())),
+        Some(cause) if roots.is_empty() => Err(unusable("ssl_ca_file", file, cause.to_string())),
         _ => Ok((roots, named)),
     }
 }
 
 fn certificates(
     option: &'static str,
-    path: &Path,
+    file: &TlsFile,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    pem::certificates(&read(option, path)?).map_err(|cause| unusable(option, path, cause))
+    pem::certificates(&read(option, file)?).map_err(|cause| unusable(option, file, cause))
 }
 
-fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|cause| {
+fn read(option: &'static str, file: &TlsFile) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(&file.path).map_err(|cause| {
         let inside = match cause.kind() {
             // The commonest: kolla-ansible's cinder.conf names files as the container has them.
             ErrorKind::NotFound => format!(
@@ -249,197 +263,17 @@ fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
             ),
             _ => String::new(),
         };
-        unusable(option, path, format!("{cause}{inside}"))
+        unusable(option, file, format!("{cause}{inside}"))
     })
 }
 
-fn unusable(option: &'static str, path: &Path, cause: String) -> TlsError {
+fn unusable(option: &'static str, file: &TlsFile, cause: String) -> TlsError {
     TlsError::File {
         option,
-        path: path.to_owned(),
+        file: file.clone(),
         cause,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
-    use rustls::pki_types::PrivateKeyDer;
-    use rustls::{ClientConnection, ServerConfig, ServerConnection};
-
-    use super::*;
-
-    /// A broker's certificate that it has signed itself, as `openssl req -x509` makes it: an authority's.
-    struct SelfSigned {
-        certificate: rcgen::Certificate,
-        key: KeyPair,
-    }
-
-    impl SelfSigned {
-        fn until(year: i32) -> Self {
-            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.not_after = date_time_ymd(year, 1, 1);
-            let key = KeyPair::generate().unwrap();
-            let certificate = params.self_signed(&key).unwrap();
-            Self { certificate, key }
-        }
-
-        fn server(&self) -> ServerConfig {
-            let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
-            ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![self.certificate.der().clone()], key)
-                .unwrap()
-        }
-    }
-
-    fn trusting(ca_file: &Path) -> Tls {
-        Tls {
-            ca_file: Some(ca_file.to_owned()),
-            cert_file: None,
-            key_file: None,
-            version: TlsVersion::Negotiated,
-            verify: true,
-            verify_name: true,
-        }
-    }
-
-    /// A handshake with a broker of that certificate.
-    fn handshake(tls: &Tls, broker: &SelfSigned, name: &str) -> Result<(), String> {
-        let (config, witness) = client(tls).unwrap();
-        let name = name.to_owned().try_into().unwrap();
-        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut server = ServerConnection::new(Arc::new(broker.server())).unwrap();
-        while client.is_handshaking() {
-            let mut bytes = Vec::new();
-            client.write_tls(&mut bytes).unwrap();
-            match server.read_tls(&mut &bytes[..]) {
-                Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("{error}"),
-                _ => server
-                    .process_new_packets()
-                    .map_err(|error| error.to_string())?,
-            };
-            let mut bytes = Vec::new();
-            server.write_tls(&mut bytes).unwrap();
-            client.read_tls(&mut &bytes[..]).unwrap();
-            if client.process_new_packets().is_err() {
-                return Err(witness.seen().unwrap().refused.unwrap());
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_certificate_that_is_itself_in_ssl_ca_file_is_good_for_its_time_and_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("ca.pem");
-        let (broker, other) = (SelfSigned::until(4000), SelfSigned::until(4000));
-        let old = SelfSigned::until(2000);
-        let all = [&broker, &old]
-            .map(|broker| broker.certificate.pem())
-            .concat();
-        std::fs::write(&file, all).unwrap();
-        let tls = trusting(&file);
-        assert_eq!(handshake(&tls, &broker, "localhost"), Ok(()));
-        let refused = handshake(&tls, &broker, "elsewhere").unwrap_err();
-        assert!(refused.contains("is not for elsewhere"), "{refused}");
-        let refused = handshake(&tls, &old, "localhost").unwrap_err();
-        assert!(refused.contains("has expired on"), "{refused}");
-        handshake(&tls, &other, "localhost").unwrap_err();
-
-        let without_name = Tls {
-            verify_name: false,
-            ..tls
-        };
-        assert_eq!(handshake(&without_name, &broker, "elsewhere"), Ok(()));
-        let refused = handshake(&without_name, &old, "elsewhere").unwrap_err();
-        assert!(refused.contains("has expired on"), "{refused}");
-        handshake(&without_name, &other, "localhost").unwrap_err();
-    }
-
-    fn fixture(name: &str) -> PathBuf {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
-        Path::new(folder).join(name)
-    }
-
-    #[test]
-    fn a_path_that_is_not_here_may_be_a_containers() {
-        let error = client(&trusting(Path::new("/no/such/ca.pem"))).unwrap_err();
-        let said = error.to_string();
-        for word in [
-            "ssl_ca_file = /no/such/ca.pem",
-            "container",
-            "[oslo_messaging_rabbit]",
-        ] {
-            assert!(said.contains(word), "{said}");
-        }
-    }
-
-    #[test]
-    fn the_key_may_stand_beside_its_certificate() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("both.pem");
-        let text = |name| std::fs::read_to_string(fixture(name)).unwrap();
-        std::fs::write(&file, text("p256.crt") + &text("p256.key")).unwrap();
-        let mut tls = trusting(&fixture("p256.crt"));
-        tls.cert_file = Some(file);
-        assert!(
-            client(&tls)
-                .unwrap()
-                .0
-                .client_auth_cert_resolver
-                .has_certs()
-        );
-        tls.cert_file = Some(fixture("p256.crt"));
-        let error = client(&tls).unwrap_err().to_string();
-        for word in ["ssl_cert_file", "only a certificate", "ssl_key_file"] {
-            assert!(error.contains(word), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_does_not_fit_or_is_not_spoken_says_what_would() {
-        for (certificate, key, words) in [
-            ("p521.crt", "p521.key", "(P-521) is not spoken here"),
-            ("p256.crt", "p521.key", "the key has to be RSA"),
-            ("p256.crt", "encrypted.key", "ssl_key_file = "),
-        ] {
-            let mut tls = trusting(&fixture("p256.crt"));
-            (tls.cert_file, tls.key_file) = (Some(fixture(certificate)), Some(fixture(key)));
-            let error = client(&tls).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("key.pem");
-        std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
-        let mut tls = trusting(&fixture("p256.crt"));
-        (tls.cert_file, tls.key_file) = (Some(fixture("p256.crt")), Some(key));
-        let error = client(&tls).unwrap_err().to_string();
-        assert!(
-            error.contains("not that of the first certificate"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_broker_with_nothing_in_common_is_not_said_to_want_a_client_certificate() {
-        let tls = trusting(&fixture("p256.crt"));
-        for alert in [
-            AlertDescription::HandshakeFailure,
-            AlertDescription::InsufficientSecurity,
-        ] {
-            let error = rustls::Error::AlertReceived(alert);
-            let said = meaning(&error, &tls, false).unwrap();
-            for word in ["DHE and CBC", "ssl_options.ciphers", "P-521"] {
-                assert!(said.contains(word), "{said}");
-            }
-            assert!(!said.contains("client certificate"), "{said}");
-        }
-        let error = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
-        let said = meaning(&error, &tls, true).unwrap();
-        assert!(said.contains("client certificate"), "{said}");
-    }
-}
+mod tests;

@@ -23,9 +23,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use self::outlet::Outlet;
 use super::connection::{Connection, ConnectionError};
 use super::metrics::Counters;
 use crate::liveness::Part;
+
+/// Whether replies leave.
+mod outlet;
 
 /// Between two tries on a missing reply queue, as in oslo.messaging (`_drivers/amqpdriver.py`).
 const RETRY: Duration = Duration::from_millis(250);
@@ -63,16 +67,26 @@ impl std::fmt::Debug for Letter {
 
 /// Where replies are dropped in. Cheap to clone; the outbox ends when all clones are gone.
 #[derive(Debug, Clone)]
-pub struct Slot(mpsc::Sender<Letter>);
+pub struct Slot {
+    letters: mpsc::Sender<Letter>,
+    outlet: Outlet,
+}
 
 impl Slot {
+    /// Whether replies have not left for some seconds, as there is no connection for them: what is asked now had better
+    /// be asked of somebody else.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.outlet.is_lost()
+    }
+
     /// Takes a letter, or gives it back when too many wait already.
     ///
     /// # Errors
     ///
     /// The letter.
     pub fn post(&self, letter: Letter) -> Result<(), Letter> {
-        self.0.try_send(letter).map_err(|error| match error {
+        self.letters.try_send(letter).map_err(|error| match error {
             mpsc::error::TrySendError::Full(letter) | mpsc::error::TrySendError::Closed(letter) => {
                 letter
             }
@@ -90,6 +104,7 @@ pub struct Outbox {
     unconfirmed: BTreeMap<u64, Letter>,
     next: u64,
     absent: Absent,
+    outlet: Outlet,
 }
 
 impl Outbox {
@@ -97,14 +112,22 @@ impl Outbox {
     #[must_use]
     pub fn new(patience: Duration) -> (Slot, Self) {
         let (sender, letters) = mpsc::channel(CAPACITY);
+        let outlet = Outlet::closed();
         let outbox = Self {
+            outlet: outlet.clone(),
             letters,
             ready: VecDeque::new(),
             unconfirmed: BTreeMap::new(),
             next: 0,
             absent: Absent::new(patience),
         };
-        (Slot(sender), outbox)
+        (
+            Slot {
+                letters: sender,
+                outlet,
+            },
+            outbox,
+        )
     }
 
     /// Sends letters on `connection` until all slots are gone and everything is confirmed, or
@@ -127,6 +150,7 @@ impl Outbox {
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
+        let _open = self.outlet.open();
         let mut confirmations = FuturesUnordered::new();
         // In their order, and before what has not been sent at all: a heartbeat must not
         // overtake the answer that ends its call.

@@ -1,5 +1,6 @@
 //! Which brokers to connect to: from `transport_url`, else from Ocata's options for a single broker.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
@@ -45,11 +46,11 @@ pub struct BrokerHost {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file of the authorities to trust; `None` for those of the system. Source: `ssl_ca_file`.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<TlsFile>,
     /// PEM file of the client's certificate. Source: `ssl_cert_file`.
-    pub cert_file: Option<PathBuf>,
+    pub cert_file: Option<TlsFile>,
     /// PEM file of the certificate's key; never set without `cert_file`. Source: `ssl_key_file`.
-    pub key_file: Option<PathBuf>,
+    pub key_file: Option<TlsFile>,
     /// Source: `ssl_version`.
     pub version: TlsVersion,
     /// Whether the broker's certificate and name are checked. Source: `[progress] tls_verify`,
@@ -58,6 +59,29 @@ pub struct Tls {
     /// Whether the certificate has to bear the broker's name; counts where `verify` is true.
     /// Source: `ssl_enforce_hostname_verification`, default true.
     pub verify_name: bool,
+}
+
+/// A file that an option of TLS names. The same file is the same setting wherever it was set.
+#[derive(Debug, Clone)]
+pub struct TlsFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the option was set, for the words of errors.
+    pub origin: Origin,
+}
+
+impl PartialEq for TlsFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for TlsFile {}
+
+impl fmt::Display for TlsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.path.display(), self.origin)
+    }
 }
 
 /// Which versions of TLS may be spoken.
@@ -216,10 +240,15 @@ fn read_tls(inputs: &Inputs) -> Result<Option<Tls>, ConfigError> {
     if !inputs.read(&options::SSL, values::boolean)? {
         return Ok(None);
     }
+    let file = |option| {
+        let path = inputs.read(option, values::optional_path)?;
+        let origin = inputs.origin(option);
+        Ok::<_, ConfigError>(path.map(|path| TlsFile { path, origin }))
+    };
     let tls = Tls {
-        ca_file: inputs.read(&options::SSL_CA_FILE, values::optional_path)?,
-        cert_file: inputs.read(&options::SSL_CERT_FILE, values::optional_path)?,
-        key_file: inputs.read(&options::SSL_KEY_FILE, values::optional_path)?,
+        ca_file: file(&options::SSL_CA_FILE)?,
+        cert_file: file(&options::SSL_CERT_FILE)?,
+        key_file: file(&options::SSL_KEY_FILE)?,
         version: inputs.read(&options::SSL_VERSION, tls_version)?,
         verify: inputs.read(&options::TLS_VERIFY, values::boolean)?,
         verify_name: inputs.read(&options::SSL_ENFORCE_HOSTNAME_VERIFICATION, values::boolean)?,

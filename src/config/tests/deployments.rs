@@ -142,7 +142,10 @@ fn ocata() {
             ],
             virtual_host: "/cinder".to_owned(),
             tls: Some(Tls {
-                ca_file: Some("/etc/ssl/certs/broker.pem".into()),
+                ca_file: Some(TlsFile {
+                    path: "/etc/ssl/certs/broker.pem".into(),
+                    origin: Origin::Default,
+                }),
                 cert_file: None,
                 key_file: None,
                 version: TlsVersion::Tls12,

@@ -21,7 +21,7 @@ const NAA: u8 = 3;
 const SCSI_NAME: u8 = 8;
 
 /// World-wide numbers, and logical units of iSCSI targets.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hardware {
     /// Small hexadecimal digits, without `0x`, `naa.`, `eui.`.
     numbers: Vec<String>,

@@ -19,7 +19,7 @@ use crate::progress::proc::process::Pid;
 use crate::progress::{Question, Roots};
 
 /// Everything one path is called.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct Identity {
     /// Full paths, the one from the command line first.
     aliases: Vec<String>,

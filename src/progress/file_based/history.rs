@@ -1,22 +1,20 @@
 //! Copies through open files seen so far, and what they mean for the answer. Pure.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use super::copy::{End, Ends, FileCopy, Lone};
+use super::copy::{Ends, FileCopy, Lone};
 use super::open_files::{Fate, OpenFile, Place};
 use super::pairs::{Pair, pairs};
+use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::Identity;
-use crate::progress::host_based::history::MEMORY_LIMIT;
-use crate::progress::host_based::{Verdict, may_be_all_of, nothing_seen, percent};
-use crate::progress::migration::{self, MadeBy, is_recent};
+use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
-use crate::progress::volume_index::VolumeIndex;
+use crate::progress::verdict::{self, Verdict, WipesSeen, may_be_all_of, nothing_seen};
 use crate::progress::{Answer, Question};
 
 /// How many files are remembered that may be an end of a copy.
-const LONE_LIMIT: usize = 256;
+pub(in crate::progress) const LONE_LIMIT: usize = 256;
 
 /// What is looked for among open files.
 #[derive(Debug, Default)]
@@ -71,44 +69,35 @@ pub(in crate::progress) fn best<'a>(
 /// All such copies, by the order in which they were found.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct FileCopies {
-    copies: BTreeMap<u64, FileCopy>,
+    copies: CopyStore<u64, FileCopy>,
     /// Files that may be an end of a volume's copy.
-    lone: Vec<FileCopy>,
-    index: VolumeIndex<u64>,
+    lone: CopyStore<u64, FileCopy>,
     /// The number of the next one.
     next: u64,
-    /// Counts the changes that are worth writing down.
-    revision: u64,
 }
 
 impl FileCopies {
     /// Takes up what an earlier run of the daemon has written down.
     pub(in crate::progress) fn restored(saved: Vec<FileCopy>) -> Self {
-        let mut copies = Self::default();
-        let (lone, between): (Vec<_>, Vec<_>) =
-            saved.into_iter().partition(|copy| copy.lone.is_some());
-        for copy in between {
-            copies.insert(copy);
+        let mut all = Self::default();
+        for copy in saved {
+            all.push(copy);
         }
-        copies.lone = lone;
-        copies.lone.truncate(LONE_LIMIT);
-        copies
+        all
     }
 
     /// The numbers of all that is remembered.
     pub(in crate::progress) fn numbers(&self) -> Vec<u64> {
-        self.copies.keys().copied().collect()
-    }
-
-    /// The files that may be an end of a copy, to be written down with the copies.
-    pub(in crate::progress) fn saved_lone(&self) -> Vec<FileCopy> {
-        self.lone.clone()
+        let mut numbers = self.lone.keys();
+        numbers.extend(self.copies.keys());
+        numbers
     }
 
     /// What there is to write down of these.
     pub(in crate::progress) fn saved(&self, numbers: &[u64]) -> Vec<FileCopy> {
-        let copies = numbers.iter().filter_map(|number| self.copies.get(number));
-        copies.cloned().collect()
+        let mut saved = self.lone.saved(numbers);
+        saved.extend(self.copies.saved(numbers));
+        saved
     }
 
     pub(in crate::progress) fn is_empty(&self) -> bool {
@@ -117,49 +106,13 @@ impl FileCopies {
 
     /// Another number when there is something new to write down.
     pub(in crate::progress) fn revision(&self) -> u64 {
-        self.revision
+        self.copies.revision().wrapping_add(self.lone.revision())
     }
 
     /// Forgets what nobody will miss.
     pub(in crate::progress) fn forget(&mut self) {
-        let forgotten = self
-            .copies
-            .iter()
-            .filter(|(_, copy)| copy.is_to_be_forgotten());
-        let forgotten: Vec<u64> = forgotten.map(|(&number, _)| number).collect();
-        for number in forgotten {
-            self.remove(number);
-        }
-        let before = self.lone.len();
-        self.lone.retain(|copy| !copy.is_to_be_forgotten());
-        if self.lone.len() < before {
-            self.revision += 1;
-        }
-    }
-
-    /// All that may be the volume's, the oldest first: few, however much is remembered.
-    fn candidates(&self, question: &Question) -> Vec<&FileCopy> {
-        match self.index.of(question) {
-            Some(numbers) => numbers
-                .iter()
-                .filter_map(|number| self.copies.get(number))
-                .collect(),
-            None => self.copies.values().collect(),
-        }
-    }
-
-    fn insert(&mut self, mut copy: FileCopy) {
-        copy.number = self.next;
-        self.next += 1;
-        self.index.add(copy.number, &copy.keys());
-        self.copies.insert(copy.number, copy);
-    }
-
-    fn remove(&mut self, number: u64) {
-        if let Some(copy) = self.copies.remove(&number) {
-            self.index.remove(number, &copy.keys());
-            self.revision += 1;
-        }
+        self.copies.forget();
+        self.lone.forget();
     }
 
     /// Remembers the file found for a volume, unless it was seen to be closed since it was listed.
@@ -169,10 +122,11 @@ impl FileCopies {
         listed: Instant,
         question: &Question,
     ) -> Option<FileCopy> {
-        let mut candidates = self.candidates(question).into_iter().rev();
+        let candidates = self.copies.candidates(question).into_iter().rev();
+        let mut candidates = candidates.map(|(_, copy)| copy);
         let known = candidates.find(|copy| copy.is(file) && copy.is_of(question));
         match known {
-            Some(copy) if copy.end.is_none() => return Some(copy.clone()),
+            Some(copy) if copy.runs() => return Some(copy.clone()),
             Some(copy) if copy.ended.is_some_and(|ended| ended >= listed) => return None,
             _ => {}
         }
@@ -184,28 +138,26 @@ impl FileCopies {
             "found the volume open"
         );
         let number = self.push(FileCopy::asked_for(question, file, listed));
-        self.copies.get(&number).cloned()
+        self.copies.get(number).cloned()
     }
 
     /// Whether a copy between two ends is known that goes on with `file` as its destination, and how large
     /// it is.
     pub(super) fn knows_all_of(&self, file: &OpenFile) -> bool {
-        self.pair(file, None)
-            .and_then(|copy| copy.ends.as_ref())
-            .is_some_and(|ends| ends.bytes.is_some())
+        let copy = self.pair(file, None);
+        copy.is_some_and(|(_, copy)| copy.source_bytes().is_some())
     }
 
     /// Remembers a copy between two files that nobody has asked about, unless it is known, or was seen
     /// closed since it was listed.
     pub(super) fn notice(&mut self, pair: Pair<'_>, bytes: Option<u64>, listed: Instant) {
         let file = pair.destination;
-        if self.pair(file, Some(listed)).is_some() {
-            let same = |copy: &&mut FileCopy| copy.end.is_none() && copy.is(file);
-            for copy in self.copies.values_mut().filter(same) {
-                if let Some(ends) = &mut copy.ends {
+        if let Some((number, _)) = self.pair(file, Some(listed)) {
+            self.copies.update(number, |copy| {
+                if let Some(ends) = copy.file.ends.as_mut().filter(|_| copy.end.is_none()) {
                     ends.bytes = bytes.or(ends.bytes);
                 }
-            }
+            });
             return;
         }
         let ends = Ends {
@@ -242,19 +194,14 @@ impl FileCopies {
                 && !written_in_step(file);
             let late = |copy: &FileCopy| copy.ended.is_none_or(|ended| ended >= listed);
             let known = |copy: &FileCopy| copy.is(file) && late(copy);
-            if !(reads || writes) || self.lone.iter().any(known) {
+            if !(reads || writes) || self.lone.all().any(|(_, copy)| known(copy)) {
                 continue;
             }
             let lone = Lone {
                 identity: file.identity.clone(),
                 writes: writes && !reads,
             };
-            if self.lone.len() >= LONE_LIMIT {
-                let oldest = self.lone.iter().position(|copy| copy.end.is_some());
-                self.lone.remove(oldest.unwrap_or(0));
-            }
-            self.lone.push(FileCopy::lone(lone, file, listed));
-            self.revision += 1;
+            self.push(FileCopy::lone(lone, file, listed));
         }
     }
 
@@ -262,18 +209,16 @@ impl FileCopies {
     fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
         let template = question.template();
         let of_this = |copy: &FileCopy| {
-            migration::may_be_of_this(copy.facts(question.size), copy.lately, question, requested)
+            migration::may_be_of_this(copy.evidence(question.size), question, requested)
         };
         let between = |copy: &FileCopy| {
-            copy.volume.is_none()
-                && copy.ends.as_ref().is_some_and(|ends| {
+            copy.notes.volume.is_none()
+                && copy.file.ends.as_ref().is_some_and(|ends| {
                     ends.source.may_be_any(&template) && may_be_all_of(ends.bytes, question)
                 })
         };
         let lone = |copy: &FileCopy| {
-            let known = |other: &FileCopy| {
-                (other.id, other.fd, other.mark) == (copy.id, copy.fd, copy.mark)
-            };
+            let known = |other: &FileCopy| other.is_same_file(copy);
             let may_be = |lone: &Lone| {
                 let bytes = lone.identity.bytes();
                 if lone.writes {
@@ -287,82 +232,72 @@ impl FileCopies {
                             || may_be_all_of(bytes, question))
                 }
             };
-            copy.lone.as_ref().is_some_and(may_be) && !self.copies.values().any(known)
+            let between = || self.copies.all().any(|(_, other)| known(other));
+            copy.file.lone.as_ref().is_some_and(may_be) && !between()
         };
-        let unnamed = self.index.unnamed();
-        let mut unnamed = unnamed.filter_map(|number| self.copies.get(&number));
+        let mut unnamed = self.copies.unnamed();
+        let mut all_lone = self.lone.all();
         unnamed.any(|copy| between(copy) && of_this(copy))
-            || self.lone.iter().any(|copy| lone(copy) && of_this(copy))
+            || all_lone.any(|(_, copy)| lone(copy) && of_this(copy))
     }
 
     /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
-    fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<&FileCopy> {
-        self.copies.values().rev().find(|copy| {
+    fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<(u64, &FileCopy)> {
+        self.copies.all().rev().find(|(_, copy)| {
             let late = copy.ended.zip(listed);
-            let there = copy.end.is_none() || late.is_some_and(|(ended, listed)| ended >= listed);
-            copy.ends.is_some() && copy.is(file) && there
+            let there = copy.runs() || late.is_some_and(|(ended, listed)| ended >= listed);
+            copy.file.ends.is_some() && copy.is(file) && there
         })
     }
 
-    /// Takes in another, and tells its number.
+    /// Takes in another, and tells its number. A file that is open now is worth more than what was open first, so
+    /// where nothing is over the oldest makes room.
     fn push(&mut self, copy: FileCopy) -> u64 {
-        if self.copies.len() >= MEMORY_LIMIT {
-            // The oldest that is over makes room, and where none is, the oldest of all.
-            let over = self.copies.values().find(|copy| copy.end.is_some());
-            let oldest = over.or(self.copies.values().next());
-            if let Some(oldest) = oldest.map(|copy| copy.number) {
-                self.remove(oldest);
-            }
+        let (store, limit) = match copy.file.lone {
+            Some(_) => (&mut self.lone, LONE_LIMIT),
+            None => (&mut self.copies, MEMORY_LIMIT),
+        };
+        if !store.make_room(limit)
+            && let Some(&oldest) = store.keys().first()
+        {
+            store.remove(oldest);
         }
         let number = self.next;
-        self.insert(copy);
-        self.revision += 1;
+        self.next += 1;
+        store.insert(number, copy);
         number
     }
 
     /// The copies that went on when they were last looked at.
     pub(in crate::progress) fn open(&self) -> Vec<FileCopy> {
-        let all = self.copies.values().chain(&self.lone);
-        all.filter(|copy| copy.end.is_none()).cloned().collect()
+        let all = self.copies.all().chain(self.lone.all());
+        let open = all.filter(|(_, copy)| copy.runs());
+        open.map(|(_, copy)| copy.clone()).collect()
     }
 
     /// Those of them between two ends.
     pub(in crate::progress) fn running(&self) -> Vec<FileCopy> {
-        let between = |copy: &&FileCopy| copy.end.is_none() && copy.ends.is_some();
-        self.copies.values().filter(between).cloned().collect()
+        let mut open = self.open();
+        open.retain(|copy| copy.file.ends.is_some());
+        open
     }
 
     /// The volume's copy that goes on.
     pub(super) fn open_of(&self, question: &Question) -> Option<FileCopy> {
-        self.latest(question, |copy| copy.end.is_none()).cloned()
+        let latest = self.latest(question, CopyRecord::runs);
+        latest.map(|(_, copy)| copy.clone())
     }
 
-    /// Takes in what became of a copy.
+    /// Takes in what became of a file, wherever it is remembered.
     pub(in crate::progress) fn note(&mut self, seen: &FileCopy, fate: Fate) {
-        let same = |copy: &&mut FileCopy| {
-            copy.end.is_none() && (copy.id, copy.fd, copy.mark) == (seen.id, seen.fd, seen.mark)
-        };
         let now = Instant::now();
-        let all = self.copies.values_mut().chain(&mut self.lone);
-        for copy in all.filter(same) {
-            if fate != Fate::Open(copy.position) {
-                self.revision += 1;
-            }
-            match fate {
-                Fate::Open(position) => copy.goes_on_at(position, now),
-                Fate::Closed => copy.ends(copy.closed(now), now),
-                Fate::Gone => copy.ends(End::Gone, now),
-            }
-            if copy.end.is_some() && copy.lone.is_none() {
-                tracing::info!(
-                    volume_id = copy.volume,
-                    pid = copy.id.pid,
-                    fd = copy.fd,
-                    source = copy.ends.as_ref().map(|ends| ends.source.path()),
-                    position = copy.position,
-                    end = ?copy.end,
-                    "the volume is open no more"
-                );
+        for store in [&mut self.copies, &mut self.lone] {
+            let same = store
+                .all()
+                .filter(|(_, copy)| copy.runs() && copy.is_same_file(seen));
+            let same: Vec<u64> = same.map(|(number, _)| number).collect();
+            for number in same {
+                store.update(number, |copy| copy.note(fate, now));
             }
         }
     }
@@ -374,86 +309,50 @@ impl FileCopies {
         question: &Question,
         requested: Option<Ticks>,
     ) -> Verdict {
-        let verdict = self.verdict(question, requested);
         let current = self.current(question, requested);
-        let current = current.map(|copy| copy.number);
-        let candidates = self.candidates(question).into_iter();
-        let mine: Vec<u64> = candidates
-            .filter(|copy| copy.is_of(question))
-            .map(|copy| copy.number)
-            .collect();
-        for number in mine {
-            let Some(copy) = self.copies.get_mut(&number) else {
-                continue;
-            };
-            let state = |copy: &FileCopy| {
-                let has_host = copy.host.is_some();
-                (copy.attached, copy.settled, has_host, copy.updated_at)
-            };
-            let before = state(copy);
-            let runs = copy.end.is_none();
-            if runs {
-                copy.attached |= question.attached;
-                copy.updated_at = question.updated_at.or(copy.updated_at);
-            } else if !question.migrating {
-                copy.settled = true;
-            }
-            let goes_on = runs || (current == Some(number) && copy.lately.is_none_or(is_recent));
-            if question.migrating && goes_on {
-                copy.lately = Some(SystemTime::now());
-                copy.host = copy.host.take().or_else(|| question.host.clone());
-            }
-            if before != state(copy) {
-                self.revision += 1;
-            }
-        }
-        verdict
-    }
-
-    fn verdict(&self, question: &Question, requested: Option<Ticks>) -> Verdict {
-        match self.current(question, requested) {
-            // It may be of this migration, whose end takes its time, or of one before it.
-            Some(copy)
-                if question.migrating
-                    && copy.end.is_some()
-                    && !copy.lately.is_none_or(is_recent) =>
-            {
-                Verdict::Unseen(Answer::Unknown)
-            }
-            Some(copy)
-                if migration::made_by(copy.facts(question.size), question, requested)
-                    == MadeBy::Either =>
-            {
-                Verdict::Unseen(Answer::Unknown)
-            }
-            Some(copy) if copy.end == Some(End::Closed) => Verdict::Seen(Answer::Percent(100)),
-            Some(copy) if !copy.moves => Verdict::Seen(Answer::Unknown),
-            Some(copy) => Verdict::Seen(percent(copy.position, question.size)),
+        let verdict = match current {
+            Some((_, copy)) => verdict::of_copy(copy, WipesSeen::default(), question, requested),
             None if question.migrating && self.may_have_begun(question, requested) => {
                 Verdict::Unseen(Answer::Unknown)
             }
             None => Verdict::Unseen(nothing_seen(question)),
+        };
+        let current = current.map(|(number, _)| number);
+        let candidates = self.copies.candidates(question).into_iter();
+        let mine = candidates.filter(|(_, copy)| copy.is_of(question));
+        let mine: Vec<u64> = mine.map(|(number, _)| number).collect();
+        for number in mine {
+            self.copies.update(number, |copy| {
+                if copy.runs() {
+                    copy.notes.goes_on(question);
+                } else if !question.migrating {
+                    copy.notes.migration_over = true;
+                } else if current == Some(number) && copy.is_recent() {
+                    copy.notes.completes(question);
+                }
+            });
         }
+        verdict
     }
 
     /// The copy that goes on, or the last that is over, unless that one belongs to a migration before.
-    fn current(&self, question: &Question, requested: Option<Ticks>) -> Option<&FileCopy> {
-        let is_past = |copy: &&FileCopy| {
-            let made_by = migration::made_by(copy.facts(question.size), question, requested);
-            // A server that has it now and had not then: nova copies it, and this is old.
-            made_by == MadeBy::Earlier || question.migrating && question.attached && !copy.attached
-        };
-        self.latest(question, |copy| copy.end.is_none())
-            .or_else(|| {
-                self.latest(question, |_| true)
-                    .filter(|copy| !is_past(copy))
-            })
+    fn current(&self, question: &Question, requested: Option<Ticks>) -> Option<(u64, &FileCopy)> {
+        let made_by =
+            |copy: &FileCopy| migration::made_by(copy.evidence(question.size), question, requested);
+        self.latest(question, CopyRecord::runs).or_else(|| {
+            self.latest(question, |_| true)
+                .filter(|(_, copy)| made_by(copy) != MadeBy::Earlier)
+        })
     }
 
-    fn latest(&self, question: &Question, wanted: impl Fn(&FileCopy) -> bool) -> Option<&FileCopy> {
-        self.candidates(question)
-            .into_iter()
-            .rev()
-            .find(|copy| copy.is_of(question) && wanted(copy))
+    fn latest(
+        &self,
+        question: &Question,
+        wanted: impl Fn(&FileCopy) -> bool,
+    ) -> Option<(u64, &FileCopy)> {
+        let candidates = self.copies.candidates(question).into_iter().rev();
+        candidates
+            .filter(|(_, copy)| copy.is_of(question))
+            .find(|(_, copy)| wanted(copy))
     }
 }

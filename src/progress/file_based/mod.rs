@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::device::{self, Identity};
-use super::host_based::Verdict;
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
 use super::proc::process::{Pid, Ticks};
 use super::tracker::lock;
+use super::verdict::Verdict;
 use super::{Question, Roots};
 
 /// One copy, as it is remembered.
@@ -215,8 +215,7 @@ impl FileBased {
         let running = self.copies().running().into_iter();
         running
             .map(|copy| {
-                let same = |other: &FileCopy| (other.id, other.fd) == (copy.id, copy.fd);
-                let looked = troubles.iter().find(|(_, other)| same(other));
+                let looked = troubles.iter().find(|(_, other)| other.is_same_file(&copy));
                 (
                     copy.clone(),
                     looked.and_then(|(trouble, _)| trouble.clone()),
@@ -227,7 +226,7 @@ impl FileBased {
 
     async fn look(&self, copy: &FileCopy) -> Result<(), ProgressError> {
         let proc = self.roots.proc.clone();
-        let (id, fd, mark) = (copy.id, copy.fd, copy.mark);
+        let (id, fd, mark) = (copy.file.id, copy.file.fd, copy.file.mark);
         let fate = self
             .looks
             .one(id.pid, move |_| open_files::again(&proc, id, fd, mark))

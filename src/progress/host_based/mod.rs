@@ -13,4 +13,4 @@ pub(super) mod record;
 /// The processes of the node, looked at incrementally.
 pub(super) mod scan;
 
-pub(super) use decide::{Verdict, decide, may_be_all_of, note, nothing_seen, percent, running};
+pub(super) use decide::{decide, note, running};

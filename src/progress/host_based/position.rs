@@ -21,10 +21,10 @@ pub(in crate::progress) struct Known {
 impl Known {
     pub(in crate::progress) fn of(record: &Record) -> Self {
         Self {
-            id: record.id,
-            destination: record.destination.clone(),
-            fd: record.fd(),
-            folder: record.folder.clone(),
+            id: record.dd.id,
+            destination: record.dd.destination.clone(),
+            fd: record.access.fd,
+            folder: record.access.folder.clone(),
         }
     }
 

@@ -39,9 +39,9 @@ const CENSUS: Duration = Duration::from_secs(600);
 /// Who was there before us is not young, but for the last so many ids: they may be about to call exec.
 const JUST_BORN: Pid = 256;
 
-/// A dd that copies or wipes.
-#[derive(Debug, Clone)]
-pub(in crate::progress) struct Found {
+/// What a dd does: all that is known of it once it is found, but for names that are learnt later.
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+pub(in crate::progress) struct DdFacts {
     /// The process.
     pub id: ProcessId,
     /// Copy or wipe.
@@ -55,7 +55,14 @@ pub(in crate::progress) struct Found {
     /// Where in its source it ends: where the source does, unless it was told of less.
     pub bytes: Option<u64>,
     /// Where in its source and in its destination it begins.
+    #[serde(default)]
     pub begin: Begin,
+}
+
+/// A dd that copies or wipes.
+#[derive(Debug, Clone)]
+pub(in crate::progress) struct FoundDd {
+    pub dd: DdFacts,
     /// Where its destination was written at the time of the look; `None` when that could not be told.
     pub written: Option<fdinfo::Found>,
     /// When that was.
@@ -63,7 +70,7 @@ pub(in crate::progress) struct Found {
 }
 
 /// Where a dd begins that was told to skip some of its source, or of its destination.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct Begin {
     /// Bytes of the source, by `skip=`.
     pub skip: u64,
@@ -83,7 +90,7 @@ impl Begin {
 #[derive(Debug, Default)]
 pub(in crate::progress) struct Scan {
     /// Every dd looked at in full: new ones, and such whose names are still not traced.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundDd>,
     /// Every living dd.
     pub alive: HashSet<ProcessId>,
     /// Every process whose name is one of those that copy through open files.
@@ -177,7 +184,7 @@ enum Seen {
     Unchanged(ProcessId),
     /// dd between exec and its command line, one that neither copies nor wipes, or somebody else's.
     Aside(ProcessId, Kind),
-    Found(Box<Found>),
+    Found(Box<FoundDd>),
 }
 
 impl Known {
@@ -350,16 +357,17 @@ impl Table {
                 scan.alive.insert(id);
             }
             Ok(Seen::Found(found)) => {
-                let volume = match found.purpose {
-                    Purpose::Wipe => &found.destination,
-                    Purpose::Copy | Purpose::Other => &found.source,
+                let dd = &found.dd;
+                let volume = match dd.purpose {
+                    Purpose::Wipe => &dd.destination,
+                    Purpose::Copy | Purpose::Other => &dd.source,
                 };
                 known.kind = if volume.is_traced() {
-                    Kind::Dd(found.id)
+                    Kind::Dd(dd.id)
                 } else {
                     Kind::Open
                 };
-                scan.alive.insert(found.id);
+                scan.alive.insert(dd.id);
                 scan.found.push(*found);
             }
             Err(error) => {
@@ -452,7 +460,7 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
         (Some(told), Some(there)) => Some(told.min(there)),
         (told, there) => told.or(there),
     };
-    Ok(Seen::Found(Box::new(Found {
+    let dd = DdFacts {
         id,
         purpose,
         source,
@@ -463,9 +471,8 @@ fn look(roots: &Roots, pid: Pid, understood: Option<ProcessId>) -> Result<Seen, 
             skip: operands.skip,
             seek: operands.seek,
         },
-        written,
-        at,
-    })))
+    };
+    Ok(Seen::Found(Box::new(FoundDd { dd, written, at })))
 }
 
 #[cfg(test)]

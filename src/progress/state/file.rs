@@ -9,7 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::format::{Saved, VERSION};
-use crate::progress::host_based::history::MEMORY_LIMIT;
+use crate::progress::copy_store::MEMORY_LIMIT;
+use crate::progress::file_based::history::LONE_LIMIT;
 
 /// The largest file that is read: a few times what the fullest memory comes to.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -38,7 +39,7 @@ pub(in crate::progress) fn load(path: &Path, boot: &str) -> Result<Saved, String
             saved.version
         ));
     }
-    if saved.records.len() > MEMORY_LIMIT || saved.files.len() > MEMORY_LIMIT {
+    if saved.records.len() > MEMORY_LIMIT || saved.files.len() > MEMORY_LIMIT + LONE_LIMIT {
         return Err(format!("it tells of more than {MEMORY_LIMIT} copies"));
     }
     Ok(if saved.boot == boot { saved } else { nothing() })
@@ -119,9 +120,9 @@ mod tests {
 
     use super::*;
     use crate::progress::device::Identity;
-    use crate::progress::host_based::history::Memory;
+    use crate::progress::host_based::history::History;
     use crate::progress::host_based::operands::Purpose;
-    use crate::progress::host_based::scan::{Begin, Found, Scan};
+    use crate::progress::host_based::scan::{Begin, DdFacts, FoundDd, Scan};
     use crate::progress::proc::process::ProcessId;
     use crate::progress::tests::fake_host::Fake;
 
@@ -196,7 +197,7 @@ mod tests {
     fn no_more_is_written_than_the_reader_takes_and_what_runs_is_kept_first() {
         let fake = Fake::new();
         let path = |number: u64| format!("/{number}/{}", "x".repeat(4000));
-        let mut memory = Memory::default();
+        let mut memory = History::default();
         let scan = |starts: Range<u64>, alive: u64| Scan {
             found: starts
                 .map(|start| copy(&fake, start, &path(start)))
@@ -215,15 +216,19 @@ mod tests {
             let text = within(limit, all()).unwrap();
             assert!(text.len() as u64 <= limit);
             let saved: Saved = serde_json::from_slice(&text).unwrap();
-            saved.records.iter().map(|record| record.id.start).collect()
+            saved
+                .records
+                .iter()
+                .map(|record| record.dd.id.start)
+                .collect()
         };
         assert_eq!(read(largest).len(), 20);
         assert_eq!(read(largest - 1), [3]);
         assert!(read(largest / 40).is_empty());
     }
 
-    fn copy(fake: &Fake, start: u64, path: &str) -> Found {
-        Found {
+    fn copy(fake: &Fake, start: u64, path: &str) -> FoundDd {
+        let dd = DdFacts {
             id: ProcessId { start, pid: 7 },
             purpose: Purpose::Copy,
             source: Identity::of(&fake.roots(), path),
@@ -231,6 +236,9 @@ mod tests {
             block: 512,
             bytes: None,
             begin: Begin::default(),
+        };
+        FoundDd {
+            dd,
             written: None,
             at: Instant::now(),
         }

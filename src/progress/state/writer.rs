@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::file;
 use super::format::Saved;
 use crate::progress::file_based::history::FileCopies;
-use crate::progress::host_based::history::Memory;
+use crate::progress::host_based::history::History;
 use crate::progress::proc::process;
 use crate::progress::tracker::lock;
 
@@ -36,7 +36,7 @@ const HANDFUL: usize = 64;
 #[derive(Debug, Clone)]
 pub(in crate::progress) struct Remembered {
     /// Copies and wipes by dd.
-    pub dds: Arc<Mutex<Memory>>,
+    pub dds: Arc<Mutex<History>>,
     /// Copies through open files.
     pub files: Arc<Mutex<FileCopies>>,
 }
@@ -57,7 +57,6 @@ impl Remembered {
         for some in dds.chunks(HANDFUL) {
             saved.records.extend(lock(&self.dds).saved(some));
         }
-        saved.files = lock(&self.files).saved_lone();
         let files = lock(&self.files).numbers();
         for some in files.chunks(HANDFUL) {
             saved.files.extend(lock(&self.files).saved(some));
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
     use crate::progress::device::Identity;
     use crate::progress::host_based::operands::Purpose;
-    use crate::progress::host_based::scan::{Begin, Found, Scan};
+    use crate::progress::host_based::scan::{Begin, DdFacts, FoundDd, Scan};
     use crate::progress::proc::process::ProcessId;
     use crate::progress::tests::fake_host::Fake;
 
@@ -199,9 +198,9 @@ mod tests {
     }
 
     /// Takes in one more copy, with a long name.
-    fn add(memory: &Mutex<Memory>, fake: &Fake, start: u64) {
+    fn add(memory: &Mutex<History>, fake: &Fake, start: u64) {
         let path = format!("/{}", "x".repeat(3000));
-        let found = Found {
+        let dd = DdFacts {
             id: ProcessId { start, pid: 7 },
             purpose: Purpose::Copy,
             source: Identity::of(&fake.roots(), &path),
@@ -209,6 +208,9 @@ mod tests {
             block: 512,
             bytes: None,
             begin: Begin::default(),
+        };
+        let found = FoundDd {
+            dd,
             written: None,
             at: std::time::Instant::now(),
         };

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::fake_host::Fake;
-use crate::progress::host_based::record::BRIDGE;
+use crate::progress::pace::MAX_EXTRAPOLATION;
 use crate::progress::proc::process::Pid;
 use crate::progress::{Answer, Question, Tracker};
 
@@ -162,7 +162,7 @@ async fn a_host_copy_between_kernel_names_and_the_wipe_after_it() {
         assert_eq!(ask(&tracker, true).await, percent, "at {position}");
     }
     // The replay is faster than the copy was, so its last moments must not count as part of its pace.
-    tokio::time::sleep(2 * BRIDGE).await;
+    tokio::time::sleep(2 * MAX_EXTRAPOLATION).await;
     end(&fake, [2272, 2273], 2275);
     assert_eq!(ask(&tracker, true).await, 95, "the last that was seen");
 

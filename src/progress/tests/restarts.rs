@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fake_host::Fake;
 use super::questions::{DESTINATION, SIZE, SOURCE, eventually, let_time_pass, question};
-use crate::progress::{Answer, Question, Tracker};
+use crate::progress::{Answer, Mode, Question, Tracker};
 
 /// A daemon's life: started with what the file holds, asked, and stopped in good order.
 struct Life {
@@ -134,6 +134,41 @@ async fn a_copy_that_is_long_over_may_be_of_another_migration() {
     fake.dd(8, DESTINATION, SOURCE, SIZE / 10);
     assert_eq!(life.ask().await, 10);
     life.end().await;
+}
+
+/// Nothing else changes while a migration completes, so this alone has to be written down.
+#[tokio::test]
+async fn that_a_copy_was_asked_about_long_after_its_end_is_remembered() {
+    let fake = Fake::new();
+    for mode in [Mode::HostBased, Mode::FileBased] {
+        let question = || Question { mode, ..question() };
+        let _ = fs::remove_file(state_file(&fake));
+        match mode {
+            Mode::FileBased => {
+                fake.process(7, "cinder-volume")
+                    .fd(20, SOURCE, SIZE, "0100000")
+                    .fd(21, DESTINATION, SIZE, "0100001");
+            }
+            _ => fake.dd(7, SOURCE, DESTINATION, SIZE),
+        }
+        let life = Life::begin(&fake).await;
+        let hundred = Ok(Answer::Percent(100));
+        assert_eq!(life.tracker.answer(question()).await, hundred);
+        fake.end(7);
+        let over = async || life.tracker.seen().running.is_empty();
+        eventually("its end is seen", over).await;
+        life.end().await;
+        for _ in 0..3 {
+            let_time_pass(&state_file(&fake), 500);
+            let life = Life::begin(&fake).await;
+            // The first writing after a start is one of everything, whatever has changed.
+            fs::remove_file(state_file(&fake)).unwrap();
+            eventually("it is written", async || state_file(&fake).exists()).await;
+            let answer = life.tracker.answer(question()).await;
+            assert_eq!(answer, hundred, "{mode:?}");
+            life.end().await;
+        }
+    }
 }
 
 #[tokio::test]

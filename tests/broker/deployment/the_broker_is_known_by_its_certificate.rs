@@ -201,7 +201,8 @@ async fn unless_one_side_does_not_speak_tls() {
     )
     .await;
     refused("localhost", port, &Trust(String::new()), &["TLS"]).await;
-    let words = ["ssl_ca_file = /nowhere.pem: "];
+    // The line of the settings that names it.
+    let words = ["ssl_ca_file = /nowhere.pem (", ".conf:"];
     let trust = Trust::nobody().and("ssl_ca_file = /nowhere.pem");
     refused("localhost", port, &trust, &words).await;
 }
@@ -255,15 +256,28 @@ async fn a_broker_with_nothing_in_common_is_told_what_it_lacks() {
         certificate: fixtures.join("p521.crt"),
         key: fixtures.join("p521.key"),
     };
-    let cbc = "{ciphers, ssl:filter_cipher_suites(ssl:cipher_suites(all, 'tlsv1.2'), \
-               [{cipher, fun(C) -> C =:= aes_128_cbc end}])}";
-    let options = ["{versions, ['tlsv1.2']}", cbc];
-    let (cbc, p521) = tokio::join!(
-        listen(&authority, &broker, &options),
+    let rsa = Identity {
+        certificate: fixtures.join("rsa.crt"),
+        key: fixtures.join("rsa.key"),
+    };
+    let only = |what: &str| {
+        format!(
+            "{{ciphers, ssl:filter_cipher_suites(ssl:cipher_suites(all, 'tlsv1.2'), [{{{what} end}}])}}"
+        )
+    };
+    let cbc = only("cipher, fun(C) -> C =:= aes_128_cbc");
+    let dhe = only("key_exchange, fun(K) -> K =:= dhe_rsa");
+    let (cbc, dhe) = (
+        ["{versions, ['tlsv1.2']}", &cbc],
+        ["{versions, ['tlsv1.2']}", &dhe],
+    );
+    let (cbc, dhe, p521) = tokio::join!(
+        listen(&authority, &broker, &cbc),
+        listen(&authority, &rsa, &dhe),
         listen(&authority, &p521, &[]),
     );
     let trust = Trust::in_(&authority);
-    for port in [cbc, p521] {
+    for port in [cbc, dhe, p521] {
         let words = ["DHE and CBC", "ssl_options.ciphers", "P-521"];
         refused("localhost", port, &trust, &words).await;
     }

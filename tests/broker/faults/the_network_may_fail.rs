@@ -99,6 +99,25 @@ async fn a_broker_that_is_far_away() {
     bench.trial.finish().await.assert_exact_and_in_order();
 }
 
+/// The connection for answers is away and stays so: who asks then is told by cinder-volume that it does not know, and
+/// does not wait for a minute.
+#[tokio::test]
+async fn answers_cannot_leave() {
+    let bench = start(Flow::Free).await;
+    bench.proxy.transactions_only(true);
+    bench
+        .daemon
+        .wait_for_log("left a call to cinder-volume")
+        .await;
+    bench.trial.load.wait_for_more(OPERATIONS).await;
+    bench.proxy.transactions_only(false);
+    bench.trial.load.wait_for_more(OPERATIONS).await;
+    let verdict = bench.trial.finish().await;
+    verdict.assert_exact_and_in_order();
+    assert_eq!(verdict.progress.unanswered, 0, "{verdict:?}");
+    assert!(verdict.progress.refused > 0, "{verdict:?}");
+}
+
 /// What is handed over waits for two answers; nothing need wait that long.
 #[tokio::test]
 async fn a_broker_that_is_too_far_away() {

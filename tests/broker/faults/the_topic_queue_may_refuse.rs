@@ -7,10 +7,13 @@ use lapin::options::QueueDeleteOptions;
 
 use crate::support::broker::SharedBroker;
 use crate::support::daemon::Daemon;
-use crate::support::load::publisher;
-use crate::support::recorder::{Queues, Via};
+use crate::support::load::{properties, publish, publisher};
+use crate::support::operation;
+use crate::support::proxy::{Proxy, Step};
+use crate::support::recorder::{Queues, Recorder, Via};
 use crate::support::service::Service;
 use crate::support::trial::Trial;
+use crate::support::wait::{in_time, until};
 
 /// Between two faults.
 const OPERATIONS: u64 = 100;
@@ -57,6 +60,47 @@ async fn it_is_missing() {
     trial.recorder.wait_for_one_via(Via::Topic).await;
     trial.finish().await.assert_exact();
     drop(daemon);
+}
+
+/// It vanishes between the last look and the commit, and then the broker falls silent: it has acknowledged the
+/// operation, has returned it, and never answers the commit. The daemon is the only one who has it.
+#[tokio::test]
+async fn what_it_returns_is_kept_though_the_commit_is_never_answered() {
+    let (service, uri) = (Service::unique(), SharedBroker::amqp_uri());
+    let mut recorder = Recorder::start(&uri, &service, Queues::durable()).await;
+    let proxy = Proxy::start(&SharedBroker::transport_url()).await;
+    let more = "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 2";
+    let daemon = Daemon::start_with(&proxy.transport_url(), &service, "", more);
+    daemon.wait_for_log("serving beside").await;
+
+    let (commits, go) = proxy.delay_commit();
+    let (_connection, channel) = publisher(&uri).await.unwrap();
+    let operation = operation::cast(1);
+    let server = service.server_queue();
+    publish(&channel, &server, &operation, properties())
+        .await
+        .unwrap();
+    in_time("the daemon commits", commits).await.unwrap();
+    // Nobody declares it again.
+    recorder.stop().await;
+    delete_topic(&service).await;
+    let from = daemon.process.stderr.len();
+    let silent = proxy.hold_at(Step::BeforeCommitOk, 0);
+    go.send(()).unwrap();
+    in_time("the broker answers", silent).await.unwrap();
+    daemon.wait_for_log_from(from, "not connected").await;
+    proxy.cut();
+
+    daemon
+        .wait_for_log_from(from, "returned messages are back on their queue")
+        .await;
+    recorder.start_again().await;
+    until("the operation comes", async || {
+        (!recorder.records().is_empty()).then_some(())
+    })
+    .await;
+    let numbers: Vec<_> = recorder.records().iter().map(|one| one.number).collect();
+    assert_eq!(numbers, [Some(1)]);
 }
 
 /// Nobody takes anything from T: its consumer holds one message and T is full. What the daemon

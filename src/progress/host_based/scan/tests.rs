@@ -10,7 +10,7 @@ async fn scan(table: &mut Table, fake: &Fake) -> Scan {
 }
 
 fn pids(scan: &Scan) -> Vec<Pid> {
-    let mut pids: Vec<Pid> = scan.found.iter().map(|found| found.id.pid).collect();
+    let mut pids: Vec<Pid> = scan.found.iter().map(|found| found.dd.id.pid).collect();
     pids.sort_unstable();
     pids
 }
@@ -199,7 +199,7 @@ async fn a_pid_given_away_is_another_dd() {
         .start(500)
         .arguments(&["dd", "if=/dev/vg/c", "of=/dev/vg/d"]);
     let again = scan(&mut table, &fake).await;
-    assert_eq!(again.found[0].id, ProcessId { start: 500, pid: 7 });
+    assert_eq!(again.found[0].dd.id, ProcessId { start: 500, pid: 7 });
     assert_eq!(again.alive.len(), 1);
 }
 
@@ -219,13 +219,14 @@ async fn a_kernel_name_is_traced_when_its_link_comes_late() {
     fake.write("dev/sdb", "");
     fake.dd(7, "/dev/sdb", "/dev/sda", 0);
     let mut table = Table::default();
-    assert!(!scan(&mut table, &fake).await.found[0].source.is_traced());
+    assert!(!scan(&mut table, &fake).await.found[0].dd.source.is_traced());
     fake.link(
         "dev/disk/by-path/ip-1:3260-iscsi-iqn:volume-1-lun-1",
         "../../sdb",
     );
     assert!(
         scan(&mut table, &fake).await.found[0]
+            .dd
             .source
             .names_volume("volume-1")
     );

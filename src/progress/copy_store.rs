@@ -1,0 +1,250 @@
+//! What is remembered of copies, whichever way they are made: found by volume, and counted as changed whenever
+//! something changes that is written down.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+use super::device::Identity;
+use super::migration::{Evidence, MigrationNotes};
+use super::pace::Observation;
+use super::proc::process::Ticks;
+use super::volume_index::{Keys, VolumeIndex};
+use super::{Answer, Question};
+
+/// How many copies of one kind are remembered.
+pub(super) const MEMORY_LIMIT: usize = 1024;
+
+/// What only this daemon knows of a copy. It is not written down, so it makes no difference to what is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unsaved<T>(pub T);
+
+impl<T> Hash for Unsaved<T> {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl<T> PartialEq for Unsaved<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Deref for Unsaved<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Unsaved<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+/// A copy, or a wipe after one. Its hash covers what is written down of it and nothing else: both are derived
+/// from the same fields.
+pub(super) trait CopyRecord: Hash {
+    /// What it reads, if that is known.
+    fn source(&self) -> Option<&Identity>;
+    /// What it writes, if it is also found by that.
+    fn destination(&self) -> Option<&Identity>;
+    /// How far it was seen.
+    fn observation(&self) -> &Observation;
+    /// What tells its migration.
+    fn notes(&self) -> &MigrationNotes;
+    /// When it began, or was first seen.
+    fn begun(&self) -> Option<Ticks>;
+    /// Whether it still ran when last looked at.
+    fn runs(&self) -> bool;
+    /// When it was seen to be over, by this daemon.
+    fn ended(&self) -> Option<Instant>;
+    /// How large its source is, where that is known.
+    fn source_bytes(&self) -> Option<u64>;
+    /// Whether it is over and had come to its end, of a volume of `size` bytes.
+    fn reached(&self, size: u64) -> bool;
+    /// The answer by the last position seen.
+    fn by_position(&self, size: u64) -> Answer;
+
+    /// Where it ends at the latest, of a volume of `size` bytes: a source may be smaller than its volume.
+    /// Encryption keeps a few MiB for itself, and a file may hold less than it stands for.
+    fn end(&self, size: u64) -> u64 {
+        let there = self.source_bytes().filter(|&bytes| bytes > 0);
+        there.map_or(size, |there| there.min(size))
+    }
+
+    /// What tells which migration it was made by, that of a volume of `size` bytes.
+    fn evidence(&self, size: u64) -> Evidence<'_> {
+        Evidence {
+            notes: self.notes(),
+            begun: self.begun(),
+            cut_short: self.observation().was_cut_short(self.end(size)),
+        }
+    }
+
+    /// Whether it runs, or is sure to concern the migration that goes on.
+    fn is_recent(&self) -> bool {
+        self.runs() || self.notes().is_recent()
+    }
+
+    /// Whether nobody will miss it.
+    fn is_to_be_forgotten(&self) -> bool {
+        !self.runs() && self.notes().is_to_be_forgotten()
+    }
+}
+
+/// All copies of one kind, in the order of their keys.
+#[derive(Debug)]
+pub(super) struct CopyStore<K, C> {
+    copies: BTreeMap<K, Stored<C>>,
+    index: VolumeIndex<K>,
+    /// Counts the changes that are worth writing down.
+    revision: u64,
+}
+
+#[derive(Debug)]
+struct Stored<C> {
+    copy: C,
+    /// What it is found by.
+    keys: Keys,
+}
+
+impl<K, C> Default for CopyStore<K, C> {
+    fn default() -> Self {
+        Self {
+            copies: BTreeMap::new(),
+            index: VolumeIndex::default(),
+            revision: 0,
+        }
+    }
+}
+
+impl<K: Copy + Ord, C: CopyRecord> CopyStore<K, C> {
+    /// Remembers one more, in place of what had its key.
+    pub(super) fn insert(&mut self, key: K, copy: C) {
+        self.remove(key);
+        let keys = keys(&copy);
+        self.index.add(key, &keys);
+        self.copies.insert(key, Stored { copy, keys });
+        self.revision += 1;
+    }
+
+    pub(super) fn remove(&mut self, key: K) {
+        if let Some(stored) = self.copies.remove(&key) {
+            self.index.remove(key, &stored.keys);
+            self.revision += 1;
+        }
+    }
+
+    /// Forgets what nobody will miss.
+    pub(super) fn forget(&mut self) {
+        let all = self.copies.iter();
+        let forgotten = all.filter(|(_, stored)| stored.copy.is_to_be_forgotten());
+        let forgotten: Vec<K> = forgotten.map(|(&key, _)| key).collect();
+        for key in forgotten {
+            self.remove(key);
+        }
+    }
+
+    /// Whether there is room for one more among `limit`, after what is over has made it: first what nobody
+    /// has asked about, the oldest end first.
+    pub(super) fn make_room(&mut self, limit: usize) -> bool {
+        if self.copies.len() < limit {
+            return true;
+        }
+        let over = self.copies.iter().filter(|(_, stored)| !stored.copy.runs());
+        let first = over.min_by_key(|(key, stored)| {
+            let asked = stored.copy.notes().was_asked_about();
+            (asked, stored.copy.ended(), **key)
+        });
+        let first = first.map(|(&key, _)| key);
+        first.map(|key| self.remove(key)).is_some()
+    }
+
+    /// Changes what is remembered of one, if it is.
+    pub(super) fn update<T>(&mut self, key: K, work: impl FnOnce(&mut C) -> T) -> Option<T> {
+        let stored = self.copies.get_mut(&key)?;
+        let (before, named) = (fingerprint(&stored.copy), names(&stored.copy));
+        let outcome = work(&mut stored.copy);
+        if names(&stored.copy) != named {
+            self.index.remove(key, &stored.keys);
+            stored.keys = keys(&stored.copy);
+            self.index.add(key, &stored.keys);
+        }
+        if fingerprint(&stored.copy) != before {
+            self.revision += 1;
+        }
+        Some(outcome)
+    }
+
+    pub(super) fn get(&self, key: K) -> Option<&C> {
+        self.copies.get(&key).map(|stored| &stored.copy)
+    }
+
+    pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = (K, &C)> {
+        let all = self.copies.iter();
+        all.map(|(&key, stored)| (key, &stored.copy))
+    }
+
+    /// All that may be the volume's that is asked about, what no name leads to included, the oldest first: few,
+    /// however much is remembered.
+    pub(super) fn candidates(&self, question: &Question) -> Vec<(K, &C)> {
+        let Some(mut keys) = self.index.of(question) else {
+            return self.all().collect();
+        };
+        keys.extend(self.index.unnamed());
+        keys.sort_unstable();
+        keys.dedup();
+        let keys = keys.into_iter();
+        keys.filter_map(|key| Some((key, self.get(key)?))).collect()
+    }
+
+    /// What reads disks that no name leads to.
+    pub(super) fn unnamed(&self) -> impl Iterator<Item = &C> {
+        self.index.unnamed().filter_map(|key| self.get(key))
+    }
+
+    pub(super) fn keys(&self) -> Vec<K> {
+        self.copies.keys().copied().collect()
+    }
+
+    /// What there is to write down of these.
+    pub(super) fn saved(&self, keys: &[K]) -> Vec<C>
+    where
+        C: Clone,
+    {
+        let copies = keys.iter().filter_map(|&key| self.get(key));
+        copies.cloned().collect()
+    }
+
+    /// Another number when there is something new to write down.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.copies.is_empty()
+    }
+}
+
+/// Changes when there is something new to write down.
+fn fingerprint(copy: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    copy.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What it is found by as things stand.
+fn keys(copy: &impl CopyRecord) -> Keys {
+    let volume = copy.notes().volume.as_deref();
+    Keys::of(copy.source(), copy.destination(), volume)
+}
+
+/// Changes when it is to be found by something else. Names are only ever added.
+fn names(copy: &impl CopyRecord) -> u64 {
+    let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
+    let unnamed = copy.source().is_some_and(Identity::is_unnamed);
+    fingerprint(&(words, unnamed, &copy.notes().volume))
+}

@@ -1,0 +1,134 @@
+//! What is to be said of a volume, by what was seen of its copies. Pure.
+//!
+//! 0 is said only where it is known that nothing was copied: an operator kills a migration for it. The first
+//! row that fits counts. `host_based::decide` and `file_based::history` find the copy that counts, each in its
+//! own way; `tests::never_zero` asks both for each row. Only dd wipes, so the rows about wipes are asked of dd
+//! alone.
+//!
+//! | the volume | seen | answer |
+//! |---|---|---|
+//! | migrating | its copy runs, and was there before the migration was asked for | unknown |
+//! | any | its copy runs | percent; unknown where its position tells nothing |
+//! | migrating | its copy or its wipe is over, and not known to be this migration's: more than ten minutes ago, or a server has the volume since, or its row was written since | unknown |
+//! | any | its copy is over, and the old volume is wiped | 100 |
+//! | any | its copy is over and had come to its end | 100 |
+//! | migrating | its copy is over, and a wipe ended early unasked: that may have been to delete the volume | unknown |
+//! | any | its copy is over | the last position |
+//! | migrating | no copy, and the volume is wiped, or was when it was asked for | 100 |
+//! | migrating | no copy, and a wipe ended early unasked | unknown |
+//! | migrating | a copy that may be its own: of a disk that nothing names, or never seen to move | unknown |
+//! | attached | nothing: nova and qemu copy it | unknown |
+//! | migrating, in a cluster | nothing: a peer may copy it | unknown |
+//! | migrating, in Ceph | nothing: cinder-volume may copy it by way of sockets | unknown |
+//! | completing | nothing: the copy is made | unknown |
+//! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
+//! | any | nothing | 0 |
+//!
+//! What belongs to an earlier migration counts as not seen: [`migration::made_by`].
+
+use super::copy_store::CopyRecord;
+use super::migration::{self, MadeBy};
+use super::proc::process::Ticks;
+use super::{Answer, Question};
+
+/// How much smaller an encrypted volume is than its size: LUKS2's header takes 16 MiB.
+const ENCRYPTION_TAKES: u64 = 32 << 20;
+
+/// An answer, and what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// On something that was seen.
+    Seen(Answer),
+    /// On nothing having been seen: worth nothing if some process could not be looked at.
+    Unseen(Answer),
+}
+
+/// What was seen of wipes of the old volume, after a copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WipesSeen {
+    /// Whether any runs, or was soon enough before to be of this migration.
+    pub recent: bool,
+    /// Whether one tells that the copy was completed.
+    pub completing: bool,
+    /// Whether one ended early unasked: it may have been to delete the volume.
+    pub doubtful: bool,
+}
+
+/// What is to be said where this copy is the one that counts. `requested` is when the migration was asked for,
+/// if that passed here.
+pub(super) fn of_copy(
+    copy: &impl CopyRecord,
+    wipes: WipesSeen,
+    question: &Question,
+    requested: Option<Ticks>,
+) -> Verdict {
+    let by_position = Verdict::Seen(copy.by_position(question.size));
+    let unknown = Verdict::Unseen(Answer::Unknown);
+    let through = Verdict::Seen(Answer::Percent(100));
+    if copy.runs() {
+        // A dd may outlive the cinder-volume that started it, and the migration with that.
+        let is_older = question.migrating && migration::precedes(copy.begun(), requested);
+        return if is_older { unknown } else { by_position };
+    }
+    // What is long over may be of this migration, whose end takes its time, or of one before it.
+    let is_recent = copy.is_recent() || wipes.recent;
+    // A server has it now, and had not when this copy was made: nova copies it, and this is old.
+    let attached_since = question.attached && !copy.notes().attached;
+    let made_by = || migration::made_by(copy.evidence(question.size), question, requested);
+    match () {
+        () if question.migrating && (!is_recent || attached_since) => unknown,
+        () if wipes.completing => through,
+        () if made_by() == MadeBy::Either => unknown,
+        () if copy.reached(question.size) => through,
+        () if wipes.doubtful => unknown,
+        () => by_position,
+    }
+}
+
+/// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, it cannot be
+/// seen, or it is made.
+pub(super) fn nothing_seen(question: &Question) -> Answer {
+    let out_of_sight = question.migrating && (question.clustered || question.without_device);
+    if question.attached || out_of_sight || question.completing {
+        Answer::Unknown
+    } else {
+        Answer::Percent(0)
+    }
+}
+
+/// Whether so many bytes may be the whole volume.
+pub(super) fn may_be_all_of(bytes: Option<u64>, question: &Question) -> bool {
+    bytes.is_none_or(|bytes| bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES)
+}
+
+/// `floor(position * 100 / size)`, at most 100.
+pub(super) fn percent(position: u64, size: u64) -> Answer {
+    let percent = u128::from(position) * 100 / u128::from(size.max(1));
+    Answer::Percent(u8::try_from(percent.min(100)).unwrap_or(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn percents_are_rounded_down_and_end_at_100() {
+        let size = 1 << 30;
+        assert_eq!(percent(0, size), Answer::Percent(0));
+        assert_eq!(percent(size / 100, size), Answer::Percent(0));
+        assert_eq!(percent(size / 100 + 1, size), Answer::Percent(1));
+        assert_eq!(percent(size - 1, size), Answer::Percent(99));
+        assert_eq!(percent(size, size), Answer::Percent(100));
+        assert_eq!(percent(size + 1, size), Answer::Percent(100));
+        assert_eq!(percent(u64::MAX, u64::MAX), Answer::Percent(100));
+        assert_eq!(percent(u64::MAX - 1, u64::MAX), Answer::Percent(99));
+    }
+
+    proptest! {
+        #[test]
+        fn no_position_leads_out_of_0_to_100(position: u64, size: u64) {
+            prop_assert!(matches!(percent(position, size), Answer::Percent(0..=100)));
+        }
+    }
+}

@@ -328,7 +328,7 @@ impl HandOver {
         }
         // Whatever is still in hand goes back to its old place on Q now, not when the broker
         // notices that we are gone.
-        part.beating(spell.close()).await;
+        spell.close().await;
         // Even on stop: nobody else has these.
         self.homeless
             .put_back(connection, on.counters, part)

@@ -20,8 +20,6 @@ use crate::amqp::topology::{Standing, look_up};
 pub struct Probe {
     channel: Channel,
     ended: CancellationToken,
-    /// What was given up has been answered.
-    answered: CancellationToken,
     /// A question was given up: the channel belongs to its answer.
     given_up: AtomicBool,
 }
@@ -36,7 +34,6 @@ impl Probe {
         Ok(Self {
             channel: connection.channel().await?,
             ended: connection.end(),
-            answered: CancellationToken::new(),
             given_up: AtomicBool::new(false),
         })
     }
@@ -61,30 +58,14 @@ impl Probe {
             return answer.map(Some);
         }
         self.given_up.store(true, Ordering::Relaxed);
-        let (ended, answered) = (self.ended.clone(), self.answered.clone());
+        let ended = self.ended.clone();
         tokio::spawn(async move {
             tokio::select! {
-                (_, channel) = question => {
-                    answered.cancel();
-                    close(&channel).await;
-                }
+                (_, channel) = question => close(&channel).await,
                 () = ended.cancelled() => {}
             }
         });
         Ok(None)
-    }
-
-    /// Returns when a question that was given up is answered, after `limit` or when the connection has ended; at once
-    /// where none was given up. Cancel-safe.
-    pub async fn answered(&self, limit: Duration) {
-        if !self.given_up.load(Ordering::Relaxed) {
-            return;
-        }
-        tokio::select! {
-            () = self.answered.cancelled() => {}
-            () = self.ended.cancelled() => {}
-            () = tokio::time::sleep(limit) => {}
-        }
     }
 
     /// Closes it, at once or when what was given up is answered.

@@ -203,11 +203,6 @@ impl Lookout {
         }
     }
 
-    /// Returns when Q has answered what was asked last, or after `limit`. Cancel-safe.
-    pub(super) async fn server_answered(&self, limit: Duration) {
-        self.server.answered(limit).await;
-    }
-
     /// Closes its channels.
     pub(super) async fn close(self) {
         self.topic.close().await;

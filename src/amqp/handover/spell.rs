@@ -19,9 +19,6 @@ use crate::amqp::topology::Names;
 /// the channel is closed over it.
 const GIVE_BACK: Duration = Duration::from_secs(1);
 
-/// How long a quorum queue may take to have another leader.
-const NEXT_LEADER: Duration = Duration::from_secs(20);
-
 /// One spell of serving.
 pub(super) struct Spell {
     /// Consumes Q and publishes to T, in transactions.
@@ -125,13 +122,7 @@ impl Spell {
     }
 
     /// Closes the channels, which gives back what is still in hand.
-    ///
-    /// Not before Q has answered: to close a channel that consumes a quorum queue takes RabbitMQ 4.3 a minute where the
-    /// node of the queue's leader hangs, and all the while the next leader, there after some seconds,
-    /// delivers to this consumer before all others. An acknowledgement that has not reached the leader goes with the
-    /// channel as well.
     pub(super) async fn close(self) {
-        self.lookout.server_answered(NEXT_LEADER).await;
         probe::close(&self.work).await;
         self.lookout.close().await;
     }

@@ -320,7 +320,8 @@ mod tests {
         history.forget();
         history.update(id, |record| record.said.other_copies.push(id));
         assert_eq!(history.revision(), before);
-        let mut changes: [Box<dyn FnMut(&mut Record)>; 3] = [
+        type Change = Box<dyn FnMut(&mut Record)>;
+        let mut changes: [Change; 3] = [
             Box::new(|record| record.size = Some(MIB)),
             Box::new(|record| record.notes.completes(&question_about(3))),
             Box::new(|record| record.dd.source.add("/another/name".to_owned())),

@@ -18,7 +18,7 @@ use crate::amqp::handover::{HandOver, Manner};
 use crate::amqp::metrics::Counters;
 use crate::amqp::replies::Outbox;
 use crate::amqp::topology::{Names, consumer_arguments};
-use crate::config::{Backend, Listen, Mode, Settings};
+use crate::config::{Backend, Listen, Mode, Rabbit, Settings};
 use crate::liveness::{Role, Vitals};
 use crate::metrics::{self, Watched};
 use crate::progress::{Roots, Tracker, Users};
@@ -177,7 +177,10 @@ pub async fn run(
     // Where nothing of cinder-volume's is served there is no connection for it.
     let mut intake = (!direct).then(|| {
         tokio::spawn(intake(
-            attentive(line("intake", Role::Intake)),
+            Line {
+                rabbit: attentive(settings.rabbit.clone()),
+                ..line("intake", Role::Intake)
+            },
             settings.clone(),
             workers.clone(),
             Arc::clone(&counters),
@@ -344,10 +347,10 @@ async fn intake(
 }
 
 /// The same with heartbeats that are not too far apart; none where they are off.
-fn attentive(mut line: Line) -> Line {
-    let silence = &mut line.rabbit.heartbeat_timeout_threshold;
+fn attentive(mut rabbit: Rabbit) -> Rabbit {
+    let silence = &mut rabbit.heartbeat_timeout_threshold;
     *silence = (*silence).min(LONGEST_SILENCE);
-    line
+    rabbit
 }
 
 /// How long the queues may be missing on one host before the next is tried: each time longer, because
@@ -383,5 +386,25 @@ fn manner(settings: &Settings) -> Manner {
         priority: settings.progress.consumer_priority,
         prefetch: settings.progress.prefetch,
         arguments: consumer_arguments(&settings.rabbit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn operations_are_not_held_up_for_cinders_three_minutes() {
+        let nothing = Sources {
+            config_files: vec!["/dev/null".into()],
+            ..Sources::default()
+        };
+        let mut rabbit = load(&nothing).unwrap().rabbit;
+        for (asked, expected) in [(60, 15), (4, 4), (0, 0)] {
+            rabbit.heartbeat_timeout_threshold = Duration::from_secs(asked);
+            let silence = attentive(rabbit.clone()).heartbeat_timeout_threshold;
+            assert_eq!(silence, Duration::from_secs(expected));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::cinder_volume::{settle, verdict};
 use crate::row::Row;
@@ -15,7 +15,7 @@ use crate::support::daemon::Daemon;
 use crate::support::environment::Release;
 use crate::support::load::{Load, publisher};
 use crate::support::service::Service;
-use crate::support::wait::until;
+use crate::support::wait::{PATIENCE, until};
 
 /// What befalls the node.
 #[derive(Clone, Copy)]
@@ -235,7 +235,23 @@ pub async fn row(cluster: &Cluster, trouble: Trouble, beside: bool) -> Row {
     }
     let sent = load.finish().await;
     settle(&server).await;
-    Row::compared(name, beside, verdict(&sent, &server.executed()))
+    // A queue may be longer without its node than what is new stays away.
+    let deadline = Instant::now() + PATIENCE;
+    while !verdict(&sent, &server.executed()).lost.is_empty() && Instant::now() < deadline {
+        settle(&server).await;
+    }
+    let verdict = verdict(&sent, &server.executed());
+    let is_odd = !verdict.lost.is_empty() || verdict.longest_delay > HANG;
+    if let (Some(daemon), true) = (&daemon, is_odd) {
+        let columns = [
+            "list_queues",
+            "name",
+            "messages_ready",
+            "messages_unacknowledged",
+        ];
+        eprintln!("{}\n{}", healthy.ctl(&columns).await, daemon.log());
+    }
+    Row::compared(name, beside, verdict)
 }
 
 /// The node to which the daemon's intake is connected.

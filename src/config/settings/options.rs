@@ -120,7 +120,7 @@ options! {
     DRIVER_TIMEOUT = [PROGRESS] "driver_timeout" "5";
     UNKNOWN_PROGRESS = [PROGRESS] "unknown_progress" "NA";
     CONSUMER_PRIORITY = [PROGRESS] "consumer_priority" "10";
-    PREFETCH = [PROGRESS] "prefetch" "256";
+    PREFETCH = [PROGRESS] "prefetch" "64";
     SCAN_INTERVAL = [PROGRESS] "scan_interval" "1";
     PROC_ROOT = [PROGRESS] "proc_root" "/proc";
     SYS_ROOT = [PROGRESS] "sys_root" "/sys";

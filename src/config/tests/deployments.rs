@@ -113,7 +113,7 @@ fn defaults() -> Settings {
             driver: None,
             unknown_progress: "NA".to_owned(),
             consumer_priority: 10,
-            prefetch: 256,
+            prefetch: 64,
             scan_interval: seconds(1),
             proc_root: "/proc".into(),
             sys_root: "/sys".into(),

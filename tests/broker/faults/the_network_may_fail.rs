@@ -92,6 +92,9 @@ async fn cuts() {
 #[tokio::test]
 async fn a_broker_that_is_far_away() {
     let bench = start(FAR).await;
+    // What cannot be handed over soon does not wait for it.
+    let given_back = bench.daemon.wait_for_log("for a broker as slow as this");
+    given_back.await;
     bench.trial.load.wait_for_more(OPERATIONS * 10).await;
     bench.trial.finish().await.assert_exact_and_in_order();
 }

@@ -47,16 +47,16 @@ pub enum Role {
     /// Looks around on a new connection before it serves.
     Entry,
     /// Sends replies.
-    Outbox,
+    ReplyPublisher,
     /// Serves this server queue.
     Queue(String),
     /// Serves this topic of our own.
     OwnTopic(String),
 }
 
-/// What a part is doing.
+/// What a task is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
+pub enum TaskState {
     /// Nothing that anybody need know.
     Starting,
     /// Connecting to this broker.
@@ -79,20 +79,20 @@ pub enum Doing {
 
 /// All parts that are at work. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Vitals(Arc<Shared>);
+pub struct Liveness(Arc<LivenessInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct LivenessInner {
     patience: Duration,
     next: AtomicU64,
-    parts: watch::Sender<BTreeMap<u64, Entry>>,
+    tasks: watch::Sender<BTreeMap<u64, Entry>>,
 }
 
 /// One part at work, as the watcher sees it.
 #[derive(Debug)]
 struct Entry {
     role: Role,
-    doing: Doing,
+    doing: TaskState,
     pulse: Arc<Pulse>,
 }
 
@@ -100,7 +100,7 @@ struct Entry {
 struct Pulse {
     last: Mutex<Instant>,
     /// While this is set the part waits for a broker that cannot.
-    excused: Option<Arc<AtomicBool>>,
+    broker_blocked: Option<Arc<AtomicBool>>,
 }
 
 impl Pulse {
@@ -108,13 +108,13 @@ impl Pulse {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn beat(&self) {
+    fn heartbeat(&self) {
         *self.last() = Instant::now();
     }
 
-    fn is_excused(&self) -> bool {
-        let excused = self.excused.as_ref();
-        excused.is_some_and(|excused| excused.load(Ordering::Relaxed))
+    fn is_broker_blocked(&self) -> bool {
+        let broker_blocked = self.broker_blocked.as_ref();
+        broker_blocked.is_some_and(|broker_blocked| broker_blocked.load(Ordering::Relaxed))
     }
 }
 
@@ -127,14 +127,14 @@ pub struct Stuck {
     pub silence: Duration,
 }
 
-impl Vitals {
+impl Liveness {
     /// With no part yet. `patience` is how long one may be silent.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(LivenessInner {
             patience,
             next: AtomicU64::new(0),
-            parts: watch::Sender::default(),
+            tasks: watch::Sender::default(),
         }))
     }
 
@@ -147,25 +147,25 @@ impl Vitals {
         })
     }
 
-    /// A part begins its work. `excused`, where there is one, is set while its broker lets
+    /// A task begins its work. `broker_blocked`, where there is one, is set while its broker lets
     /// everybody wait.
     #[must_use]
-    pub fn part(&self, role: Role, excused: Option<Arc<AtomicBool>>) -> Part {
+    pub fn task(&self, role: Role, broker_blocked: Option<Arc<AtomicBool>>) -> TaskHandle {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let pulse = Arc::new(Pulse {
             last: Mutex::new(Instant::now()),
-            excused,
+            broker_blocked,
         });
         let entry = Entry {
             role,
-            doing: Doing::Starting,
+            doing: TaskState::Starting,
             pulse: Arc::clone(&pulse),
         };
-        self.0.parts.send_modify(|parts| {
-            parts.insert(id, entry);
+        self.0.tasks.send_modify(|tasks| {
+            tasks.insert(id, entry);
         });
-        Part {
-            vitals: self.clone(),
+        TaskHandle {
+            liveness: self.clone(),
             id,
             pulse,
         }
@@ -174,10 +174,10 @@ impl Vitals {
     /// The first part that is stuck, if any is.
     #[must_use]
     pub fn stuck(&self) -> Option<Stuck> {
-        self.0.parts.borrow().values().find_map(|entry| {
-            if entry.pulse.is_excused() {
+        self.0.tasks.borrow().values().find_map(|entry| {
+            if entry.pulse.is_broker_blocked() {
                 // Its time starts afresh when the broker goes on.
-                entry.pulse.beat();
+                entry.pulse.heartbeat();
             }
             let silence = entry.pulse.last().elapsed();
             (silence > self.0.patience).then(|| Stuck {
@@ -191,15 +191,15 @@ impl Vitals {
     #[must_use]
     pub fn is_connected(&self, keeper: &Role) -> bool {
         self.doing(keeper)
-            .is_some_and(|doing| matches!(doing, Doing::Connected(_)))
+            .is_some_and(|doing| matches!(doing, TaskState::Connected(_)))
     }
 
-    /// What a part is doing, if it is at work.
+    /// What a task is doing, if it is at work.
     #[must_use]
-    pub fn doing(&self, role: &Role) -> Option<Doing> {
-        let parts = self.0.parts.borrow();
-        let mut parts = parts.values();
-        parts
+    pub fn doing(&self, role: &Role) -> Option<TaskState> {
+        let tasks = self.0.tasks.borrow();
+        let mut tasks = tasks.values();
+        tasks
             .find(|entry| entry.role == *role)
             .map(|entry| entry.doing.clone())
     }
@@ -207,15 +207,15 @@ impl Vitals {
     /// Whether any part of which `is_one` is true waits for a broker that is short of memory or disk.
     #[must_use]
     pub fn blocked(&self, is_one: impl Fn(&Role) -> bool) -> bool {
-        let parts = self.0.parts.borrow();
-        let mut parts = parts.values();
-        parts.any(|entry| is_one(&entry.role) && entry.pulse.is_excused())
+        let tasks = self.0.tasks.borrow();
+        let mut tasks = tasks.values();
+        tasks.any(|entry| is_one(&entry.role) && entry.pulse.is_broker_blocked())
     }
 
     /// For one who wants to know of each change.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        Changes(self.0.parts.subscribe())
+        Changes(self.0.tasks.subscribe())
     }
 
     /// How the daemon stands with the broker, in one line.
@@ -226,19 +226,22 @@ impl Vitals {
             .doing(&Role::Intake)
             .or_else(|| self.doing(&Role::OwnTopics));
         let mut line = match keeper {
-            None | Some(Doing::Starting) => "starting".to_owned(),
-            Some(Doing::Connecting(broker)) => format!("connecting to {broker}"),
-            Some(Doing::Disconnected(broker, cause)) => {
+            None | Some(TaskState::Starting) => "starting".to_owned(),
+            Some(TaskState::Connecting(broker)) => format!("connecting to {broker}"),
+            Some(TaskState::Disconnected(broker, cause)) => {
                 format!("no connection to {broker}: {cause}")
             }
-            Some(Doing::Connected(broker)) => self.summary_of_queues(&broker),
-            Some(Doing::Occupied(by)) => format!("waiting: {by}"),
+            Some(TaskState::Connected(broker)) => self.summary_of_queues(&broker),
+            Some(TaskState::Occupied(by)) => format!("waiting: {by}"),
             // A keeper of a connection does nothing else.
-            Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..) | Doing::Refused(_)) => {
-                String::new()
-            }
+            Some(
+                TaskState::Serving
+                | TaskState::Waiting(_)
+                | TaskState::Aside(..)
+                | TaskState::Refused(_),
+            ) => String::new(),
         };
-        if let Some(Doing::Disconnected(broker, cause)) = self.doing(&Role::Replies) {
+        if let Some(TaskState::Disconnected(broker, cause)) = self.doing(&Role::Replies) {
             // Writing into a text does not fail.
             let _ = write!(
                 line,
@@ -249,12 +252,12 @@ impl Vitals {
     }
 
     fn summary_of_queues(&self, broker: &str) -> String {
-        if let Some(Doing::Occupied(by)) = self.doing(&Role::Entry) {
+        if let Some(TaskState::Occupied(by)) = self.doing(&Role::Entry) {
             return format!("waiting: {by}");
         }
-        let parts = self.0.parts.borrow();
-        let direct = parts.values().all(|entry| entry.role != Role::Intake);
-        let queues = parts.values().filter(|entry| match entry.role {
+        let tasks = self.0.tasks.borrow();
+        let direct = tasks.values().all(|entry| entry.role != Role::Intake);
+        let queues = tasks.values().filter(|entry| match entry.role {
             Role::Queue(_) => true,
             Role::OwnTopic(_) => direct,
             _ => false,
@@ -263,12 +266,12 @@ impl Vitals {
         for queue in queues {
             all += 1;
             match &queue.doing {
-                Doing::Serving => serving += 1,
-                Doing::Waiting(cause) => {
+                TaskState::Serving => serving += 1,
+                TaskState::Waiting(cause) => {
                     trouble = Some(format!("waiting for cinder-volume's queues: {cause}"));
                 }
-                Doing::Aside(_, cause) => trouble = Some(format!("standing aside: {cause}")),
-                Doing::Refused(cause) => {
+                TaskState::Aside(_, cause) => trouble = Some(format!("standing aside: {cause}")),
+                TaskState::Refused(cause) => {
                     trouble = Some(format!("the own topic is not served: {cause}"))
                 }
                 _ => {}
@@ -303,23 +306,23 @@ impl Changes {
 
 /// A part at work; it is not when this is dropped.
 #[derive(Debug)]
-pub struct Part {
-    vitals: Vitals,
+pub struct TaskHandle {
+    liveness: Liveness,
     id: u64,
     pulse: Arc<Pulse>,
 }
 
-impl Part {
+impl TaskHandle {
     /// It has come round.
-    pub fn beat(&self) {
-        self.pulse.beat();
+    pub fn heartbeat(&self) {
+        self.pulse.heartbeat();
     }
 
     /// It has come round, and this is what it does from now on.
-    pub fn does(&self, now: Doing) {
-        self.beat();
-        self.vitals.0.parts.send_if_modified(|parts| {
-            let Some(entry) = parts.get_mut(&self.id) else {
+    pub fn does(&self, now: TaskState) {
+        self.heartbeat();
+        self.liveness.0.tasks.send_if_modified(|tasks| {
+            let Some(entry) = tasks.get_mut(&self.id) else {
                 return false;
             };
             let changed = entry.doing != now;
@@ -331,7 +334,7 @@ impl Part {
     /// Beats, and returns a while later: one more thing for an idle loop to wait for, so that it
     /// comes round. Cancel-safe.
     pub async fn idle(&self) {
-        self.beat();
+        self.heartbeat();
         ticker::tick(BEAT).await;
     }
 
@@ -348,10 +351,10 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for TaskHandle {
     fn drop(&mut self) {
-        self.vitals.0.parts.send_modify(|parts| {
-            parts.remove(&self.id);
+        self.liveness.0.tasks.send_modify(|tasks| {
+            tasks.remove(&self.id);
         });
     }
 }
@@ -362,38 +365,38 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn serving(vitals: &Vitals, queue: &str, doing: Doing) -> Part {
-        let part = vitals.part(Role::Queue(queue.to_owned()), None);
-        part.does(doing);
-        part
+    fn serving(liveness: &Liveness, queue: &str, doing: TaskState) -> TaskHandle {
+        let task = liveness.task(Role::Queue(queue.to_owned()), None);
+        task.does(doing);
+        task
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_part_is_stuck_and_a_finished_one_is_not() {
-        let vitals = Vitals::new(PATIENCE);
-        let part = vitals.part(Role::Entry, None);
+        let liveness = Liveness::new(PATIENCE);
+        let task = liveness.task(Role::Entry, None);
         tokio::time::advance(PATIENCE).await;
-        assert_eq!(vitals.stuck(), None);
+        assert_eq!(liveness.stuck(), None);
         tokio::time::advance(BEAT).await;
         let stuck = Stuck {
             role: Role::Entry,
             silence: PATIENCE + BEAT,
         };
-        assert_eq!(vitals.stuck(), Some(stuck));
-        part.beat();
-        assert_eq!(vitals.stuck(), None);
+        assert_eq!(liveness.stuck(), Some(stuck));
+        task.heartbeat();
+        assert_eq!(liveness.stuck(), None);
         tokio::time::advance(PATIENCE * 2).await;
-        drop(part);
-        assert_eq!(vitals.stuck(), None);
+        drop(task);
+        assert_eq!(liveness.stuck(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_stuck_part_is_not_covered_by_those_that_beat() {
-        let vitals = Vitals::new(PATIENCE);
-        let keeper = vitals.part(Role::Intake, None);
+        let liveness = Liveness::new(PATIENCE);
+        let keeper = liveness.task(Role::Intake, None);
         // A session that never comes round, in a supervisor that does.
         let session = async {
-            let _part = vitals.part(Role::Queue("q".to_owned()), None);
+            let _part = liveness.task(Role::Queue("q".to_owned()), None);
             std::future::pending::<()>().await;
         };
         let watched = tokio::time::timeout(PATIENCE * 2, keeper.beating(session));
@@ -402,7 +405,7 @@ mod tests {
         while seen.is_none() {
             tokio::select! {
                 _ = &mut watched => panic!("nothing was seen"),
-                () = tokio::time::sleep(BEAT) => seen = vitals.stuck(),
+                () = tokio::time::sleep(BEAT) => seen = liveness.stuck(),
             }
         }
         assert_eq!(seen.unwrap().role, Role::Queue("q".to_owned()));
@@ -410,78 +413,81 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_broker_in_alarm_excuses_and_the_time_starts_afresh_after_it() {
-        let vitals = Vitals::new(PATIENCE);
+        let liveness = Liveness::new(PATIENCE);
         let alarm = Arc::new(AtomicBool::new(true));
-        let _part = vitals.part(Role::Outbox, Some(Arc::clone(&alarm)));
+        let _part = liveness.task(Role::ReplyPublisher, Some(Arc::clone(&alarm)));
         tokio::time::advance(PATIENCE * 100).await;
-        assert_eq!(vitals.stuck(), None);
+        assert_eq!(liveness.stuck(), None);
         alarm.store(false, Ordering::Relaxed);
         tokio::time::advance(PATIENCE).await;
-        assert_eq!(vitals.stuck(), None);
+        assert_eq!(liveness.stuck(), None);
         tokio::time::advance(BEAT).await;
-        assert!(vitals.stuck().is_some());
+        assert!(liveness.stuck().is_some());
     }
 
     #[test]
     fn the_summary_says_how_it_stands() {
-        let vitals = Vitals::new(PATIENCE);
-        assert_eq!(vitals.summary(), "starting");
-        let intake = vitals.part(Role::Intake, None);
+        let liveness = Liveness::new(PATIENCE);
+        assert_eq!(liveness.summary(), "starting");
+        let intake = liveness.task(Role::Intake, None);
         let broker = || "10.0.0.1:5672".to_owned();
-        intake.does(Doing::Connecting(broker()));
-        assert_eq!(vitals.summary(), "connecting to 10.0.0.1:5672");
-        intake.does(Doing::Disconnected(broker(), "refused".to_owned()));
-        assert_eq!(vitals.summary(), "no connection to 10.0.0.1:5672: refused");
-        intake.does(Doing::Connected(broker()));
-        assert_eq!(vitals.summary(), "connected to 10.0.0.1:5672");
-
-        let first = serving(&vitals, "a", Doing::Serving);
+        intake.does(TaskState::Connecting(broker()));
+        assert_eq!(liveness.summary(), "connecting to 10.0.0.1:5672");
+        intake.does(TaskState::Disconnected(broker(), "refused".to_owned()));
         assert_eq!(
-            vitals.summary(),
+            liveness.summary(),
+            "no connection to 10.0.0.1:5672: refused"
+        );
+        intake.does(TaskState::Connected(broker()));
+        assert_eq!(liveness.summary(), "connected to 10.0.0.1:5672");
+
+        let first = serving(&liveness, "a", TaskState::Serving);
+        assert_eq!(
+            liveness.summary(),
             "serving 1 backend by way of 10.0.0.1:5672"
         );
         let second = serving(
-            &vitals,
+            &liveness,
             "b",
-            Doing::Aside(Reason::Refused, "it is full".to_owned()),
+            TaskState::Aside(Reason::Refused, "it is full".to_owned()),
         );
         assert_eq!(
-            vitals.summary(),
+            liveness.summary(),
             "serving 1 of 2 backends by way of 10.0.0.1:5672; standing aside: it is full"
         );
-        second.does(Doing::Serving);
+        second.does(TaskState::Serving);
         assert_eq!(
-            vitals.summary(),
+            liveness.summary(),
             "serving 2 backends by way of 10.0.0.1:5672"
         );
         drop(second);
-        first.does(Doing::Waiting("T is missing".to_owned()));
+        first.does(TaskState::Waiting("T is missing".to_owned()));
         assert_eq!(
-            vitals.summary(),
+            liveness.summary(),
             "waiting for cinder-volume's queues: T is missing"
         );
 
-        let replies = vitals.part(Role::Replies, None);
-        replies.does(Doing::Disconnected(broker(), "refused".to_owned()));
-        assert!(vitals.summary().ends_with(
+        let replies = liveness.task(Role::Replies, None);
+        replies.does(TaskState::Disconnected(broker(), "refused".to_owned()));
+        assert!(liveness.summary().ends_with(
             "is missing; answers cannot leave: no connection to 10.0.0.1:5672: refused"
         ));
     }
 
     #[test]
     fn without_an_intake_the_own_topics_are_told() {
-        let vitals = Vitals::new(PATIENCE);
-        let keeper = vitals.part(Role::OwnTopics, None);
-        keeper.does(Doing::Connected("10.0.0.1:5672".to_owned()));
-        let topic = vitals.part(Role::OwnTopic("a".to_owned()), None);
-        topic.does(Doing::Serving);
+        let liveness = Liveness::new(PATIENCE);
+        let keeper = liveness.task(Role::OwnTopics, None);
+        keeper.does(TaskState::Connected("10.0.0.1:5672".to_owned()));
+        let topic = liveness.task(Role::OwnTopic("a".to_owned()), None);
+        topic.does(TaskState::Serving);
         assert_eq!(
-            vitals.summary(),
+            liveness.summary(),
             "serving 1 backend by way of 10.0.0.1:5672"
         );
-        topic.does(Doing::Refused("ACCESS_REFUSED".to_owned()));
+        topic.does(TaskState::Refused("ACCESS_REFUSED".to_owned()));
         assert_eq!(
-            vitals.summary(),
+            liveness.summary(),
             "the own topic is not served: ACCESS_REFUSED"
         );
     }

@@ -21,8 +21,8 @@ use tracing::warn;
 
 use super::connection::{Connection, ConnectionError};
 use super::handover::probe::Probe;
-use super::topology::{Names, is_locked, is_missing, is_refused, is_soft, look_up};
-use crate::liveness::{Doing, Part};
+use super::topology::{TopicNames, is_locked, is_missing, is_refused, is_soft, look_up};
+use crate::liveness::{TaskHandle, TaskState};
 
 /// How long a claim holds whose daemon is not seen to live. Longer than a daemon usually stands
 /// aside while cinder-volume restarts.
@@ -39,14 +39,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whom we expect to meet on our queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Company {
+pub enum ExpectedConsumers {
     /// A cinder-volume.
     CinderVolume,
     /// Nobody.
     Nobody,
 }
 
-impl Company {
+impl ExpectedConsumers {
     /// Consumers of Q besides a daemon's.
     fn consumers(self) -> u32 {
         match self {
@@ -75,21 +75,21 @@ struct Occupied {
 /// What ended the connection.
 pub async fn enter(
     connection: &Connection,
-    backends: &[Names],
-    company: Company,
+    backends: &[TopicNames],
+    expected: ExpectedConsumers,
     served: bool,
-    part: &Part,
+    task: &TaskHandle,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
     let patience = if served { UNSEEN_AGAIN } else { UNSEEN };
     let mut last_seen = Instant::now();
     let mut said = String::new();
     loop {
-        let Some(occupied) = look_around(connection, backends, company, served).await? else {
+        let Some(occupied) = look_around(connection, backends, expected, served).await? else {
             return Ok(());
         };
         match &occupied.claimed {
-            Some(queue) if !is_attended(connection, queue, company).await? => {
+            Some(queue) if !is_attended(connection, queue, expected).await? => {
                 if last_seen.elapsed() >= patience {
                     warn!(%queue, "claimed by a daemon that is not seen to live: serving all the same");
                     return Ok(());
@@ -105,7 +105,7 @@ pub async fn enter(
         if connection.is_worn() {
             return Err(ConnectionError::Ended);
         }
-        part.does(Doing::Occupied(occupied.by));
+        task.does(TaskState::Occupied(occupied.by));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = connection.ended() => return Err(ConnectionError::Ended),
@@ -116,13 +116,13 @@ pub async fn enter(
 
 async fn look_around(
     connection: &Connection,
-    backends: &[Names],
-    company: Company,
+    backends: &[TopicNames],
+    expected: ExpectedConsumers,
     served: bool,
 ) -> Result<Option<Occupied>, ConnectionError> {
     for names in backends {
         let mut occupied = claim(connection, names).await?;
-        if occupied.is_none() && company == Company::Nobody && !served {
+        if occupied.is_none() && expected == ExpectedConsumers::Nobody && !served {
             occupied = strangers(connection, names).await?;
         }
         if occupied.is_some() {
@@ -133,17 +133,17 @@ async fn look_around(
 }
 
 /// Whether the daemon that has claimed Q is seen to live: the queue that is its claim is in reach, and more than
-/// the expected company consumes Q.
+/// the expected expected consumes Q.
 async fn is_attended(
     connection: &Connection,
     queue: &str,
-    company: Company,
+    expected: ExpectedConsumers,
 ) -> Result<bool, ConnectionError> {
     if !is_in_reach(connection, &claim_of(queue)).await? {
         return Ok(false);
     }
     match look_up(&connection.channel().await?, queue).await {
-        Ok(standing) => Ok(standing.consumers > company.consumers()),
+        Ok(standing) => Ok(standing.consumers > expected.consumers()),
         Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -177,7 +177,7 @@ async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, Conne
 /// What ended the connection.
 async fn claim(
     connection: &Connection,
-    names: &Names,
+    names: &TopicNames,
 ) -> Result<Option<Occupied>, ConnectionError> {
     let queue = &names.server;
     let claimed = connection
@@ -218,7 +218,7 @@ pub fn claim_of(server_queue: &str) -> String {
 /// Whoever else consumes the topic.
 async fn strangers(
     connection: &Connection,
-    names: &Names,
+    names: &TopicNames,
 ) -> Result<Option<Occupied>, ConnectionError> {
     for queue in [&names.server, &names.topic] {
         match look_up(&connection.channel().await?, queue).await {

@@ -47,7 +47,7 @@ fn compression(properties: &BasicProperties) -> Option<&str> {
 
 /// What becomes of a message in sidecar mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// It was ours: whoever was asked has taken what it needs.
     Taken,
     /// It is cinder-volume's.

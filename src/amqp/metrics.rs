@@ -12,7 +12,7 @@ pub struct Counters {
     /// Messages of a transaction that the broker carried out in part, without saying which part.
     pub in_doubt: Counter,
     /// Returned messages that are back on the server queue.
-    pub put_back: Counter,
+    pub republished: Counter,
     /// Messages given back when one among them had come back twice before.
     pub left: Counter,
     /// Times that serving a queue was given up to be tried again, by reason.

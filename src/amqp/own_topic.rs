@@ -19,8 +19,8 @@ use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::rights::may_publish;
 use super::message::Message;
-use super::topology::{Names, bind, is_missing, is_refused};
-use crate::liveness::{Doing, Part};
+use super::topology::{TopicNames, bind, is_missing, is_refused};
+use crate::liveness::{TaskHandle, TaskState};
 
 /// How long a user that may not declare queues is left alone: somebody may give it the right meanwhile.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -44,9 +44,9 @@ const MISSING: [Duration; 3] = [
 /// Anything else that ends the channel. The caller starts over.
 pub async fn serve(
     connection: &Connection,
-    names: &Names,
+    names: &TopicNames,
     take: &(impl Fn(Message<'_>) + Sync),
-    part: &Part,
+    task: &TaskHandle,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
     let [first, step, longest] = MISSING;
@@ -58,7 +58,7 @@ pub async fn serve(
             consumer = consume(connection, names) => consumer,
         };
         let (cause, wait) = match consumer {
-            Ok(consumer) => return deliver(connection, consumer, names, take, part, stop).await,
+            Ok(consumer) => return deliver(connection, consumer, names, take, task, stop).await,
             Err(ConnectionError::Amqp(error)) if is_refused(&error) => (error.to_string(), REFUSED),
             Err(error @ ConnectionError::Forbidden) => (error.to_string(), REFUSED),
             Err(ConnectionError::Amqp(error)) if is_missing(&error) => {
@@ -73,16 +73,16 @@ pub async fn serve(
             warn!(topic = %names.topic, %cause, "the own topic cannot be served");
             said.clone_from(&cause);
         }
-        part.does(Doing::Refused(cause));
+        task.does(TaskState::Refused(cause));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = connection.ended() => return Err(ConnectionError::Ended),
-            () = part.beating(tokio::time::sleep(wait)) => {}
+            () = task.beating(tokio::time::sleep(wait)) => {}
         }
     }
 }
 
-async fn consume(connection: &Connection, names: &Names) -> Result<Consumer, ConnectionError> {
+async fn consume(connection: &Connection, names: &TopicNames) -> Result<Consumer, ConnectionError> {
     if !may_publish(connection).await? {
         return Err(ConnectionError::Forbidden);
     }
@@ -130,15 +130,15 @@ async fn consume(connection: &Connection, names: &Names) -> Result<Consumer, Con
 async fn deliver(
     connection: &Connection,
     mut consumer: Consumer,
-    names: &Names,
+    names: &TopicNames,
     take: &(impl Fn(Message<'_>) + Sync),
-    part: &Part,
+    task: &TaskHandle,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
     info!(topic = %names.topic, "serving the own topic");
-    part.does(Doing::Serving);
+    task.does(TaskState::Serving);
     loop {
-        part.beat();
+        task.heartbeat();
         let delivery = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
@@ -147,7 +147,7 @@ async fn deliver(
                 Some(delivery) => delivery?,
                 None => return Err(ConnectionError::Cancelled),
             },
-            () = part.idle() => continue,
+            () = task.idle() => continue,
         };
         take(Message::of(&delivery));
     }

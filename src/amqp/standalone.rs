@@ -12,9 +12,9 @@ use tracing::info;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::rights::may_publish;
 use super::message::Message;
-use super::topology::{Names, consumer_arguments, declare};
+use super::topology::{TopicNames, consumer_arguments, declare};
 use crate::config::Rabbit;
-use crate::liveness::{Doing, Part};
+use crate::liveness::{TaskHandle, TaskState};
 
 /// Acknowledgements on their way to the broker at most; while it takes none we take nothing.
 const ACKS: usize = 128;
@@ -42,10 +42,10 @@ fn in_words(error: lapin::Error) -> ConnectionError {
 /// consumer, the end of the connection. The caller starts over.
 pub async fn serve(
     connection: &Connection,
-    names: &Names,
+    names: &TopicNames,
     rabbit: &Rabbit,
     take: &(impl Fn(Message<'_>) + Sync),
-    part: &Part,
+    task: &TaskHandle,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
     if !may_publish(connection).await? {
@@ -88,11 +88,11 @@ pub async fn serve(
         consumers.push(consumer.map(Some).chain(futures_util::stream::iter([None])));
     }
     info!(queue = %names.server, topic = %names.topic, "serving alone");
-    part.does(Doing::Serving);
+    task.does(TaskState::Serving);
     let mut deliveries = select_all(consumers.into_iter().map(Box::pin));
     let mut acks = FuturesUnordered::new();
     loop {
-        part.beat();
+        task.heartbeat();
         let delivery = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -106,7 +106,7 @@ pub async fn serve(
                 None => return Err(ConnectionError::Cancelled),
             },
             // What is not written in time is no idleness.
-            () = part.idle(), if acks.is_empty() => continue,
+            () = task.idle(), if acks.is_empty() => continue,
         };
         let acker = delivery.acker.clone();
         let mut ack = Box::pin(async move { acker.ack(BasicAckOptions::default()).await });

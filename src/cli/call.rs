@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use super::{log, run_to_end};
 use crate::amqp::caller::{Caller, Sent};
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::inspect::queues::{Seen, look};
+use crate::amqp::inspect::queues::{QueuesFound, look};
 use crate::amqp::message::Message;
-use crate::amqp::topology::Names;
+use crate::amqp::topology::TopicNames;
 use crate::config::{Address, Mode, Settings};
-use crate::rpc::call::{Call, Question, RemoteFailure, Reply, ReplyError};
+use crate::rpc::call::{Call, ProgressQuery, RemoteFailure, Reply, ReplyError};
 
 /// How long looking at the queues may take, once the call has failed.
 const LOOK: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ pub(super) struct CallArguments {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum CallFailure {
     #[error("no broker of transport_url can be reached")]
     NoBroker(Vec<(String, ConnectionError)>),
     #[error("nobody serves {host}: no queue {queue}")]
@@ -61,12 +61,12 @@ enum Trouble {
     TimedOut {
         waited: Duration,
         queue: String,
-        seen: Option<Seen>,
+        seen: Option<QueuesFound>,
     },
     #[error("{}.{}: {}", .failure.module, .failure.class, .failure.message)]
     Failed {
         failure: RemoteFailure,
-        seen: Option<Seen>,
+        seen: Option<QueuesFound>,
     },
     #[error(transparent)]
     Reply(#[from] ReplyError),
@@ -90,14 +90,14 @@ pub(super) fn call(settings: &Settings, wanted: &CallArguments) -> ExitCode {
     })
 }
 
-async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, Trouble> {
+async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, CallFailure> {
     let address = match settings.progress.mode {
         Mode::Direct => Address::of_daemon_for_volume_host(&wanted.host),
         Mode::Sidecar | Mode::Standalone => Address::of_volume_host(&wanted.host),
     };
-    let names = Names::of(&settings.control_exchange, &address);
+    let names = TopicNames::of(&settings.control_exchange, &address);
     let (major, minor) = settings.progress.rpc_version;
-    let question = Question {
+    let question = ProgressQuery {
         volume_id: wanted.volume_id.clone(),
         name_id: wanted.name_id.clone(),
         size: wanted.size,
@@ -115,15 +115,17 @@ async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, Troub
     let connection = connect(settings).await?;
     let outcome = exchange(&connection, &names, &question, waited).await;
     let outcome = match outcome {
-        Err(Trouble::TimedOut { waited, queue, .. }) => Err(Trouble::TimedOut {
+        Err(CallFailure::TimedOut { waited, queue, .. }) => Err(CallFailure::TimedOut {
             seen: glance(&connection, &names).await,
             waited,
             queue,
         }),
-        Err(Trouble::Failed { failure, .. }) if failure.is_refusal() => Err(Trouble::Failed {
-            seen: glance(&connection, &names).await,
-            failure,
-        }),
+        Err(CallFailure::Failed { failure, .. }) if failure.is_refusal() => {
+            Err(CallFailure::Failed {
+                seen: glance(&connection, &names).await,
+                failure,
+            })
+        }
         outcome => outcome,
     };
     connection.close().await;
@@ -131,7 +133,7 @@ async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, Troub
 }
 
 /// To the first host that lets us in.
-async fn connect(settings: &Settings) -> Result<Connection, Trouble> {
+async fn connect(settings: &Settings) -> Result<Connection, CallFailure> {
     let label = format!("cinder-progress:{}:call", std::process::id());
     let mut causes = Vec::new();
     for host in &settings.brokers.hosts {
@@ -140,19 +142,19 @@ async fn connect(settings: &Settings) -> Result<Connection, Trouble> {
             Err(cause) => causes.push((format!("{}:{}", host.host, host.port), cause)),
         }
     }
-    Err(Trouble::NoBroker(causes))
+    Err(CallFailure::NoBroker(causes))
 }
 
 /// One question and its answer.
 async fn exchange(
     connection: &Connection,
-    names: &Names,
-    question: &Question,
+    names: &TopicNames,
+    question: &ProgressQuery,
     waited: Duration,
-) -> Result<Value, Trouble> {
+) -> Result<Value, CallFailure> {
     let call = Call::new();
     let deadline = Instant::now() + waited;
-    let timed_out = || Trouble::TimedOut {
+    let timed_out = || CallFailure::TimedOut {
         waited,
         queue: names.server.clone(),
         seen: None,
@@ -168,13 +170,13 @@ async fn exchange(
     {
         Sent::Taken => {}
         Sent::NoQueue => {
-            return Err(Trouble::NoQueue {
+            return Err(CallFailure::NoQueue {
                 host: question.host.clone(),
                 queue: names.server.clone(),
             });
         }
-        Sent::NoExchange => return Err(Trouble::NoExchange(names.exchange.clone())),
-        Sent::Refused => return Err(Trouble::Full(names.server.clone())),
+        Sent::NoExchange => return Err(CallFailure::NoExchange(names.exchange.clone())),
+        Sent::Refused => return Err(CallFailure::Full(names.server.clone())),
     }
     loop {
         let delivery = timeout_at(deadline, caller.next())
@@ -184,7 +186,7 @@ async fn exchange(
         match call.read(message.body, message.compression)? {
             Some(Reply::Answer(answer)) => return Ok(answer),
             Some(Reply::Failed(failure)) => {
-                return Err(Trouble::Failed {
+                return Err(CallFailure::Failed {
                     failure,
                     seen: None,
                 });
@@ -195,21 +197,21 @@ async fn exchange(
 }
 
 /// What the queues look like, if that can be told.
-async fn glance(connection: &Connection, names: &Names) -> Option<Seen> {
+async fn glance(connection: &Connection, names: &TopicNames) -> Option<QueuesFound> {
     let looked = tokio::time::timeout(LOOK, look(connection, names)).await;
     looked.ok()?.ok()
 }
 
 /// Says what went wrong, and below it what that means and what to do.
-fn explain(trouble: &Trouble, debug: bool) {
+fn explain(trouble: &CallFailure, debug: bool) {
     eprintln!("cinder-progress: {trouble}");
     match trouble {
-        Trouble::NoBroker(causes) => {
+        CallFailure::NoBroker(causes) => {
             for (broker, cause) in causes {
                 eprintln!("  {broker}: {cause}");
             }
         }
-        Trouble::NoQueue { .. } => {
+        CallFailure::NoQueue { .. } => {
             eprintln!(
                 "  neither a cinder-volume nor a cinder-progress of that name has ever started here:"
             );
@@ -218,21 +220,21 @@ fn explain(trouble: &Trouble, debug: bool) {
             );
             eprintln!("  too) and control_exchange with the node's cinder.conf");
         }
-        Trouble::NoExchange(_) => {
+        CallFailure::NoExchange(_) => {
             eprintln!(
                 "  no service of cinder has ever started on this broker: check transport_url (its"
             );
             eprintln!("  virtual host too) and control_exchange");
         }
-        Trouble::Full(_) => {
+        CallFailure::Full(_) => {
             eprintln!(
                 "  its consumers do not keep up, or are not there: look at the node's services"
             );
         }
-        Trouble::TimedOut { queue, seen, .. } => {
+        CallFailure::TimedOut { queue, seen, .. } => {
             eprintln!("  {}", at_a_time_out(queue, seen.as_ref()));
         }
-        Trouble::Failed { failure, seen } => {
+        CallFailure::Failed { failure, seen } => {
             if failure.is_refusal() && !failure.is_of_a_daemon() {
                 eprintln!("  {}", passed_by(seen.as_ref()));
             }
@@ -244,12 +246,12 @@ fn explain(trouble: &Trouble, debug: bool) {
                 }
             }
         }
-        Trouble::Reply(_) | Trouble::Connection(_) => {}
+        CallFailure::Reply(_) | CallFailure::Connection(_) => {}
     }
 }
 
 /// What a time-out means, going by the queues.
-fn at_a_time_out(queue: &str, seen: Option<&Seen>) -> String {
+fn at_a_time_out(queue: &str, seen: Option<&QueuesFound>) -> String {
     let Some(seen) = seen else {
         return format!("and the broker does not tell how queue {queue} stands");
     };
@@ -270,7 +272,7 @@ fn at_a_time_out(queue: &str, seen: Option<&Seen>) -> String {
 }
 
 /// What it means that cinder-volume has refused the call.
-fn passed_by(seen: Option<&Seen>) -> &'static str {
+fn passed_by(seen: Option<&QueuesFound>) -> &'static str {
     match seen {
         Some(seen) if seen.daemon => {
             "cinder-volume answered, not cinder-progress, though one is connected: it stands aside while \
@@ -297,14 +299,14 @@ fn service(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amqp::topology::Standing;
+    use crate::amqp::topology::QueueState;
 
-    fn seen(consumers: u32, daemon: bool) -> Seen {
-        let standing = Standing {
+    fn seen(consumers: u32, daemon: bool) -> QueuesFound {
+        let standing = QueueState {
             ready: 0,
             consumers,
         };
-        Seen {
+        QueuesFound {
             topic: Some(standing),
             server: Some(standing),
             daemon,
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_time_out_is_explained_by_the_queues() {
-        let said = |seen: Option<&Seen>| at_a_time_out("Q", seen);
+        let said = |seen: Option<&QueuesFound>| at_a_time_out("Q", seen);
         assert!(said(Some(&seen(0, false))).contains("no consumer"));
         assert!(said(Some(&seen(2, true))).contains("a cinder-progress is connected"));
         assert!(said(Some(&seen(1, false))).contains("no cinder-progress is connected"));

@@ -19,7 +19,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use oslo::error::{ConfigError, Place};
+pub use oslo::error::{ConfigError, Location};
 pub use oslo::origin::Origin;
 pub use oslo::sources::Sources;
 pub use settings::Settings;

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::liveness::{Doing, Part};
+use crate::liveness::{TaskHandle, TaskState};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -29,7 +29,11 @@ pub struct Lock {
 ///
 /// A lock that cannot be tried is said in the log and taken for free: what it would keep away is a
 /// mistake, and what would keep us away need not be one.
-pub async fn acquire(state_file: &Path, part: &Part, stop: &CancellationToken) -> Option<Lock> {
+pub async fn acquire(
+    state_file: &Path,
+    task: &TaskHandle,
+    stop: &CancellationToken,
+) -> Option<Lock> {
     let path = lock_of(state_file);
     let mut waits = false;
     loop {
@@ -53,11 +57,11 @@ pub async fn acquire(state_file: &Path, part: &Part, stop: &CancellationToken) -
                 path.display()
             );
             warn!(cause = %by, "waiting");
-            part.does(Doing::Occupied(by));
+            task.does(TaskState::Occupied(by));
         }
         tokio::select! {
             () = stop.cancelled() => return None,
-            () = part.beating(tokio::time::sleep(PAUSE)) => {}
+            () = task.beating(tokio::time::sleep(PAUSE)) => {}
         }
     }
 }
@@ -91,28 +95,28 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::liveness::{Role, Vitals};
+    use crate::liveness::{Liveness, Role};
 
-    fn vitals() -> Vitals {
-        Vitals::new(Duration::from_secs(30))
+    fn liveness() -> Liveness {
+        Liveness::new(Duration::from_secs(30))
     }
 
     #[tokio::test]
     async fn the_second_waits_says_so_and_goes_on_when_the_first_has_ended() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state.json");
-        let (vitals, stop) = (vitals(), CancellationToken::new());
-        let part = vitals.part(Role::Intake, None);
-        let first = acquire(&state, &part, &stop).await;
-        assert_eq!(vitals.doing(&Role::Intake), Some(Doing::Starting));
+        let (liveness, stop) = (liveness(), CancellationToken::new());
+        let task = liveness.task(Role::Intake, None);
+        let first = acquire(&state, &task, &stop).await;
+        assert_eq!(liveness.doing(&Role::Intake), Some(TaskState::Starting));
 
-        let mut second = std::pin::pin!(acquire(&state, &part, &stop));
-        let mut changes = vitals.changes();
+        let mut second = std::pin::pin!(acquire(&state, &task, &stop));
+        let mut changes = liveness.changes();
         tokio::select! {
             _ = &mut second => panic!("both have it"),
             () = changes.next() => {}
         }
-        let summary = vitals.summary();
+        let summary = liveness.summary();
         assert!(
             summary.contains("another cinder-progress on this node"),
             "{summary}"
@@ -126,18 +130,18 @@ mod tests {
     async fn who_waits_can_be_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state.json");
-        let (vitals, stop) = (vitals(), CancellationToken::new());
-        let part = vitals.part(Role::Intake, None);
-        let _first = acquire(&state, &part, &stop).await;
+        let (liveness, stop) = (liveness(), CancellationToken::new());
+        let task = liveness.task(Role::Intake, None);
+        let _first = acquire(&state, &task, &stop).await;
         stop.cancel();
-        assert!(acquire(&state, &part, &stop).await.is_none());
+        assert!(acquire(&state, &task, &stop).await.is_none());
     }
 
     #[tokio::test]
     async fn a_folder_that_is_missing_keeps_nobody_away() {
-        let part = vitals().part(Role::Intake, None);
+        let task = liveness().task(Role::Intake, None);
         let state = Path::new("/nowhere/state.json");
-        let lock = acquire(state, &part, &CancellationToken::new()).await;
+        let lock = acquire(state, &task, &CancellationToken::new()).await;
         assert!(lock.is_some_and(|lock| lock._file.is_none()));
     }
 }

@@ -13,19 +13,19 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::amqp::connection::backoff::Backoff;
-use crate::amqp::connection::supervisor::{FoundBroker, Line, supervise};
-use crate::amqp::handover::{HandOver, Manner};
+use crate::amqp::connection::supervisor::{ConnectionConfig, FoundBroker, supervise};
+use crate::amqp::handover::{ConsumerOptions, HandOver};
 use crate::amqp::metrics::Counters;
-use crate::amqp::replies::Outbox;
-use crate::amqp::topology::{Names, consumer_arguments};
+use crate::amqp::replies::ReplyPublisher;
+use crate::amqp::topology::{TopicNames, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Rabbit, Settings};
-use crate::liveness::{Role, Vitals};
+use crate::liveness::{Liveness, Role};
 use crate::metrics::{self, Watched};
 use crate::progress::{Roots, Tracker, Users};
 use crate::worker::details::Paces;
 use crate::worker::outcomes::Calls;
 use crate::worker::policy::{LivePolicy, Policy};
-use crate::worker::{self, Means, Worker};
+use crate::worker::{self, Worker, WorkerContext};
 
 /// One daemon at a time on a node.
 mod lock;
@@ -39,7 +39,7 @@ pub mod status_file;
 pub mod systemd;
 
 use reload::Reload;
-use sessions::{Alone, Beside, OwnTopics, Replies};
+use sessions::{OwnTopics, Replies, SidecarSession, StandaloneSession};
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
 /// process takes.
@@ -65,10 +65,10 @@ pub enum Ended {
         source: io::Error,
     },
     /// A part of it has failed, which it must not; to be started again.
-    #[error("{part} has ended unexpectedly: {cause}")]
+    #[error("{task} has ended unexpectedly: {cause}")]
     Broken {
         /// Which part.
-        part: &'static str,
+        task: &'static str,
         /// How it ended.
         cause: String,
     },
@@ -97,9 +97,9 @@ pub async fn run(
     };
     let counters = Arc::new(Counters::default());
     let calls = Arc::new(Calls::default());
-    let vitals = Vitals::of(&settings.rabbit);
+    let liveness = Liveness::of(&settings.rabbit);
     let intake_stop = CancellationToken::new();
-    let outbox_stop = CancellationToken::new();
+    let replies_stop = CancellationToken::new();
     let answering = TaskTracker::new();
 
     let progress = &settings.progress;
@@ -120,7 +120,8 @@ pub async fn run(
             .watch(async move { watch_stop.cancelled().await }),
     );
 
-    let (slot, outbox) = Outbox::new(settings.rabbit.kombu_missing_consumer_retry_timeout);
+    let (sender, publisher) =
+        ReplyPublisher::new(settings.rabbit.kombu_missing_consumer_retry_timeout);
     let policies: Vec<LivePolicy> = settings
         .backends
         .iter()
@@ -128,10 +129,10 @@ pub async fn run(
         .collect();
     let paces = Paces::new(tracker.clone());
     let sampled = AbortOnDropHandle::new(tokio::spawn(paces.clone().watch()));
-    let means = Means {
+    let means = WorkerContext {
         tracker: tracker.clone(),
         paces,
-        replies: slot.clone(),
+        replies: sender.clone(),
         calls: Arc::clone(&calls),
         counters: Arc::clone(&counters),
         tasks: answering.clone(),
@@ -141,25 +142,25 @@ pub async fn run(
         .iter()
         .map(|policy| Worker::new(policy.clone(), means.clone()))
         .collect();
-    // The outbox ends with the last slot: none is kept here but the one that is dropped below.
+    // The publisher ends with the last sender: none is kept here but the one that is dropped below.
     drop(means);
 
     let found = FoundBroker::default();
-    let line = |what: &str, role: Role| Line {
+    let line = |what: &str, role: Role| ConnectionConfig {
         brokers: settings.brokers.clone(),
         label: format!("cinder-progress:{}:{what}", std::process::id()),
         rabbit: settings.rabbit.clone(),
-        keeper: vitals.part(role, None),
+        keeper: liveness.task(role, None),
         found: found.clone(),
     };
     let mut replies = tokio::spawn({
-        let (line, stop) = (line("replies", Role::Replies), outbox_stop.clone());
-        let (counters, vitals) = (Arc::clone(&counters), vitals.clone());
+        let (line, stop) = (line("replies", Role::Replies), replies_stop.clone());
+        let (counters, liveness) = (Arc::clone(&counters), liveness.clone());
         async move {
             let session = Replies {
-                outbox,
+                publisher,
                 counters: &counters,
-                vitals: &vitals,
+                liveness: &liveness,
                 stop: &stop,
             };
             supervise(line, &counters, &stop, session).await
@@ -170,21 +171,21 @@ pub async fn run(
         settings.clone(),
         workers.clone(),
         Arc::clone(&counters),
-        vitals.clone(),
+        liveness.clone(),
         intake_stop.clone(),
     ));
     let direct = progress.mode == Mode::Direct;
     // Where nothing of cinder-volume's is served there is no connection for it.
     let mut intake = (!direct).then(|| {
         tokio::spawn(intake(
-            Line {
+            ConnectionConfig {
                 rabbit: attentive(settings.rabbit.clone()),
                 ..line("intake", Role::Intake)
             },
             settings.clone(),
             workers.clone(),
             Arc::clone(&counters),
-            vitals.clone(),
+            liveness.clone(),
             intake_stop.clone(),
         ))
     });
@@ -198,7 +199,7 @@ pub async fn run(
             counters,
             calls,
             tracker,
-            vitals: vitals.clone(),
+            liveness: liveness.clone(),
             queues: queues.map(|b| b.address.server_queue.clone()).collect(),
             own_topics: own_topics.map(|b| b.own.topic.clone()).collect(),
             policies: policies.clone(),
@@ -213,10 +214,10 @@ pub async fn run(
         "started"
     );
     systemd::ready().await;
-    let watched = AbortOnDropHandle::new(tokio::spawn(systemd::keep_told(vitals.clone())));
+    let watched = AbortOnDropHandle::new(tokio::spawn(systemd::keep_told(liveness.clone())));
     let standing = progress.state_file.as_deref().map(|state_file| {
         let path = status_file::path_of(state_file);
-        let writing = status_file::keep_written(path, vitals.clone());
+        let writing = status_file::keep_written(path, liveness.clone());
         AbortOnDropHandle::new(tokio::spawn(writing))
     });
     let mut running = settings.clone();
@@ -240,8 +241,8 @@ pub async fn run(
     drop(standing);
     drop(sampled);
     let told = tokio::spawn(systemd::stopping());
-    // Held until here, so that the outbox cannot end before the intake has said why it does.
-    drop(slot);
+    // Held until here, so that the publisher cannot end before the intake has said why it does.
+    drop(sender);
     intake_stop.cancel();
     if let Some(intake) = &mut intake {
         finish("intake", deadline - FLUSH, intake).await;
@@ -249,9 +250,9 @@ pub async fn run(
     finish("own topics", deadline - FLUSH, &mut own_topics).await;
     answering.close();
     wait("calls", deadline - FLUSH, answering.wait()).await;
-    // The slots have gone with the intake and the last call: the outbox ends when it is empty.
-    if !vitals.is_connected(&Role::Replies) {
-        outbox_stop.cancel();
+    // The senders have gone with the intake and the last call: the publisher ends when it is empty.
+    if !liveness.is_connected(&Role::Replies) {
+        replies_stop.cancel();
     }
     finish("replies", deadline, &mut replies).await;
     finish("writing down what is remembered", deadline, &mut watcher).await;
@@ -268,12 +269,12 @@ async fn of<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
-fn unexpected(part: &'static str, ended: Result<(), JoinError>) -> Ended {
+fn unexpected(task: &'static str, ended: Result<(), JoinError>) -> Ended {
     let cause = match ended {
         Ok(()) => "it had nothing more to do".to_owned(),
         Err(cause) => cause.to_string(),
     };
-    Ended::Broken { part, cause }
+    Ended::Broken { task, cause }
 }
 
 /// Waits for a task; past the deadline it is ended where it stands, so that it lets go of what
@@ -297,11 +298,11 @@ async fn wait(what: &str, deadline: Instant, end: impl Future) {
 }
 
 async fn intake(
-    line: Line,
+    line: ConnectionConfig,
     settings: Settings,
     workers: Vec<Worker>,
     counters: Arc<Counters>,
-    vitals: Vitals,
+    liveness: Liveness,
     stop: CancellationToken,
 ) {
     let _lock = match &settings.progress.state_file {
@@ -311,22 +312,22 @@ async fn intake(
         },
         None => None,
     };
-    let (counters, vitals, stop) = (&*counters, &vitals, &stop);
+    let (counters, liveness, stop) = (&*counters, &liveness, &stop);
     let exchange = &settings.control_exchange;
-    let names = |backend: &Backend| Names::of(exchange, &backend.address);
+    let names = |backend: &Backend| TopicNames::of(exchange, &backend.address);
     let backends = settings.backends.iter().map(names);
     match settings.progress.mode {
         Mode::Sidecar => {
             let backends = backends
                 .zip(workers)
-                .map(|(names, worker)| (HandOver::new(names, manner(&settings)), worker))
+                .map(|(names, worker)| (HandOver::new(names, consumer_options(&settings)), worker))
                 .collect();
-            let session = Beside {
+            let session = SidecarSession {
                 backends,
                 served: false,
                 patience: (settings.brokers.hosts.len() > 1).then(missing_patience),
                 counters,
-                vitals,
+                liveness,
                 stop,
             };
             supervise(line, counters, stop, session).await
@@ -334,11 +335,11 @@ async fn intake(
         // There is nothing of cinder-volume's to serve.
         Mode::Direct => {}
         Mode::Standalone => {
-            let session = Alone {
+            let session = StandaloneSession {
                 backends: backends.zip(workers).collect(),
                 rabbit: &settings.rabbit,
                 served: false,
-                vitals,
+                liveness,
                 stop,
             };
             supervise(line, counters, stop, session).await
@@ -364,25 +365,25 @@ fn missing_patience() -> Backoff {
 }
 
 async fn own_topics(
-    line: Line,
+    line: ConnectionConfig,
     settings: Settings,
     workers: Vec<Worker>,
     counters: Arc<Counters>,
-    vitals: Vitals,
+    liveness: Liveness,
     stop: CancellationToken,
 ) {
-    let names = |backend: &Backend| Names::of(&settings.control_exchange, &backend.own);
+    let names = |backend: &Backend| TopicNames::of(&settings.control_exchange, &backend.own);
     let backends = settings.backends.iter().map(names);
     let session = OwnTopics {
         backends: backends.zip(workers).collect(),
-        vitals: &vitals,
+        liveness: &liveness,
         stop: &stop,
     };
     supervise(line, &counters, &stop, session).await;
 }
 
-fn manner(settings: &Settings) -> Manner {
-    Manner {
+fn consumer_options(settings: &Settings) -> ConsumerOptions {
+    ConsumerOptions {
         priority: settings.progress.consumer_priority,
         prefetch: settings.progress.prefetch,
         arguments: consumer_arguments(&settings.rabbit),

@@ -4,38 +4,40 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::amqp::claim::{self, Company};
+use crate::amqp::claim::{self, ExpectedConsumers};
 use crate::amqp::connection::backoff::Backoff;
 use crate::amqp::connection::supervisor::Session;
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::handover::elsewhere::Elsewhere;
-use crate::amqp::handover::{HandOver, Shift};
+use crate::amqp::handover::{HandOver, HandOverContext};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
-use crate::amqp::replies::Outbox;
-use crate::amqp::topology::Names;
+use crate::amqp::replies::ReplyPublisher;
+use crate::amqp::topology::TopicNames;
 use crate::amqp::{own_topic, standalone};
 use crate::config::Rabbit;
-use crate::liveness::{Role, Vitals};
+use crate::liveness::{Liveness, Role};
 use crate::worker::Worker;
 
 /// Sends the replies of all backends.
 pub struct Replies<'a> {
     /// What is to be sent.
-    pub outbox: Outbox,
+    pub publisher: ReplyPublisher,
     /// Where it is counted.
     pub counters: &'a Counters,
     /// Where it shows that it is at work.
-    pub vitals: &'a Vitals,
+    pub liveness: &'a Liveness,
     /// Cancelled from outside to end at once, and from here when nothing more will come.
     pub stop: &'a CancellationToken,
 }
 
 impl Session for Replies<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let part = self.vitals.part(Role::Outbox, Some(connection.alarm()));
-        self.outbox
-            .run(connection, self.counters, &part, self.stop)
+        let task = self
+            .liveness
+            .task(Role::ReplyPublisher, Some(connection.alarm()));
+        self.publisher
+            .run(connection, self.counters, &task, self.stop)
             .await?;
         self.stop.cancel();
         Ok(())
@@ -43,7 +45,7 @@ impl Session for Replies<'_> {
 }
 
 /// Serves all backends beside a cinder-volume.
-pub struct Beside<'a> {
+pub struct SidecarSession<'a> {
     /// The hand-over of each backend, and who is asked what is ours.
     pub backends: Vec<(HandOver, Worker)>,
     /// Whether we have served before: then somebody in our place is our own lost connection.
@@ -53,30 +55,30 @@ pub struct Beside<'a> {
     /// Where it is counted.
     pub counters: &'a Counters,
     /// Where it shows that it is at work.
-    pub vitals: &'a Vitals,
+    pub liveness: &'a Liveness,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
 
-impl Session for Beside<'_> {
+impl Session for SidecarSession<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (counters, vitals, stop) = (self.counters, self.vitals, self.stop);
-        let names: Vec<Names> = self
+        let (counters, liveness, stop) = (self.counters, self.liveness, self.stop);
+        let names: Vec<TopicNames> = self
             .backends
             .iter()
             .map(|(hand_over, _)| hand_over.names().clone())
             .collect();
-        let entry = vitals.part(Role::Entry, Some(connection.alarm()));
-        let company = Company::CinderVolume;
+        let entry = liveness.task(Role::Entry, Some(connection.alarm()));
+        let expected = ExpectedConsumers::CinderVolume;
         // What an earlier connection could not put back waits for nobody's claim, and not for the end of the daemon.
         let entered = CancellationToken::new();
         let putting_back = self
             .backends
             .iter_mut()
-            .map(|(hand_over, _)| hand_over.put_back(connection, counters, &entry, &entered));
+            .map(|(hand_over, _)| hand_over.republish(connection, counters, &entry, &entered));
         let enter = async {
             let served = self.served;
-            let found = claim::enter(connection, &names, company, served, &entry, stop).await;
+            let found = claim::enter(connection, &names, expected, served, &entry, stop).await;
             if found.is_err() || !stop.is_cancelled() {
                 entered.cancel();
             }
@@ -94,11 +96,11 @@ impl Session for Beside<'_> {
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
             async move {
-                let shift = Shift {
+                let shift = HandOverContext {
                     connection,
                     take: &take,
                     counters,
-                    vitals,
+                    liveness,
                     elsewhere,
                     stop,
                 };
@@ -119,30 +121,30 @@ impl Session for Beside<'_> {
 }
 
 /// Serves all backends alone.
-pub struct Alone<'a> {
+pub struct StandaloneSession<'a> {
     /// The names of each backend, and who answers.
-    pub backends: Vec<(Names, Worker)>,
+    pub backends: Vec<(TopicNames, Worker)>,
     /// What queues look like.
     pub rabbit: &'a Rabbit,
     /// Whether we have served before: then somebody in our place is our own lost connection.
     pub served: bool,
     /// Where it shows that it is at work.
-    pub vitals: &'a Vitals,
+    pub liveness: &'a Liveness,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
 
-impl Session for Alone<'_> {
+impl Session for StandaloneSession<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (rabbit, vitals, stop) = (self.rabbit, self.vitals, self.stop);
-        let names: Vec<Names> = self
+        let (rabbit, liveness, stop) = (self.rabbit, self.liveness, self.stop);
+        let names: Vec<TopicNames> = self
             .backends
             .iter()
             .map(|(names, _)| names.clone())
             .collect();
-        let entry = vitals.part(Role::Entry, Some(connection.alarm()));
-        let company = Company::Nobody;
-        claim::enter(connection, &names, company, self.served, &entry, stop).await?;
+        let entry = liveness.task(Role::Entry, Some(connection.alarm()));
+        let expected = ExpectedConsumers::Nobody;
+        claim::enter(connection, &names, expected, self.served, &entry, stop).await?;
         drop(entry);
         if stop.is_cancelled() {
             return Ok(());
@@ -152,8 +154,8 @@ impl Session for Alone<'_> {
             let take = |message: Message<'_>| {
                 worker.take(message);
             };
-            let part = vitals.part(Role::Queue(names.server.clone()), Some(connection.alarm()));
-            async move { standalone::serve(connection, names, rabbit, &take, &part, stop).await }
+            let task = liveness.task(Role::Queue(names.server.clone()), Some(connection.alarm()));
+            async move { standalone::serve(connection, names, rabbit, &take, &task, stop).await }
         });
         // One that fails takes the others along: they share the connection.
         try_join_all(serving).await.map(drop)
@@ -163,21 +165,21 @@ impl Session for Alone<'_> {
 /// Serves our own topic for each backend.
 pub struct OwnTopics<'a> {
     /// The names for each backend, and who answers.
-    pub backends: Vec<(Names, Worker)>,
+    pub backends: Vec<(TopicNames, Worker)>,
     /// Where it shows that it is at work.
-    pub vitals: &'a Vitals,
+    pub liveness: &'a Liveness,
     /// Ends it.
     pub stop: &'a CancellationToken,
 }
 
 impl Session for OwnTopics<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (vitals, stop) = (self.vitals, self.stop);
+        let (liveness, stop) = (self.liveness, self.stop);
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| worker.take_all(message);
             let role = Role::OwnTopic(names.topic.clone());
-            let part = vitals.part(role, Some(connection.alarm()));
-            async move { own_topic::serve(connection, names, &take, &part, stop).await }
+            let task = liveness.task(role, Some(connection.alarm()));
+            async move { own_topic::serve(connection, names, &take, &task, stop).await }
         });
         try_join_all(serving).await.map(drop)
     }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use super::lock::try_lock;
-use crate::liveness::Vitals;
+use crate::liveness::Liveness;
 use crate::text;
 
 /// Between two tries to get the lock that another daemon holds.
@@ -26,7 +26,7 @@ const LONGEST: u64 = 4096;
 
 /// Whether a daemon runs on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum DaemonState {
     /// One does, and stands so.
     Runs(String),
     /// None does.
@@ -42,7 +42,7 @@ pub fn path_of(state_file: &Path) -> PathBuf {
 }
 
 /// Keeps the file at `path` up to date for ever. What cannot be written is left: only `status` misses it.
-pub async fn keep_written(path: PathBuf, vitals: Vitals) {
+pub async fn keep_written(path: PathBuf, liveness: Liveness) {
     let file = loop {
         match try_lock(path.clone()).await {
             Ok(Some(file)) => break Arc::new(file),
@@ -53,10 +53,10 @@ pub async fn keep_written(path: PathBuf, vitals: Vitals) {
             }
         }
     };
-    let mut changes = vitals.changes();
+    let mut changes = liveness.changes();
     let mut written = String::new();
     loop {
-        let line = text::harmless(&vitals.summary());
+        let line = text::harmless(&liveness.summary());
         if line != written {
             let (file, line) = (Arc::clone(&file), line.clone());
             // On a thread of its own, because a file system may hang.
@@ -83,15 +83,15 @@ fn write(file: &File, line: &str) -> io::Result<()> {
 /// # Errors
 ///
 /// The system's, where the file is there and cannot be read.
-pub fn read(state_file: &Path) -> io::Result<Standing> {
+pub fn read(state_file: &Path) -> io::Result<DaemonState> {
     let file = match File::open(path_of(state_file)) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DaemonState::Missing),
         Err(error) => return Err(error),
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         // Let go of with the file, at once: a daemon that starts at this moment tries again.
-        Ok(()) => return Ok(Standing::Missing),
+        Ok(()) => return Ok(DaemonState::Missing),
         Err(Errno::WOULDBLOCK) => {}
         Err(error) => return Err(error.into()),
     }
@@ -99,19 +99,19 @@ pub fn read(state_file: &Path) -> io::Result<Standing> {
     (&file).take(LONGEST).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().next().filter(|line| !line.is_empty());
-    Ok(Standing::Runs(line.unwrap_or("starting").to_owned()))
+    Ok(DaemonState::Runs(line.unwrap_or("starting").to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::liveness::{Doing, Role};
+    use crate::liveness::{Role, TaskState};
 
     fn until(state: &Path, wanted: &str) {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             let seen = read(state).unwrap();
-            if matches!(&seen, Standing::Runs(line) if line.contains(wanted)) {
+            if matches!(&seen, DaemonState::Runs(line) if line.contains(wanted)) {
                 return;
             }
             assert!(std::time::Instant::now() < deadline, "{seen:?}");
@@ -123,20 +123,20 @@ mod tests {
     async fn how_it_stands_can_be_read_while_it_runs_and_not_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state.json");
-        assert_eq!(read(&state).unwrap(), Standing::Missing);
-        let vitals = Vitals::new(Duration::from_secs(30));
-        let part = vitals.part(Role::Intake, None);
-        let writer = tokio::spawn(keep_written(path_of(&state), vitals.clone()));
+        assert_eq!(read(&state).unwrap(), DaemonState::Missing);
+        let liveness = Liveness::new(Duration::from_secs(30));
+        let task = liveness.task(Role::Intake, None);
+        let writer = tokio::spawn(keep_written(path_of(&state), liveness.clone()));
         until(&state, "starting");
         let far = "a host with a name that is rather long.example:5672";
-        part.does(Doing::Connecting(far.to_owned()));
+        task.does(TaskState::Connecting(far.to_owned()));
         until(&state, far);
-        part.does(Doing::Connecting("near:5672".to_owned()));
+        task.does(TaskState::Connecting("near:5672".to_owned()));
         until(&state, "connecting to near:5672");
 
         // A second one does not write while the first one runs.
-        let other = Vitals::new(Duration::from_secs(30));
-        let _other = other.part(Role::Intake, None);
+        let other = Liveness::new(Duration::from_secs(30));
+        let _other = other.task(Role::Intake, None);
         let second = tokio::spawn(keep_written(path_of(&state), other));
         until(&state, "near:5672");
         writer.abort();
@@ -144,13 +144,13 @@ mod tests {
         until(&state, "starting");
         second.abort();
         let _ = second.await;
-        assert_eq!(read(&state).unwrap(), Standing::Missing);
+        assert_eq!(read(&state).unwrap(), DaemonState::Missing);
     }
 
     #[tokio::test]
     async fn a_folder_that_is_missing_holds_up_nobody() {
         let state = Path::new("/nowhere/state.json");
-        keep_written(path_of(state), Vitals::new(PAUSE)).await;
-        assert_eq!(read(state).unwrap(), Standing::Missing);
+        keep_written(path_of(state), Liveness::new(PAUSE)).await;
+        assert_eq!(read(state).unwrap(), DaemonState::Missing);
     }
 }

@@ -13,41 +13,41 @@ use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::liveness::{Changes, Vitals};
+use crate::liveness::{Changes, Liveness};
 
 /// A service manager that has not taken a message by then will not: nothing waits for it longer.
 const SEND: Duration = Duration::from_secs(1);
 
 /// The daemon serves, or tries to; after a reload it does so again.
 pub async fn ready() {
-    tell(Message::Ready).await;
+    tell(Notification::Ready).await;
 }
 
 /// The settings are being read again. To be followed by [`ready`], whatever comes of it.
 pub async fn reloading() {
-    tell(Message::Reloading).await;
+    tell(Notification::Reloading).await;
 }
 
 /// The daemon is about to end.
 pub async fn stopping() {
-    tell(Message::Stopping).await;
+    tell(Notification::Stopping).await;
 }
 
 /// Tells how it stands whenever that changes, and feeds the watchdog while nothing is stuck, at
 /// half the time that the service manager allows. Never returns.
-pub async fn keep_told(vitals: Vitals) {
-    let mut changes = vitals.changes();
+pub async fn keep_told(liveness: Liveness) {
+    let mut changes = liveness.changes();
     let pause = sd_notify::watchdog_enabled().map(|allowed| allowed / 2);
-    let feeding = feed(&vitals, pause, async || tell(Message::Alive).await);
-    tokio::join!(tell_changes(&vitals, &mut changes), feeding);
+    let feeding = feed(&liveness, pause, async || tell(Notification::Alive).await);
+    tokio::join!(tell_changes(&liveness, &mut changes), feeding);
 }
 
-async fn tell_changes(vitals: &Vitals, changes: &mut Changes) {
+async fn tell_changes(liveness: &Liveness, changes: &mut Changes) {
     let mut told = String::new();
     loop {
-        let now = one_line(&vitals.summary());
+        let now = one_line(&liveness.summary());
         if now != told {
-            tell(Message::Status(now.clone())).await;
+            tell(Notification::Status(now.clone())).await;
             told = now;
         }
         changes.next().await;
@@ -55,7 +55,7 @@ async fn tell_changes(vitals: &Vitals, changes: &mut Changes) {
 }
 
 /// Calls `alive` every `pause`, while no part is stuck.
-async fn feed(vitals: &Vitals, pause: Option<Duration>, alive: impl AsyncFn()) {
+async fn feed(liveness: &Liveness, pause: Option<Duration>, alive: impl AsyncFn()) {
     let Some(pause) = pause.filter(|pause| !pause.is_zero()) else {
         return;
     };
@@ -64,7 +64,7 @@ async fn feed(vitals: &Vitals, pause: Option<Duration>, alive: impl AsyncFn()) {
     let mut said = false;
     loop {
         ticks.tick().await;
-        match vitals.stuck() {
+        match liveness.stuck() {
             None => {
                 if std::mem::take(&mut said) {
                     info!("it moves again: the watchdog is fed");
@@ -74,7 +74,7 @@ async fn feed(vitals: &Vitals, pause: Option<Duration>, alive: impl AsyncFn()) {
             Some(stuck) => {
                 if !std::mem::replace(&mut said, true) {
                     error!(
-                        part = ?stuck.role, silent_for = ?stuck.silence,
+                        task = ?stuck.role, silent_for = ?stuck.silence,
                         "stuck: the watchdog is not fed, so that the service manager starts us again"
                     );
                 }
@@ -84,7 +84,7 @@ async fn feed(vitals: &Vitals, pause: Option<Duration>, alive: impl AsyncFn()) {
 }
 
 /// An owned message: it is sent from another thread.
-enum Message {
+enum Notification {
     Ready,
     Reloading,
     Stopping,
@@ -93,7 +93,7 @@ enum Message {
 }
 
 /// Sends on a thread of its own, because a service manager that does not read blocks the sender.
-async fn tell(message: Message) {
+async fn tell(message: Notification) {
     let sending = tokio::task::spawn_blocking(move || send(&message));
     match tokio::time::timeout(SEND, sending).await {
         Ok(Ok(Ok(()))) => {}
@@ -103,16 +103,16 @@ async fn tell(message: Message) {
     }
 }
 
-fn send(message: &Message) -> io::Result<()> {
+fn send(message: &Notification) -> io::Result<()> {
     match message {
-        Message::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Notification::Ready => sd_notify::notify(&[NotifyState::Ready]),
         // What was said last stays with the service manager when we are gone.
-        Message::Stopping => {
+        Notification::Stopping => {
             sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
         }
-        Message::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
-        Message::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
-        Message::Reloading => {
+        Notification::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        Notification::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+        Notification::Reloading => {
             sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
         }
     }
@@ -133,11 +133,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_at_its_pace_until_a_part_is_stuck_and_again_when_it_moves() {
         let patience = Duration::from_secs(30);
-        let vitals = Vitals::new(patience);
-        let part = vitals.part(Role::Entry, None);
+        let liveness = Liveness::new(patience);
+        let task = liveness.task(Role::Entry, None);
         let fed = Cell::new(0);
         let second = Duration::from_secs(1);
-        let feeding = feed(&vitals, Some(second), async || fed.set(fed.get() + 1));
+        let feeding = feed(&liveness, Some(second), async || fed.set(fed.get() + 1));
         tokio::pin!(feeding);
         let mut run = async |time| {
             tokio::select! {
@@ -150,13 +150,13 @@ mod tests {
         assert_eq!(run(second * 10 + millisecond).await, 11);
         assert_eq!(run(second * 20).await, 20);
         assert_eq!(run(second * 100).await, 0);
-        part.beat();
+        task.heartbeat();
         assert_eq!(run(second * 10).await, 10);
     }
 
     #[tokio::test]
     async fn nobody_is_fed_who_did_not_ask() {
-        feed(&Vitals::new(SEND), None, async || panic!("fed")).await;
+        feed(&Liveness::new(SEND), None, async || panic!("fed")).await;
     }
 
     #[test]

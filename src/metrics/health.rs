@@ -1,18 +1,18 @@
 //! Whether the daemon can do its work, in a word for machines and a line for people.
 
 use super::Watched;
-use crate::liveness::{Doing, Role};
+use crate::liveness::{Role, TaskState};
 
 /// The verdict: `Ok` when it can answer calls, or leaves its queues to cinder-volume on purpose.
 ///
 /// Either way a line that says how it stands.
 pub(super) fn health(watched: &Watched) -> Result<String, String> {
-    let vitals = &watched.vitals;
-    let summary = vitals.summary();
-    if let Some(stuck) = vitals.stuck() {
+    let liveness = &watched.liveness;
+    let summary = liveness.summary();
+    if let Some(stuck) = liveness.stuck() {
         return Err(format!("{:?} does not move; {summary}", stuck.role));
     }
-    if vitals.blocked(|_| true) {
+    if liveness.blocked(|_| true) {
         return Err(format!(
             "the broker is short of memory or disk and takes nothing; {summary}"
         ));
@@ -25,19 +25,19 @@ pub(super) fn health(watched: &Watched) -> Result<String, String> {
     };
     let connected = [intake, Role::Replies]
         .iter()
-        .all(|keeper| vitals.is_connected(keeper));
+        .all(|keeper| liveness.is_connected(keeper));
     let ready = if direct {
         // Beside a cinder-volume these are not what the daemon is there for.
         watched
             .own_topics
             .iter()
-            .all(|topic| vitals.doing(&Role::OwnTopic(topic.clone())) == Some(Doing::Serving))
+            .all(|topic| liveness.doing(&Role::OwnTopic(topic.clone())) == Some(TaskState::Serving))
     } else {
         watched.queues.iter().all(|queue| {
-            let doing = vitals.doing(&Role::Queue(queue.clone()));
+            let doing = liveness.doing(&Role::Queue(queue.clone()));
             matches!(
                 doing,
-                Some(Doing::Serving | Doing::Waiting(_) | Doing::Aside(..))
+                Some(TaskState::Serving | TaskState::Waiting(_) | TaskState::Aside(..))
             )
         })
     };

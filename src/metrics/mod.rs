@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use crate::amqp::metrics::Counters;
-use crate::liveness::Vitals;
+use crate::liveness::Liveness;
 use crate::progress::Tracker;
 use crate::worker::outcomes::Calls;
 use crate::worker::policy::LivePolicy;
@@ -35,7 +35,7 @@ pub struct Watched {
     /// The copies on this node.
     pub tracker: Tracker,
     /// What each part of it is doing.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
     /// The server queue of each backend; none in mode direct.
     pub queues: Vec<String>,
     /// Our own topic for each backend.

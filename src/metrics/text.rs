@@ -15,9 +15,9 @@ use prometheus::proto::{
 use super::Watched;
 use crate::amqp::metrics::Reason;
 use crate::counters::TimingsNow;
-use crate::liveness::{Doing, Role};
+use crate::liveness::{Role, TaskState};
 use crate::progress::{CopyEnd, KnownBy, LastSeen, RunningCopy, Trouble};
-use crate::worker::outcomes::Outcome;
+use crate::worker::outcomes::CallOutcome;
 use crate::worker::policy::LivePolicy;
 
 /// Copies shown at most, the oldest.
@@ -73,7 +73,7 @@ fn calls(page: &mut Page, watched: &Watched) {
     page.counters(
         "cinder_progress_calls_total",
         "Calls that were the daemon's to answer, by what became of them.",
-        Outcome::ALL.map(|outcome| (("outcome", outcome.name()), calls.of(outcome).get())),
+        CallOutcome::ALL.map(|outcome| (("outcome", outcome.name()), calls.of(outcome).get())),
     );
     page.histogram(
         "cinder_progress_answer_duration_seconds",
@@ -107,7 +107,7 @@ fn operations(page: &mut Page, watched: &Watched) {
     page.counter(
         "cinder_progress_put_back_total",
         "Messages among those that are back on the server queue.",
-        counters.put_back.get(),
+        counters.republished.get(),
     );
     page.counter(
         "cinder_progress_in_doubt_total",
@@ -127,13 +127,13 @@ fn operations(page: &mut Page, watched: &Watched) {
             (("reason", reason.name()), count)
         }),
     );
-    let queues: Vec<(&str, Option<Doing>)> = watched
+    let queues: Vec<(&str, Option<TaskState>)> = watched
         .queues
         .iter()
         .map(|queue| {
             (
                 queue.as_str(),
-                watched.vitals.doing(&Role::Queue(queue.clone())),
+                watched.liveness.doing(&Role::Queue(queue.clone())),
             )
         })
         .collect();
@@ -141,7 +141,7 @@ fn operations(page: &mut Page, watched: &Watched) {
         "cinder_progress_serving",
         "Whether this server queue is consumed.",
         queues.iter().map(|(queue, doing)| {
-            let serving = *doing == Some(Doing::Serving);
+            let serving = *doing == Some(TaskState::Serving);
             ([("queue", *queue)], truth(serving))
         }),
     );
@@ -149,8 +149,8 @@ fn operations(page: &mut Page, watched: &Watched) {
         "cinder_progress_serving_own_topic",
         "Whether this topic of the daemon's own is served.",
         watched.own_topics.iter().map(|topic| {
-            let doing = watched.vitals.doing(&Role::OwnTopic(topic.clone()));
-            let serving = doing == Some(Doing::Serving);
+            let doing = watched.liveness.doing(&Role::OwnTopic(topic.clone()));
+            let serving = doing == Some(TaskState::Serving);
             ([("topic", topic.as_str())], truth(serving))
         }),
     );
@@ -159,8 +159,8 @@ fn operations(page: &mut Page, watched: &Watched) {
         "Whether this server queue is left to cinder-volume at this moment, for this reason.",
         queues.iter().flat_map(|(queue, doing)| {
             let now = match doing {
-                Some(Doing::Waiting(_)) => Some(Reason::Missing),
-                Some(Doing::Aside(reason, _)) => Some(*reason),
+                Some(TaskState::Waiting(_)) => Some(Reason::Missing),
+                Some(TaskState::Aside(reason, _)) => Some(*reason),
                 _ => None,
             };
             Reason::ALL.map(|reason| {
@@ -172,7 +172,7 @@ fn operations(page: &mut Page, watched: &Watched) {
 }
 
 fn broker(page: &mut Page, watched: &Watched) {
-    let vitals = &watched.vitals;
+    let liveness = &watched.liveness;
     page.counter(
         "cinder_progress_connections_total",
         "Connections to a broker opened; three of them at the start, in mode direct two.",
@@ -187,10 +187,10 @@ fn broker(page: &mut Page, watched: &Watched) {
         "Whether there is a connection to a broker, by what it is for.",
         lines
             .iter()
-            .map(|(line, keeper)| ([("line", *line)], truth(vitals.is_connected(keeper)))),
+            .map(|(line, keeper)| ([("line", *line)], truth(liveness.is_connected(keeper)))),
     );
-    let intake = vitals.blocked(|role| matches!(role, Role::Queue(_)));
-    let replies = vitals.blocked(|role| *role == Role::Outbox);
+    let intake = liveness.blocked(|role| matches!(role, Role::Queue(_)));
+    let replies = liveness.blocked(|role| *role == Role::ReplyPublisher);
     page.gauges(
         "cinder_progress_blocked",
         "Whether the broker, short of memory or disk, does not read from that connection.",
@@ -234,9 +234,9 @@ fn scans(page: &mut Page, seen: &LastSeen) {
 
 fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
     let mut told_apart = HashSet::new();
-    let shown: Vec<Shown<'_>> = running
+    let shown: Vec<LabelledCopy<'_>> = running
         .iter()
-        .map(|copy| Shown {
+        .map(|copy| LabelledCopy {
             volume_id: copy.volume_id(template).unwrap_or_default(),
             pid: copy.pid.to_string(),
             known_by: copy.known_by(template).map_or("", KnownBy::name),
@@ -284,14 +284,14 @@ fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
 /// A copy and what tells it from others: its process id does when one volume is read twice, or when the
 /// name of the volume is not known. One process may make several through open files; of those of unknown
 /// volumes one is shown, since a series must not occur twice.
-struct Shown<'a> {
+struct LabelledCopy<'a> {
     volume_id: String,
     pid: String,
     known_by: &'static str,
     copy: &'a RunningCopy,
 }
 
-impl Shown<'_> {
+impl LabelledCopy<'_> {
     fn labels(&self) -> [(&str, &str); 2] {
         [("volume_id", &self.volume_id), ("pid", &self.pid)]
     }

@@ -45,7 +45,7 @@ pub struct DriverCall {
 
 /// Why a command told nothing.
 #[derive(Debug, Error)]
-enum Trouble {
+enum DriverFailure {
     #[error("it cannot be run: {0}")]
     Run(io::Error),
     #[error("it cannot be listened to: {0}")]
@@ -90,7 +90,7 @@ impl Drivers {
         };
         let outcome = tokio::time::timeout(call.timeout, asking)
             .await
-            .unwrap_or(Err(Trouble::Late(call.timeout)));
+            .unwrap_or(Err(DriverFailure::Late(call.timeout)));
         self.tell(volume_id, call, outcome.as_ref().err());
         match outcome {
             Ok(None) => None,
@@ -100,7 +100,7 @@ impl Drivers {
     }
 
     /// Says in the log what is wrong with a command, once until it changes.
-    fn tell(&self, volume_id: &str, call: &DriverCall, trouble: Option<&Trouble>) {
+    fn tell(&self, volume_id: &str, call: &DriverCall, trouble: Option<&DriverFailure>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(trouble) = trouble.map(ToString::to_string) else {
             told.remove(&call.command);
@@ -141,8 +141,8 @@ impl Drop for Running {
     }
 }
 
-async fn run(call: &DriverCall) -> Result<Option<u8>, Trouble> {
-    let mut child = start(call).map_err(Trouble::Run)?;
+async fn run(call: &DriverCall) -> Result<Option<u8>, DriverFailure> {
+    let mut child = start(call).map_err(DriverFailure::Run)?;
     let (input, output, complaints) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut running = Running { child: Some(child) };
@@ -159,26 +159,26 @@ async fn run(call: &DriverCall) -> Result<Option<u8>, Trouble> {
         async {
             let output = some_of(output, OUTPUT_LIMIT + 1)
                 .await
-                .map_err(Trouble::Listen)?;
+                .map_err(DriverFailure::Listen)?;
             // What comes after is not waited for: it may never end.
             (output.len() as u64 <= OUTPUT_LIMIT)
                 .then_some(output)
-                .ok_or(Trouble::Talkative)
+                .ok_or(DriverFailure::Talkative)
         },
         async {
             all_but_some_forgotten(complaints)
                 .await
-                .map_err(Trouble::Listen)
+                .map_err(DriverFailure::Listen)
         },
     )?;
     let Some(child) = &mut running.child else {
         return Ok(None);
     };
-    let status = child.wait().await.map_err(Trouble::Listen)?;
+    let status = child.wait().await.map_err(DriverFailure::Listen)?;
     // It has come to its end and is reaped: there is nothing to kill any more.
     running.child = None;
     if !status.success() {
-        return Err(Trouble::Failed { status, complaint });
+        return Err(DriverFailure::Failed { status, complaint });
     }
     parse(&output)
 }
@@ -228,14 +228,14 @@ async fn all_but_some_forgotten(stream: Option<impl AsyncRead + Unpin>) -> io::R
 }
 
 /// A number, a fraction or not, or nothing.
-fn parse(output: &[u8]) -> Result<Option<u8>, Trouble> {
-    let text = std::str::from_utf8(output).map_err(|_| Trouble::Garbage)?;
+fn parse(output: &[u8]) -> Result<Option<u8>, DriverFailure> {
+    let text = std::str::from_utf8(output).map_err(|_| DriverFailure::Garbage)?;
     match text.trim() {
         "" => Ok(None),
         number => match number.parse::<f64>() {
             // Rounded down: 99.9 is not all of it.
             Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Some(percent as u8)),
-            _ => Err(Trouble::Garbage),
+            _ => Err(DriverFailure::Garbage),
         },
     }
 }

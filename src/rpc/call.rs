@@ -13,7 +13,7 @@ const LIMIT: usize = 16 << 20;
 
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct ProgressQuery {
     /// The volume's id.
     pub volume_id: String,
     /// The id in its name on the backend, where that is another.
@@ -92,7 +92,7 @@ impl Call {
     /// nobody's token is needed. `_timeout` is null as in every call of cinder's: it asks for no
     /// signs of life.
     #[must_use]
-    pub fn body(&self, question: &Question) -> Vec<u8> {
+    pub fn body(&self, question: &ProgressQuery) -> Vec<u8> {
         let volume = json!({
             "versioned_object.name": "Volume",
             "versioned_object.namespace": "cinder",
@@ -231,8 +231,8 @@ mod tests {
     use super::super::version::Version;
     use super::*;
 
-    fn question() -> Question {
-        Question {
+    fn question() -> ProgressQuery {
+        ProgressQuery {
             volume_id: "v".into(),
             name_id: Some("n".into()),
             size: 10,

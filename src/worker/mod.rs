@@ -16,9 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::amqp::message::{Fate, Message};
+use crate::amqp::message::{Disposition, Message};
 use crate::amqp::metrics::Counters;
-use crate::amqp::replies::{Letter, Slot};
+use crate::amqp::replies::{OutgoingReply, ReplySender};
 use crate::config::{Driver, MigrationMode, Mode};
 use crate::progress::{self, Answer, DriverCall, Hardware, MigrationRequest, Question, Tracker};
 use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
@@ -36,7 +36,7 @@ pub mod outcomes;
 pub mod policy;
 
 use details::Paces;
-use outcomes::{Calls, Outcome};
+use outcomes::{CallOutcome, Calls};
 use policy::{LivePolicy, Policy};
 
 /// Calls that are being answered at most; the next one is told so at once.
@@ -59,12 +59,12 @@ const READ: usize = 32 * 1024 * 1024;
 
 /// Answers the calls of one backend. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Worker(Arc<Inner>);
+pub struct Worker(Arc<WorkerInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct WorkerInner {
     policy: LivePolicy,
-    means: Means,
+    means: WorkerContext,
     answered: Mutex<Duplicates>,
     /// Room for requests for migrations that are being read.
     requests: Arc<Semaphore>,
@@ -72,13 +72,13 @@ struct Inner {
 
 /// What the workers of all backends work with. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Means {
+pub struct WorkerContext {
     /// Looks at the node.
     pub tracker: Tracker,
     /// Knows how fast copies are.
     pub paces: Paces,
     /// Takes the replies.
-    pub replies: Slot,
+    pub replies: ReplySender,
     /// Counts calls by outcome.
     pub calls: Arc<Calls>,
     /// Counts what becomes of replies.
@@ -98,8 +98,8 @@ pub fn room() -> Arc<Semaphore> {
 impl Worker {
     /// A worker that answers by `policy`.
     #[must_use]
-    pub fn new(policy: LivePolicy, means: Means) -> Self {
-        Self(Arc::new(Inner {
+    pub fn new(policy: LivePolicy, means: WorkerContext) -> Self {
+        Self(Arc::new(WorkerInner {
             policy,
             means,
             answered: Mutex::default(),
@@ -112,21 +112,21 @@ impl Worker {
     /// Beside a cinder-volume only a progress call of a served version is taken, and only while answers leave;
     /// whatever else it is, readable or not, is cinder-volume's to answer. Alone, everything is taken: nobody else would
     /// answer, and what is to be said waits for its connection.
-    pub fn take(&self, message: Message<'_>) -> Fate {
+    pub fn take(&self, message: Message<'_>) -> Disposition {
         match self.0.policy.now().mode {
             Mode::Sidecar => match self.ours(message) {
                 Some(request) => {
                     self.serve(request);
-                    Fate::Taken
+                    Disposition::Taken
                 }
                 None => {
                     self.remember(message);
-                    Fate::HandOver
+                    Disposition::HandOver
                 }
             },
             Mode::Direct | Mode::Standalone => {
                 self.take_all(message);
-                Fate::Taken
+                Disposition::Taken
             }
         }
     }
@@ -146,7 +146,7 @@ impl Worker {
         }
         // Whoever waits for an answer gets cinder-volume's at once, though it is an error, instead of none.
         if request.reply_to.is_some() && self.0.means.replies.is_blocked() {
-            self.0.means.calls.note(Outcome::Passed);
+            self.0.means.calls.note(CallOutcome::Passed);
             warn!("left a call to cinder-volume: no answer could leave");
             return None;
         }
@@ -186,7 +186,7 @@ impl Worker {
             Ok(content) => content,
             Err(error) => {
                 // Without a readable body there is nobody to answer.
-                self.0.means.calls.note(Outcome::Malformed);
+                self.0.means.calls.note(CallOutcome::Malformed);
                 warn!(%error, "dropped a message that is no oslo.messaging message");
                 return;
             }
@@ -194,7 +194,7 @@ impl Worker {
         match Request::from_message(content) {
             Ok(request) => self.serve(request),
             Err(error) => {
-                self.0.means.calls.note(Outcome::Malformed);
+                self.0.means.calls.note(CallOutcome::Malformed);
                 warn!(%error, "refused a malformed request");
                 if let Some(to) = &error.reply_to {
                     self.post(to, reply::failure(to, &error.failure()));
@@ -211,7 +211,7 @@ impl Worker {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if !answered.is_new(request.unique_id.as_deref()) {
-                self.0.means.calls.note(Outcome::Duplicate);
+                self.0.means.calls.note(CallOutcome::Duplicate);
                 info!("dropped a call that was delivered twice");
                 return;
             }
@@ -221,11 +221,11 @@ impl Worker {
                 self.start(*call, request.reply_to, request.monitor_interval)
             }
             Dispatch::Ping => {
-                self.0.means.calls.note(Outcome::Ping);
+                self.0.means.calls.note(CallOutcome::Ping);
                 self.reply(request.reply_to.as_ref(), Ok(PONG.into()));
             }
             Dispatch::Refuse(failure) => {
-                self.0.means.calls.note(Outcome::refused(failure.class));
+                self.0.means.calls.note(CallOutcome::refused(failure.class));
                 info!(class = failure.class, reason = %failure.message, "refused a call");
                 self.reply(request.reply_to.as_ref(), Err(&failure));
             }
@@ -235,7 +235,7 @@ impl Worker {
     fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
         // A cast asks for nothing.
         let Some(to) = reply_to else {
-            self.0.means.calls.note(Outcome::Cast);
+            self.0.means.calls.note(CallOutcome::Cast);
             return;
         };
         match Arc::clone(&self.0.means.room).try_acquire_owned() {
@@ -247,7 +247,7 @@ impl Worker {
                     .spawn(worker.answer(call, to, monitor, permit));
             }
             Err(_) => {
-                self.0.means.calls.note(Outcome::Overloaded);
+                self.0.means.calls.note(CallOutcome::Overloaded);
                 let failure = Failure::internal("too many progress calls at once; ask again later");
                 self.reply(Some(&to), Err(&failure));
             }
@@ -278,8 +278,8 @@ impl Worker {
         match answer {
             Ok(answer) => {
                 let (outcome, text) = match answer {
-                    Answer::Percent(percent) => (Outcome::Answered, percent.to_string()),
-                    Answer::Unknown => (Outcome::Unknown, policy.unknown_progress.clone()),
+                    Answer::Percent(percent) => (CallOutcome::Answered, percent.to_string()),
+                    Answer::Unknown => (CallOutcome::Unknown, policy.unknown_progress.clone()),
                 };
                 calls.note(outcome);
                 debug!(%volume, progress = %text, ?elapsed, "answered");
@@ -293,7 +293,7 @@ impl Worker {
                 self.reply(Some(&to), Ok(result));
             }
             Err(error) => {
-                calls.note(Outcome::from(&error));
+                calls.note(CallOutcome::from(&error));
                 warn!(%volume, error = %error.detail(), ?elapsed, "no answer");
                 self.reply(Some(&to), Err(&Failure::internal(error.to_string())));
             }
@@ -326,13 +326,13 @@ impl Worker {
     }
 
     fn post(&self, to: &ReplyTo, body: Vec<u8>) {
-        let letter = Letter {
+        let reply = OutgoingReply {
             queue: to.queue.clone(),
             body,
         };
-        if let Err(letter) = self.0.means.replies.post(letter) {
+        if let Err(reply) = self.0.means.replies.send(reply) {
             self.0.means.counters.replies_dropped.add(1);
-            warn!(queue = %letter.queue, "too many replies wait for the broker: dropped one");
+            warn!(queue = %reply.queue, "too many replies wait for the broker: dropped one");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::progress::{ProgressError, Trouble};
 
 /// What became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// It was told a percentage.
     Answered,
     /// It was told `unknown_progress`.
@@ -36,7 +36,7 @@ pub enum Outcome {
     Passed,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// All of them, in the order of their definition.
     pub const ALL: [Self; 14] = [
         Self::Answered,
@@ -88,7 +88,7 @@ impl Outcome {
     }
 }
 
-impl From<&ProgressError> for Outcome {
+impl From<&ProgressError> for CallOutcome {
     fn from(error: &ProgressError) -> Self {
         match error.kind() {
             Trouble::Denied => Self::Denied,
@@ -101,7 +101,7 @@ impl From<&ProgressError> for Outcome {
 /// The calls of all backends so far.
 #[derive(Debug, Default)]
 pub struct Calls {
-    outcomes: [Counter; Outcome::ALL.len()],
+    outcomes: [Counter; CallOutcome::ALL.len()],
     /// How long it took to find the answers, good or bad, of progress calls.
     pub durations: Timings,
 }
@@ -109,12 +109,12 @@ pub struct Calls {
 impl Calls {
     /// How many came to this.
     #[must_use]
-    pub fn of(&self, outcome: Outcome) -> &Counter {
+    pub fn of(&self, outcome: CallOutcome) -> &Counter {
         &self.outcomes[outcome as usize]
     }
 
     /// Counts one.
-    pub fn note(&self, outcome: Outcome) {
+    pub fn note(&self, outcome: CallOutcome) {
         self.of(outcome).add(1);
     }
 }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn outcomes_stand_in_the_order_of_their_numbers() {
-        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (at, outcome) in CallOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, at);
         }
     }

@@ -13,7 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 /// A version of TLS, as it is written.
-type Version = &'static str;
+type VersionName = &'static str;
 
 /// How much of the certificate is checked.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub enum Check {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
     /// `TLS 1.2` or `TLS 1.3`; empty when it did not come that far.
-    pub version: Version,
+    pub version: VersionName,
     /// Its certificate.
     pub certificate: Certificate,
     /// Why the certificate was refused, and what to do.
@@ -121,7 +121,7 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
 
 /// Checks the certificate of one handshake, and remembers what it has seen.
 #[derive(Debug)]
-pub struct Witness {
+pub struct RecordingVerifier {
     check: Check,
     provider: Arc<CryptoProvider>,
     /// Where the authorities come from, for the error.
@@ -129,7 +129,7 @@ pub struct Witness {
     seen: Mutex<Option<Peer>>,
 }
 
-impl Witness {
+impl RecordingVerifier {
     /// One that checks so much. `authorities` names the source of those that are trusted.
     pub fn new(check: Check, provider: Arc<CryptoProvider>, authorities: String) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Witness {
     /// The broker speaks this version, and has proved that the certificate is its own, or why not.
     fn proved<T>(
         &self,
-        version: Version,
+        version: VersionName,
         der: &CertificateDer<'_>,
         proof: Result<T, Error>,
     ) -> Result<T, Error> {
@@ -217,7 +217,7 @@ impl Witness {
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -145,12 +145,12 @@ impl Connection {
     ) -> Result<Self, ConnectionError> {
         let deadline = tokio::time::Instant::now() + HANDSHAKE;
         let silent = |_| ConnectionError::Silent(HANDSHAKE);
-        let (tls, witness) = match brokers.tls.clone() {
+        let (tls, verifier) = match brokers.tls.clone() {
             Some(tls) => {
                 let files = tls::files(&tls);
                 let connector = in_time(deadline, files, move || tls::connector(&tls));
-                let (connector, witness) = connector.await??;
-                (Some(connector), Some(witness))
+                let (connector, verifier) = connector.await??;
+                (Some(connector), Some(verifier))
             }
             None => (None, None),
         };
@@ -190,7 +190,7 @@ impl Connection {
         let opened = tokio::time::timeout_at(deadline, opening)
             .await
             .map_err(silent)?;
-        let peer = witness.and_then(|witness| witness.seen());
+        let peer = verifier.and_then(|verifier| verifier.seen());
         let inner = opened.map_err(|error| in_words(error, brokers.tls.as_ref(), peer.as_ref()))?;
 
         debug!(connection = %label, elapsed = ?since.elapsed(), "logged in");

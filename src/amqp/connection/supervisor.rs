@@ -11,7 +11,7 @@ use super::backoff::{Backoff, jittered};
 use super::{Connection, ConnectionError};
 use crate::amqp::metrics::Counters;
 use crate::config::{BrokerHost, Brokers, FailoverStrategy, Rabbit};
-use crate::liveness::{Doing, Part};
+use crate::liveness::{TaskHandle, TaskState};
 
 /// A session that lived this long was a good one: the next trouble starts with short waits.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What to keep connected to, and how.
 #[derive(Debug)]
-pub struct Line {
+pub struct ConnectionConfig {
     /// The brokers, any of which will do.
     pub brokers: Brokers,
     /// What this connection is for, as shown in the log and by `rabbitmqctl list_connections`.
@@ -29,7 +29,7 @@ pub struct Line {
     /// How to log in, to keep in touch and to try again.
     pub rabbit: Rabbit,
     /// Shows what is being done to keep it.
-    pub keeper: Part,
+    pub keeper: TaskHandle,
     /// Where the connections of this process tell each other which broker is there.
     pub found: FoundBroker,
 }
@@ -94,12 +94,12 @@ pub trait Session: Send {
 /// jittered: a thousand nodes that lose the same broker must not meet at the next one in the same
 /// instant.
 pub async fn supervise(
-    line: Line,
+    line: ConnectionConfig,
     counters: &Counters,
     stop: &CancellationToken,
     mut session: impl Session,
 ) {
-    let Line {
+    let ConnectionConfig {
         brokers,
         label,
         rabbit,
@@ -111,7 +111,7 @@ pub async fn supervise(
         rabbit.rabbit_retry_backoff,
         rabbit.rabbit_interval_max,
     );
-    let mut hosts = Round::new(&brokers.hosts, rabbit.kombu_failover_strategy);
+    let mut hosts = HostRotation::new(&brokers.hosts, rabbit.kombu_failover_strategy);
     let mut said = HashSet::new();
     let mut others = found.0.subscribe();
     let mut there = None;
@@ -123,7 +123,7 @@ pub async fn supervise(
             None => hosts.next(),
         };
         let broker = format!("{}:{}", host.host, host.port);
-        keeper.does(Doing::Connecting(broker.clone()));
+        keeper.does(TaskState::Connecting(broker.clone()));
         let opening = keeper.beating(Connection::open(&brokers, host, &rabbit, &label));
         let opened = tokio::select! {
             () = stop.cancelled(), if !session.holds() => return,
@@ -136,12 +136,12 @@ pub async fn supervise(
                 counters.connections.add(1);
                 found.tell(host);
                 let since = Instant::now();
-                keeper.does(Doing::Connected(broker.clone()));
+                keeper.does(TaskState::Connected(broker.clone()));
                 let ended = tokio::select! {
                     ended = keeper.beating(session.run(&connection)) => ended,
                     () = long_gone(&connection) => Err(ConnectionError::Ended),
                 };
-                keeper.does(Doing::Disconnected(broker.clone(), cause(&ended)));
+                keeper.does(TaskState::Disconnected(broker.clone(), cause(&ended)));
                 connection.close().await;
                 if since.elapsed() >= GOOD_SESSION {
                     backoff.reset();
@@ -158,7 +158,7 @@ pub async fn supervise(
         if said.insert((broker.clone(), cause.clone())) {
             warn!(connection = %label, %broker, %cause, "not connected");
         }
-        keeper.does(Doing::Disconnected(broker, cause));
+        keeper.does(TaskState::Disconnected(broker, cause));
         let mut wait = Duration::ZERO;
         if lost {
             wait += jittered(rabbit.kombu_reconnect_delay);
@@ -206,13 +206,13 @@ async fn long_gone(connection: &Connection) {
 }
 
 /// The hosts in turn, starting in a shuffled order as oslo.messaging does.
-struct Round {
+struct HostRotation {
     hosts: Vec<BrokerHost>,
     strategy: FailoverStrategy,
     at: usize,
 }
 
-impl Round {
+impl HostRotation {
     fn new(hosts: &[BrokerHost], strategy: FailoverStrategy) -> Self {
         let mut hosts = hosts.to_vec();
         fastrand::shuffle(&mut hosts);
@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Secret, Sources, load};
-    use crate::liveness::{Role, Vitals};
+    use crate::liveness::{Liveness, Role};
 
     /// A loaded machine comes late, never early.
     const LATE: Duration = Duration::from_secs(5);
@@ -288,15 +288,15 @@ mod tests {
         }
     }
 
-    fn line(hosts: Vec<BrokerHost>, rabbit: Rabbit) -> Line {
-        Line {
+    fn line(hosts: Vec<BrokerHost>, rabbit: Rabbit) -> ConnectionConfig {
+        ConnectionConfig {
             brokers: Brokers {
                 hosts,
                 virtual_host: "/".to_owned(),
                 tls: None,
             },
             label: "test".to_owned(),
-            keeper: Vitals::of(&rabbit).part(Role::Intake, None),
+            keeper: Liveness::of(&rabbit).task(Role::Intake, None),
             rabbit,
             found: FoundBroker::default(),
         }
@@ -440,7 +440,7 @@ mod tests {
         let hosts: Vec<_> = (0..4).map(host).collect();
         let mut begun = [0; 4];
         for _ in 0..1000 {
-            let mut round = Round::new(&hosts, FailoverStrategy::RoundRobin);
+            let mut round = HostRotation::new(&hosts, FailoverStrategy::RoundRobin);
             begun[usize::from(round.next().port)] += 1;
         }
         // 250 on average.

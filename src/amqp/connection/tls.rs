@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tracing::warn;
 
-use super::certificate::{Check, Witness};
+use super::certificate::{Check, RecordingVerifier};
 use super::pem;
 use crate::config::{Tls, TlsFile, TlsVersion};
 
@@ -49,7 +49,7 @@ pub enum TlsError {
     NoAuthorities,
 }
 
-/// Makes a connector from the settings, for one handshake, and the witness of it.
+/// Makes a connector from the settings, for one handshake, and the verifier of it.
 ///
 /// The files are read anew each time, so that a renewed certificate counts from the next
 /// connection on. As in Python's `ssl`, a CA file replaces the system's authorities.
@@ -57,12 +57,12 @@ pub enum TlsError {
 /// # Errors
 ///
 /// What is wrong, and with which option.
-pub fn connector(tls: &Tls) -> Result<(RustlsConnector, Arc<Witness>), TlsError> {
-    let (config, witness) = client(tls)?;
-    Ok((Arc::new(config).into(), witness))
+pub fn connector(tls: &Tls) -> Result<(RustlsConnector, Arc<RecordingVerifier>), TlsError> {
+    let (config, verifier) = client(tls)?;
+    Ok((Arc::new(config).into(), verifier))
 }
 
-fn client(tls: &Tls) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
+fn client(tls: &Tls) -> Result<(ClientConfig, Arc<RecordingVerifier>), TlsError> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[_] = match tls.version {
         TlsVersion::Negotiated => rustls::ALL_VERSIONS,
@@ -88,12 +88,16 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
         Some(file) => format!("ssl_ca_file = {file}"),
         None => "the system's store (ssl_ca_file is not set)".to_owned(),
     };
-    let witness = Arc::new(Witness::new(check, Arc::clone(&provider), authorities));
+    let verifier = Arc::new(RecordingVerifier::new(
+        check,
+        Arc::clone(&provider),
+        authorities,
+    ));
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(TlsError::Version)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&witness) as _);
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
     let config = match &tls.cert_file {
         Some(cert) => {
             let certificates = certificates("ssl_cert_file", cert)?;
@@ -123,7 +127,7 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
         }
         None => config.with_no_client_auth(),
     };
-    Ok((config, witness))
+    Ok((config, verifier))
 }
 
 /// The files that are read for a connection, as the options name them.

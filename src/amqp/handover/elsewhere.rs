@@ -39,8 +39,8 @@ impl Elsewhere {
     }
 
     /// One backend's part of it.
-    pub(super) fn backend(&self) -> Missing<'_> {
-        Missing {
+    pub(super) fn backend(&self) -> MissingHere<'_> {
+        MissingHere {
             of: self,
             since: None,
             counted: false,
@@ -50,13 +50,13 @@ impl Elsewhere {
 
 /// Since when the queues of one backend are missing.
 #[derive(Debug)]
-pub(super) struct Missing<'a> {
+pub(super) struct MissingHere<'a> {
     of: &'a Elsewhere,
     since: Option<Instant>,
     counted: bool,
 }
 
-impl Missing<'_> {
+impl MissingHere<'_> {
     /// The queues were looked for.
     pub(super) fn looked(&mut self, is_missing: bool) {
         if !is_missing {

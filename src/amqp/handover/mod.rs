@@ -36,10 +36,10 @@ use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use self::elsewhere::{Elsewhere, Missing};
-use self::ready::STAY;
+use self::elsewhere::{Elsewhere, MissingHere};
+use self::ready::BEFORE_COMMIT;
 use self::redeliveries::Redeliveries;
-use self::returned::Homeless;
+use self::returned::Returned;
 use self::spell::Spell;
 use self::stand_aside::Aside;
 use self::transaction::{Judged, is_theirs, prepare, reach, theirs};
@@ -47,10 +47,10 @@ use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::queue_type::Inquiry;
 use super::inspect::rights::may_publish;
-use super::message::{Fate, Message};
+use super::message::{Disposition, Message};
 use super::metrics::Counters;
-use super::topology::{Names, is_partial};
-use crate::liveness::{Doing, Part, Role, Vitals};
+use super::topology::{TopicNames, is_partial};
+use crate::liveness::{Liveness, Role, TaskHandle, TaskState};
 
 /// When to try the next broker host.
 pub mod elsewhere;
@@ -120,7 +120,7 @@ const GOOD_SPELL: Duration = Duration::from_secs(10);
 
 /// How Q is consumed.
 #[derive(Debug, Clone)]
-pub struct Manner {
+pub struct ConsumerOptions {
     /// `x-priority` of our consumer; cinder-volume's is 0.
     pub priority: i32,
     /// Messages in hand at most. A daemon that hangs can hold up no more than these.
@@ -133,16 +133,16 @@ pub struct Manner {
 /// the broker and could not be put back yet is in nobody else's hands.
 #[derive(Debug)]
 pub struct HandOver {
-    names: Arc<Names>,
-    manner: Manner,
-    homeless: Homeless,
+    names: Arc<TopicNames>,
+    options: ConsumerOptions,
+    returned: Returned,
     redeliveries: Redeliveries,
     /// Tried since the connection was opened, and since the last trouble with a channel.
     may_publish: bool,
 }
 
 /// What a hand-over works with on one connection.
-pub struct Shift<'a, T> {
+pub struct HandOverContext<'a, T> {
     /// The connection.
     pub connection: &'a Connection,
     /// Decides about each message; must not block: operations wait behind it.
@@ -150,7 +150,7 @@ pub struct Shift<'a, T> {
     /// Where it is counted.
     pub counters: &'a Counters,
     /// Where it shows that it is at work.
-    pub vitals: &'a Vitals,
+    pub liveness: &'a Liveness,
     /// Whether another host may know more.
     pub elsewhere: &'a Elsewhere,
     /// Ends it.
@@ -169,11 +169,11 @@ enum Served {
 impl HandOver {
     /// For the backend with these names.
     #[must_use]
-    pub fn new(names: Names, manner: Manner) -> Self {
+    pub fn new(names: TopicNames, options: ConsumerOptions) -> Self {
         Self {
-            homeless: Homeless::of(&names.server),
+            returned: Returned::of(&names.server),
             names: Arc::new(names),
-            manner,
+            options,
             redeliveries: Redeliveries::default(),
             may_publish: false,
         }
@@ -181,14 +181,14 @@ impl HandOver {
 
     /// The names it was made with.
     #[must_use]
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &TopicNames {
         &self.names
     }
 
     /// Whether messages that T has returned are here and nowhere else.
     #[must_use]
     pub fn holds(&self) -> bool {
-        !self.homeless.is_empty()
+        !self.returned.is_empty()
     }
 
     /// Puts on Q what T has returned and no earlier connection has put back. Tries again until it is done, until
@@ -196,17 +196,17 @@ impl HandOver {
     ///
     /// Not cancel-safe while the connection lives: dropped while it puts a message back, the message
     /// may be on Q twice.
-    pub async fn put_back(
+    pub async fn republish(
         &mut self,
         connection: &Connection,
         counters: &Counters,
-        part: &Part,
+        task: &TaskHandle,
         enough: &CancellationToken,
     ) {
         let [first, step, longest] = ASIDE;
         let mut backoff = Backoff::new(first, step, longest);
         while self.holds() && !connection.is_worn() {
-            let Err(cause) = self.homeless.put_back(connection, counters, part).await else {
+            let Err(cause) = self.returned.republish(connection, counters, task).await else {
                 return;
             };
             debug!(queue = %self.names.server, %cause, "returned messages cannot be put back yet");
@@ -226,9 +226,9 @@ impl HandOver {
     ///
     /// Not cancel-safe while the connection lives: dropped while it puts a message back, the message
     /// may be on Q twice.
-    pub async fn run<T>(&mut self, on: &Shift<'_, T>) -> Result<(), ConnectionError>
+    pub async fn run<T>(&mut self, on: &HandOverContext<'_, T>) -> Result<(), ConnectionError>
     where
-        T: Fn(Message<'_>) -> Fate + Sync,
+        T: Fn(Message<'_>) -> Disposition + Sync,
     {
         let [mut backoff, mut left] =
             [ASIDE, LEFT].map(|[first, step, longest]| Backoff::new(first, step, longest));
@@ -236,14 +236,14 @@ impl HandOver {
         let mut said = String::new();
         let mut missing = on.elsewhere.backend();
         self.may_publish = false;
-        let part = on.vitals.part(
+        let task = on.liveness.task(
             Role::Queue(self.names.server.clone()),
             Some(on.connection.alarm()),
         );
         loop {
-            part.beat();
+            task.heartbeat();
             let since = Instant::now();
-            let aside = match self.serve(on, &part, &mut said, &mut missing).await {
+            let aside = match self.serve(on, &task, &mut said, &mut missing).await {
                 Ok(Served::Stopped) => return Ok(()),
                 Ok(Served::Again) => continue,
                 Err(aside) => aside,
@@ -276,16 +276,16 @@ impl HandOver {
                 Aside::Slow(_) => SLOW,
                 Aside::Forbidden => FORBIDDEN,
                 // What came back from T is waited for by somebody: it is put on Q as soon as that is there.
-                Aside::Missing(_) if self.homeless.is_empty() => absent.wait(),
+                Aside::Missing(_) if self.returned.is_empty() => absent.wait(),
                 _ => backoff.wait(),
             };
-            part.does(match aside {
-                Aside::Missing(_) => Doing::Waiting(cause),
-                _ => Doing::Aside(reason, cause),
+            task.does(match aside {
+                Aside::Missing(_) => TaskState::Waiting(cause),
+                _ => TaskState::Aside(reason, cause),
             });
             tokio::select! {
                 // Not while messages are in nobody else's hands: the daemon's own time limit ends it.
-                () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(()),
+                () = on.stop.cancelled(), if self.returned.is_empty() => return Ok(()),
                 () = on.connection.ended() => return Err(ConnectionError::Ended),
                 // What is in nobody else's hands comes along.
                 () = on.elsewhere.is_better() => return Err(ConnectionError::Elsewhere),
@@ -297,29 +297,29 @@ impl HandOver {
     /// Serves Q until `stop`, or says why we must stand aside. The channel is closed either way.
     async fn serve<T>(
         &mut self,
-        on: &Shift<'_, T>,
-        part: &Part,
+        on: &HandOverContext<'_, T>,
+        task: &TaskHandle,
         said: &mut String,
-        missing: &mut Missing<'_>,
+        missing: &mut MissingHere<'_>,
     ) -> Result<Served, Aside>
     where
-        T: Fn(Message<'_>) -> Fate + Sync,
+        T: Fn(Message<'_>) -> Disposition + Sync,
     {
         let connection = on.connection;
         if !self.may_publish {
             self.may_publish = tokio::select! {
-                () = on.stop.cancelled(), if self.homeless.is_empty() => return Ok(Served::Stopped),
+                () = on.stop.cancelled(), if self.returned.is_empty() => return Ok(Served::Stopped),
                 may_publish = may_publish(connection) => may_publish?,
             };
         }
         if !self.may_publish {
             return Err(Aside::Forbidden);
         }
-        self.homeless
-            .put_back(connection, on.counters, part)
+        self.returned
+            .republish(connection, on.counters, task)
             .await?;
         let mut spell = Spell::open(connection, &self.names).await?;
-        let mut served = self.serve_on(&mut spell, on, part, said, missing).await;
+        let mut served = self.serve_on(&mut spell, on, task, said, missing).await;
         if let Err(Aside::Leaving(_)) = served {
             served = self.hold(&mut spell, on).await.and(served);
         }
@@ -330,8 +330,8 @@ impl HandOver {
         // notices that we are gone.
         spell.close().await;
         // Even on stop: nobody else has these.
-        self.homeless
-            .put_back(connection, on.counters, part)
+        self.returned
+            .republish(connection, on.counters, task)
             .await?;
         served
     }
@@ -340,7 +340,7 @@ impl HandOver {
     async fn end<T>(
         &mut self,
         spell: &mut Spell,
-        on: &Shift<'_, T>,
+        on: &HandOverContext<'_, T>,
         served: &Result<Served, Aside>,
     ) {
         let broken = matches!(served, Err(Aside::Channel(_) | Aside::Connection(_)));
@@ -373,23 +373,23 @@ impl HandOver {
     async fn serve_on<T>(
         &mut self,
         spell: &mut Spell,
-        on: &Shift<'_, T>,
-        part: &Part,
+        on: &HandOverContext<'_, T>,
+        task: &TaskHandle,
         said: &mut String,
-        missing: &mut Missing<'_>,
+        missing: &mut MissingHere<'_>,
     ) -> Result<Served, Aside>
     where
-        T: Fn(Message<'_>) -> Fate + Sync,
+        T: Fn(Message<'_>) -> Disposition + Sync,
     {
         self.enter(spell, on.connection).await?;
         info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
         said.clear();
         missing.looked(false);
-        part.does(Doing::Serving);
+        task.does(TaskState::Serving);
         let careful = self.redeliveries.is_careful();
         let mut leaves = false;
         loop {
-            part.beat();
+            task.heartbeat();
             let waiting = spell.consumers[0].next().now_or_never();
             let first = match waiting {
                 Some(first) => first,
@@ -404,7 +404,7 @@ impl HandOver {
                         () = on.elsewhere.is_better() => {
                             return Err(ConnectionError::Elsewhere.into());
                         }
-                        () = part.idle() => {
+                        () = task.idle() => {
                             self.look_idly(spell, on.connection).await?;
                             if careful && !leaves {
                                 leaves = true;
@@ -421,7 +421,7 @@ impl HandOver {
             spell.in_hand.push(judged(self.delivered(first)?, on.take));
             // The end of a stream is told once: it must not be lost among what came before it.
             let mut end = None;
-            while spell.in_hand.len() < usize::from(self.manner.prefetch) {
+            while spell.in_hand.len() < usize::from(self.options.prefetch) {
                 match spell.consumers[0].next().now_or_never() {
                     Some(Some(Ok(delivery))) => spell.in_hand.push(judged(delivery, on.take)),
                     Some(ended) => {
@@ -431,7 +431,7 @@ impl HandOver {
                     None => break,
                 }
             }
-            self.settle(spell, on, part).await?;
+            self.settle(spell, on, task).await?;
             match end {
                 Some(None) if leaves => return Ok(Served::Again),
                 Some(end) => drop(self.delivered(end)?),
@@ -465,9 +465,9 @@ impl HandOver {
         let prefetch = if self.redeliveries.is_careful() {
             1
         } else {
-            self.manner.prefetch
+            self.options.prefetch
         };
-        spell.consume(&self.names, &self.manner, prefetch).await?;
+        spell.consume(&self.names, &self.options, prefetch).await?;
         self.redeliveries.begin();
         Ok(())
     }
@@ -494,15 +494,15 @@ impl HandOver {
     async fn settle<T>(
         &mut self,
         spell: &mut Spell,
-        on: &Shift<'_, T>,
-        part: &Part,
+        on: &HandOverContext<'_, T>,
+        task: &TaskHandle,
     ) -> Result<(), Aside> {
         let since = Instant::now();
         while !spell.in_hand.is_empty() {
             if since.elapsed() > IN_HAND {
                 return Err(Aside::Behind(self.names.topic.clone()));
             }
-            part.beat();
+            task.heartbeat();
             self.redeliveries
                 .hold(spell.in_hand.iter().map(|(delivery, _)| delivery));
             let count = self.fill(spell).await?;
@@ -514,8 +514,8 @@ impl HandOver {
                 self.redeliveries.moved();
             }
             drop(settled);
-            if begun.elapsed() > STAY.answer {
-                return Err(Aside::Slow(STAY.answer));
+            if begun.elapsed() > BEFORE_COMMIT.answer {
+                return Err(Aside::Slow(BEFORE_COMMIT.answer));
             }
         }
         self.redeliveries.hold([].iter());
@@ -559,7 +559,7 @@ impl HandOver {
         &mut self,
         channel: &Channel,
         messages: &[Judged],
-        on: &Shift<'_, T>,
+        on: &HandOverContext<'_, T>,
     ) -> Result<(), Aside> {
         let theirs = theirs(messages);
         // lapin sends publishes behind everything else: each of them was awaited, so that none
@@ -579,7 +579,7 @@ impl HandOver {
         let vanished = !returned.is_empty();
         let kept = theirs.len().saturating_sub(returned.len());
         for message in returned {
-            self.homeless.add_returned(message);
+            self.returned.add_returned(message);
         }
         if let Err(aside) = committed {
             return Err(self.refused(&theirs, aside, on.counters));
@@ -609,7 +609,7 @@ impl HandOver {
         let topic = &self.names.topic;
         if let [only] = theirs {
             counters.returned.add(1);
-            self.homeless.add_refused(only);
+            self.returned.add_refused(only);
         } else {
             counters.in_doubt.add(theirs.len());
             error!(
@@ -623,10 +623,10 @@ impl HandOver {
 
     /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
     /// complete again. It is given back afterwards.
-    async fn hold<T>(&self, spell: &mut Spell, on: &Shift<'_, T>) -> Result<(), Aside> {
+    async fn hold<T>(&self, spell: &mut Spell, on: &HandOverContext<'_, T>) -> Result<(), Aside> {
         let deadline = tokio::time::Instant::now() + LEAVING;
         // The limit is that of the next consumer; the first one keeps its own.
-        let consume = spell.consume(&self.names, &self.manner, HELD);
+        let consume = spell.consume(&self.names, &self.options, HELD);
         match tokio::time::timeout_at(deadline, consume).await {
             Ok(consumed) => consumed?,
             Err(_) => return Ok(()),
@@ -644,7 +644,7 @@ impl HandOver {
     }
 }
 
-fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Fate) -> Judged {
+fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Disposition) -> Judged {
     let fate = take(Message::of(&delivery));
     (delivery, fate)
 }

@@ -12,7 +12,7 @@ use lapin::Channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::topology::{Standing, look_up};
+use crate::amqp::topology::{QueueState, look_up};
 
 /// A channel of its own to ask on: nothing is delivered on it. What the broker still delivers on
 /// one that it has closed makes lapin give up the whole connection.
@@ -48,7 +48,7 @@ impl Probe {
         &self,
         queue: &str,
         limit: Duration,
-    ) -> Result<Option<Standing>, lapin::Error> {
+    ) -> Result<Option<QueueState>, lapin::Error> {
         let (channel, name) = (self.channel.clone(), queue.to_owned());
         let mut question = Box::pin(async move {
             let answer = look_up(&channel, &name).await;

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::probe::Probe;
 use super::stand_aside::Aside;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::topology::{Names, Standing, is_missing};
+use crate::amqp::topology::{QueueState, TopicNames, is_missing};
 
 /// Messages that may wait on T while we still hand over to it.
 ///
@@ -21,7 +21,7 @@ pub const BACKLOG: u32 = 16;
 
 /// What a look at both queues must find.
 #[derive(Clone, Copy)]
-pub(super) struct Demand {
+pub(super) struct TopicRequirements {
     /// Messages on T at most.
     backlog: u32,
     /// How long the broker may take to answer. A message waits in our hands for two answers; with
@@ -31,13 +31,13 @@ pub(super) struct Demand {
 
 /// Before we consume Q. Lower than what is demanded afterwards, so that a spell of serving moves
 /// some messages and they do not go to and fro: quorum queues count how often one comes back.
-const ENTER: Demand = Demand {
+const BEFORE_CONSUMING: TopicRequirements = TopicRequirements {
     backlog: 0,
     answer: Duration::from_millis(300),
 };
 
 /// Before each commit.
-pub(super) const STAY: Demand = Demand {
+pub(super) const BEFORE_COMMIT: TopicRequirements = TopicRequirements {
     backlog: BACKLOG,
     answer: Duration::from_secs(1),
 };
@@ -50,7 +50,7 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks at T and Q for as long as Q is consumed.
 pub(super) struct Lookout {
-    names: Arc<Names>,
+    names: Arc<TopicNames>,
     /// A channel for each queue: both are asked for at once.
     topic: Probe,
     server: Probe,
@@ -59,7 +59,7 @@ pub(super) struct Lookout {
     /// Consumers of Q that are ours.
     ours: u32,
     /// What is demanded before each commit.
-    stay: Demand,
+    stay: TopicRequirements,
 }
 
 impl Lookout {
@@ -70,7 +70,7 @@ impl Lookout {
     /// What ended the connection.
     pub(super) async fn open(
         connection: &Connection,
-        names: Arc<Names>,
+        names: Arc<TopicNames>,
     ) -> Result<Self, ConnectionError> {
         Ok(Self {
             names,
@@ -78,7 +78,7 @@ impl Lookout {
             server: Probe::open(connection).await?,
             topic_consumers: 0,
             ours: 0,
-            stay: STAY,
+            stay: BEFORE_COMMIT,
         })
     }
 
@@ -88,7 +88,7 @@ impl Lookout {
     ///
     /// Why it cannot.
     pub(super) async fn enter(&mut self) -> Result<u32, Aside> {
-        let (_, server) = self.look(ENTER).await?;
+        let (_, server) = self.look(BEFORE_CONSUMING).await?;
         Ok(server.ready)
     }
 
@@ -123,11 +123,11 @@ impl Lookout {
     ///
     /// Why Q cannot be consumed any longer.
     pub(super) async fn idly(&mut self) -> Result<(), Aside> {
-        let demand = Demand {
+        let requirements = TopicRequirements {
             backlog: u32::MAX,
             ..self.stay
         };
-        self.look(demand).await.map(drop)
+        self.look(requirements).await.map(drop)
     }
 
     /// Starts afresh with new channels after a question that was given up.
@@ -152,17 +152,20 @@ impl Lookout {
 
     /// Both queues are there, others than we consume each, T as many as before, no more waits on T
     /// than is demanded, and the broker says so in time.
-    async fn look(&mut self, demand: Demand) -> Result<(Standing, Standing), Aside> {
+    async fn look(
+        &mut self,
+        requirements: TopicRequirements,
+    ) -> Result<(QueueState, QueueState), Aside> {
         let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
             let (topic, server) = join!(
-                find(&self.topic, &self.names.topic, demand.answer),
-                find(&self.server, &self.names.server, demand.answer),
+                find(&self.topic, &self.names.topic, requirements.answer),
+                find(&self.server, &self.names.server, requirements.answer),
             );
             let (server, topic) = (server?, topic?);
             debug!(queue = %self.names.topic, ?topic, ?server, "looked up");
             self.judge(topic, server)?;
-            if topic.ready <= demand.backlog {
+            if topic.ready <= requirements.backlog {
                 return Ok((topic, server));
             }
             if tokio::time::Instant::now() >= patience {
@@ -173,7 +176,7 @@ impl Lookout {
     }
 
     /// Whether both queues have the consumers that they must have.
-    fn judge(&mut self, topic: Standing, server: Standing) -> Result<(), Aside> {
+    fn judge(&mut self, topic: QueueState, server: QueueState) -> Result<(), Aside> {
         if topic.consumers == 0 {
             return Err(Aside::Unattended(self.names.topic.clone()));
         }
@@ -210,7 +213,7 @@ impl Lookout {
     }
 }
 
-async fn find(probe: &Probe, queue: &str, limit: Duration) -> Result<Standing, Aside> {
+async fn find(probe: &Probe, queue: &str, limit: Duration) -> Result<QueueState, Aside> {
     match probe.find(queue, limit).await {
         Ok(Some(standing)) => Ok(standing),
         Ok(None) => Err(Aside::Slow(limit)),

@@ -41,7 +41,7 @@ pub(super) fn redeliveries(delivery: &Delivery) -> u64 {
 /// What is known of messages that came back to Q. Outlives spells and connections.
 #[derive(Debug, Default)]
 pub(super) struct Redeliveries {
-    spell: Spell,
+    spell: CurrentSpell,
     /// Spells in a row that gave messages back and moved none.
     in_vain: u32,
     /// The next spell takes a single message into its hands.
@@ -52,7 +52,7 @@ pub(super) struct Redeliveries {
 
 /// The spell of serving that goes on.
 #[derive(Debug, Default)]
-struct Spell {
+struct CurrentSpell {
     goes_on: bool,
     has_moved: bool,
     in_hand: usize,
@@ -83,9 +83,9 @@ impl Redeliveries {
             // It was dropped where it stood: the connection had ended.
             self.end(true);
         }
-        self.spell = Spell {
+        self.spell = CurrentSpell {
             goes_on: true,
-            ..Spell::default()
+            ..CurrentSpell::default()
         };
     }
 

@@ -11,23 +11,23 @@ use super::stand_aside::Aside;
 use super::transaction::publish_one;
 use crate::amqp::connection::Connection;
 use crate::amqp::metrics::Counters;
-use crate::liveness::Part;
+use crate::liveness::TaskHandle;
 
 /// Messages that are in nobody else's hands. Outlives connections.
 #[derive(Debug)]
-pub(super) struct Homeless {
+pub(super) struct Returned {
     /// Q.
     queue: String,
-    messages: VecDeque<Message>,
+    messages: VecDeque<ReturnedMessage>,
 }
 
 #[derive(Debug)]
-struct Message {
+struct ReturnedMessage {
     properties: BasicProperties,
     body: Vec<u8>,
 }
 
-impl Homeless {
+impl Returned {
     /// Those that belong on `queue`.
     pub(super) fn of(queue: &str) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Homeless {
 
     /// The broker has returned this.
     pub(super) fn add_returned(&mut self, returned: BasicReturnMessage) {
-        self.messages.push_back(Message {
+        self.messages.push_back(ReturnedMessage {
             properties: returned.delivery.properties,
             body: returned.delivery.data,
         });
@@ -50,7 +50,7 @@ impl Homeless {
 
     /// The broker has acknowledged this and T has refused it.
     pub(super) fn add_refused(&mut self, refused: &Delivery) {
-        self.messages.push_back(Message {
+        self.messages.push_back(ReturnedMessage {
             properties: refused.properties.clone(),
             body: refused.data.clone(),
         });
@@ -61,11 +61,11 @@ impl Homeless {
     /// # Errors
     ///
     /// Why Q does not take one. The rest, the one in doubt included, stays here to be tried again.
-    pub(super) async fn put_back(
+    pub(super) async fn republish(
         &mut self,
         connection: &Connection,
         counters: &Counters,
-        part: &Part,
+        task: &TaskHandle,
     ) -> Result<(), Aside> {
         if self.messages.is_empty() {
             return Ok(());
@@ -75,7 +75,7 @@ impl Homeless {
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
         while let Some(message) = self.messages.front() {
-            part.beat();
+            task.heartbeat();
             let confirmation =
                 publish_one(&channel, &self.queue, &message.properties, &message.body)
                     .await?
@@ -83,7 +83,7 @@ impl Homeless {
             match confirmation {
                 Confirmation::Ack(None) => {
                     self.messages.pop_front();
-                    counters.put_back.add(1);
+                    counters.republished.add(1);
                 }
                 Confirmation::Ack(Some(_)) => return Err(Aside::Missing(self.queue.clone())),
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
@@ -96,7 +96,7 @@ impl Homeless {
     }
 }
 
-impl Drop for Homeless {
+impl Drop for Returned {
     fn drop(&mut self) {
         if !self.messages.is_empty() {
             error!(

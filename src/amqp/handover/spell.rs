@@ -7,13 +7,13 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::{Channel, Consumer};
 
-use super::Manner;
+use super::ConsumerOptions;
 use super::probe;
 use super::ready::Lookout;
 use super::transaction::Judged;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::message::Fate;
-use crate::amqp::topology::Names;
+use crate::amqp::message::Disposition;
+use crate::amqp::topology::TopicNames;
 
 /// How long it may take to give back what is in hand in the way that leaves no trace; after that
 /// the channel is closed over it.
@@ -41,7 +41,7 @@ impl Spell {
     /// What ended the connection.
     pub(super) async fn open(
         connection: &Connection,
-        names: &Arc<Names>,
+        names: &Arc<TopicNames>,
     ) -> Result<Self, ConnectionError> {
         Ok(Self {
             work: connection.channel().await?,
@@ -56,15 +56,15 @@ impl Spell {
     /// Consumes Q with no more than `prefetch` messages in hand, those of earlier consumers aside.
     pub(super) async fn consume(
         &mut self,
-        names: &Names,
-        manner: &Manner,
+        names: &TopicNames,
+        options: &ConsumerOptions,
         prefetch: u16,
     ) -> Result<(), lapin::Error> {
         self.work
             .basic_qos(prefetch, BasicQosOptions::default())
             .await?;
-        let mut arguments = manner.arguments.clone();
-        arguments.insert("x-priority".into(), manner.priority.into());
+        let mut arguments = options.arguments.clone();
+        arguments.insert("x-priority".into(), options.priority.into());
         let consumer = self.work.basic_consume(
             names.server.as_str().into(),
             "".into(),
@@ -91,7 +91,7 @@ impl Spell {
     pub(super) fn gather(&mut self) {
         for consumer in &mut self.consumers {
             while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
-                self.in_hand.push((delivery, Fate::HandOver));
+                self.in_hand.push((delivery, Disposition::HandOver));
             }
         }
     }

@@ -9,14 +9,14 @@ use lapin::{BasicProperties, Channel};
 
 use super::redeliveries::{OFTEN, redeliveries};
 use super::stand_aside::Aside;
-use crate::amqp::message::Fate;
-use crate::amqp::topology::Names;
+use crate::amqp::message::Disposition;
+use crate::amqp::topology::TopicNames;
 
 /// A message in hand and what is to become of it.
-pub(super) type Judged = (Delivery, Fate);
+pub(super) type Judged = (Delivery, Disposition);
 
 pub(super) fn is_theirs((_, fate): &Judged) -> bool {
-    *fate == Fate::HandOver
+    *fate == Disposition::HandOver
 }
 
 pub(super) fn theirs(messages: &[Judged]) -> Vec<&Delivery> {
@@ -61,7 +61,7 @@ pub(super) fn reach(messages: &[Judged], window: usize) -> usize {
 /// Why it must not be committed.
 pub(super) async fn prepare(
     channel: &Channel,
-    names: &Names,
+    names: &TopicNames,
     messages: &[Judged],
 ) -> Result<(), Aside> {
     publish(channel, &names.topic, &theirs(messages)).await?;
@@ -138,19 +138,19 @@ mod tests {
             .map(|fate| {
                 let mut delivery = Delivery::mock(1, "".into(), "q".into(), false, vec![]);
                 let mut headers = FieldTable::default();
-                for (letter, header, value) in [
+                for (reply, header, value) in [
                     ('r', "x-delivery-count", AMQPValue::LongLongInt(2)),
                     ('c', "CC", AMQPValue::Boolean(true)),
                 ] {
-                    if fate == letter {
+                    if fate == reply {
                         headers.insert(header.into(), value);
                     }
                 }
                 delivery.properties = BasicProperties::default().with_headers(headers);
                 let fate = if fate == 'o' {
-                    Fate::Taken
+                    Disposition::Taken
                 } else {
-                    Fate::HandOver
+                    Disposition::HandOver
                 };
                 (delivery, fate)
             })

@@ -68,9 +68,9 @@ impl<'a> Inquiry<'a> {
             ..QueueDeclareOptions::default()
         };
         match ask(connection, &queue, mine, FieldTable::default()).await? {
-            Answer::Refused(said) if said.contains(TYPE) => Ok(Self::Types(connection)),
-            Answer::Refused(_) | Answer::Nothing => Ok(Self::Refused),
-            Answer::Declared(channel) => {
+            DeclareOutcome::Refused(said) if said.contains(TYPE) => Ok(Self::Types(connection)),
+            DeclareOutcome::Refused(_) | DeclareOutcome::Nothing => Ok(Self::Refused),
+            DeclareOutcome::Declared(channel) => {
                 // Something in between may have made more of it than it was meant to be.
                 let gone = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
                 gone.await?;
@@ -109,7 +109,7 @@ impl<'a> Inquiry<'a> {
         let mut arguments = FieldTable::default();
         for _ in 0..QUESTIONS {
             let answer = ask(connection, queue, options, arguments.clone()).await?;
-            let Answer::Refused(said) = answer else {
+            let DeclareOutcome::Refused(said) = answer else {
                 return Ok(None);
             };
             match told(&said) {
@@ -133,7 +133,7 @@ impl<'a> Inquiry<'a> {
 }
 
 /// What the broker says to a declare of a type that does not exist.
-enum Answer {
+enum DeclareOutcome {
     /// In these words (406).
     Refused(String),
     /// It does not mind, and the queue is there.
@@ -147,15 +147,15 @@ async fn ask(
     queue: &str,
     options: QueueDeclareOptions,
     mut arguments: FieldTable,
-) -> Result<Answer, ConnectionError> {
+) -> Result<DeclareOutcome, ConnectionError> {
     arguments.insert(TYPE.into(), value(NO_TYPE));
     // A channel for each: the broker closes one on which it refuses something.
     let channel = connection.channel().await?;
     tokio::select! {
         answer = channel.queue_declare(queue.into(), options, arguments) => match answer {
-            Ok(_) => Ok(Answer::Declared(channel)),
-            Err(error) if is_precondition(&error) => Ok(Answer::Refused(error.to_string())),
-            Err(error) if is_soft(&error) => Ok(Answer::Nothing),
+            Ok(_) => Ok(DeclareOutcome::Declared(channel)),
+            Err(error) if is_precondition(&error) => Ok(DeclareOutcome::Refused(error.to_string())),
+            Err(error) if is_soft(&error) => Ok(DeclareOutcome::Nothing),
             Err(error) => Err(error.into()),
         },
         () = connection.ended() => Err(ConnectionError::Ended),

@@ -2,15 +2,15 @@
 
 use crate::amqp::claim::claim_of;
 use crate::amqp::connection::{Connection, ConnectionError};
-use crate::amqp::topology::{Names, Standing, is_locked, is_missing, look_up};
+use crate::amqp::topology::{QueueState, TopicNames, is_locked, is_missing, look_up};
 
 /// A service's queues.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct QueuesFound {
     /// T.
-    pub topic: Option<Standing>,
+    pub topic: Option<QueueState>,
     /// Q.
-    pub server: Option<Standing>,
+    pub server: Option<QueueState>,
     /// Whether a daemon is connected that serves Q: its claim is there. What it does with Q at
     /// this moment is not said: it may stand aside.
     pub daemon: bool,
@@ -25,8 +25,11 @@ pub struct Seen {
 /// # Errors
 ///
 /// What ended the connection, or the broker's refusal.
-pub async fn look(connection: &Connection, names: &Names) -> Result<Seen, ConnectionError> {
-    Ok(Seen {
+pub async fn look(
+    connection: &Connection,
+    names: &TopicNames,
+) -> Result<QueuesFound, ConnectionError> {
+    Ok(QueuesFound {
         topic: standing(connection, &names.topic).await?,
         server: standing(connection, &names.server).await?,
         daemon: is_claimed(connection, names).await?,
@@ -37,7 +40,7 @@ pub async fn look(connection: &Connection, names: &Names) -> Result<Seen, Connec
 async fn standing(
     connection: &Connection,
     queue: &str,
-) -> Result<Option<Standing>, ConnectionError> {
+) -> Result<Option<QueueState>, ConnectionError> {
     // A channel for each: the broker closes one on which a missing queue was asked for.
     let channel = connection.channel().await?;
     tokio::select! {
@@ -51,7 +54,7 @@ async fn standing(
 }
 
 /// The claim is exclusive: to everybody else it is locked (405).
-async fn is_claimed(connection: &Connection, names: &Names) -> Result<bool, ConnectionError> {
+async fn is_claimed(connection: &Connection, names: &TopicNames) -> Result<bool, ConnectionError> {
     match standing(connection, &claim_of(&names.server)).await {
         Ok(_) => Ok(false),
         Err(ConnectionError::Amqp(error)) if is_locked(&error) => Ok(true),

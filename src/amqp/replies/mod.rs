@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use self::outlet::Outlet;
 use super::connection::{Connection, ConnectionError};
 use super::metrics::Counters;
-use crate::liveness::Part;
+use crate::liveness::TaskHandle;
 
 /// Whether replies leave.
 mod outlet;
@@ -50,14 +50,14 @@ const IN_FLIGHT: usize = 128;
 
 /// A reply on its way. Its `Debug` says no more than where to.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct OutgoingReply {
     /// The caller's reply queue.
     pub queue: String,
     /// The body, ready to send.
     pub body: Vec<u8>,
 }
 
-impl std::fmt::Debug for Letter {
+impl std::fmt::Debug for OutgoingReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Letter")
             .field("queue", &self.queue)
@@ -65,14 +65,14 @@ impl std::fmt::Debug for Letter {
     }
 }
 
-/// Where replies are dropped in. Cheap to clone; the outbox ends when all clones are gone.
+/// Where replies are dropped in. Cheap to clone; the publisher ends when all clones are gone.
 #[derive(Debug, Clone)]
-pub struct Slot {
-    letters: mpsc::Sender<Letter>,
+pub struct ReplySender {
+    replies: mpsc::Sender<OutgoingReply>,
     outlet: Outlet,
 }
 
-impl Slot {
+impl ReplySender {
     /// Whether replies have not left for some seconds, as there is no connection for them: what is asked now had better
     /// be asked of somebody else.
     #[must_use]
@@ -80,15 +80,15 @@ impl Slot {
         self.outlet.is_lost()
     }
 
-    /// Takes a letter, or gives it back when too many wait already.
+    /// Takes a reply, or gives it back when too many wait already.
     ///
     /// # Errors
     ///
-    /// The letter.
-    pub fn post(&self, letter: Letter) -> Result<(), Letter> {
-        self.letters.try_send(letter).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(letter) | mpsc::error::TrySendError::Closed(letter) => {
-                letter
+    /// The reply.
+    pub fn send(&self, reply: OutgoingReply) -> Result<(), OutgoingReply> {
+        self.replies.try_send(reply).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(reply) | mpsc::error::TrySendError::Closed(reply) => {
+                reply
             }
         })
     }
@@ -96,44 +96,44 @@ impl Slot {
 
 /// The replies that are not yet with the broker. Outlives connections.
 #[derive(Debug)]
-pub struct Outbox {
-    letters: mpsc::Receiver<Letter>,
+pub struct ReplyPublisher {
+    replies: mpsc::Receiver<OutgoingReply>,
     /// To be sent now.
-    ready: VecDeque<Letter>,
+    ready: VecDeque<OutgoingReply>,
     /// Sent, in this order.
-    unconfirmed: BTreeMap<u64, Letter>,
+    unconfirmed: BTreeMap<u64, OutgoingReply>,
     next: u64,
-    absent: Absent,
+    absent: MissingQueues,
     outlet: Outlet,
 }
 
-impl Outbox {
-    /// An outbox and its slot. `patience` is `kombu_missing_consumer_retry_timeout`.
+impl ReplyPublisher {
+    /// A publisher and its sender. `patience` is `kombu_missing_consumer_retry_timeout`.
     #[must_use]
-    pub fn new(patience: Duration) -> (Slot, Self) {
-        let (sender, letters) = mpsc::channel(CAPACITY);
+    pub fn new(patience: Duration) -> (ReplySender, Self) {
+        let (sender, replies) = mpsc::channel(CAPACITY);
         let outlet = Outlet::closed();
-        let outbox = Self {
+        let publisher = Self {
             outlet: outlet.clone(),
-            letters,
+            replies,
             ready: VecDeque::new(),
             unconfirmed: BTreeMap::new(),
             next: 0,
-            absent: Absent::new(patience),
+            absent: MissingQueues::new(patience),
         };
         (
-            Slot {
-                letters: sender,
+            ReplySender {
+                replies: sender,
                 outlet,
             },
-            outbox,
+            publisher,
         )
     }
 
-    /// Sends letters on `connection` until all slots are gone and everything is confirmed, or
+    /// Sends replies on `connection` until all senders are gone and everything is confirmed, or
     /// until `stop`.
     ///
-    /// A letter whose confirmation was lost with the previous connection is sent again: a
+    /// A reply whose confirmation was lost with the previous connection is sent again: a
     /// caller drops a second answer, but a first one that is missing costs it a time-out.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Outbox {
         &mut self,
         connection: &Connection,
         counters: &Counters,
-        part: &Part,
+        task: &TaskHandle,
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         let channel = connection.channel().await?;
@@ -154,20 +154,20 @@ impl Outbox {
         let mut confirmations = FuturesUnordered::new();
         // In their order, and before what has not been sent at all: a heartbeat must not
         // overtake the answer that ends its call.
-        for letter in std::mem::take(&mut self.unconfirmed).into_values().rev() {
-            self.ready.push_front(letter);
+        for reply in std::mem::take(&mut self.unconfirmed).into_values().rev() {
+            self.ready.push_front(reply);
         }
         self.absent.start_over(Instant::now());
         loop {
-            part.beat();
+            task.heartbeat();
             while confirmations.len() < IN_FLIGHT
-                && let Some(letter) = self.ready.pop_front()
+                && let Some(reply) = self.ready.pop_front()
             {
                 let id = self.next;
                 self.next += 1;
-                self.unconfirmed.insert(id, letter.clone());
+                self.unconfirmed.insert(id, reply.clone());
                 let channel = &channel;
-                let mut sending = Box::pin(async move { (id, publish(channel, &letter).await) });
+                let mut sending = Box::pin(async move { (id, publish(channel, &reply).await) });
                 // The first poll puts the frames in line: in this order, without waiting until each
                 // is written, which would cost every reply a turn of lapin's thread.
                 match poll!(sending.as_mut()) {
@@ -175,7 +175,7 @@ impl Outbox {
                     Poll::Pending => confirmations.push(sending),
                 }
             }
-            let no_more = self.letters.is_closed() && self.letters.is_empty();
+            let no_more = self.replies.is_closed() && self.replies.is_empty();
             if no_more && confirmations.is_empty() && self.ready.is_empty() {
                 return Ok(());
             }
@@ -187,17 +187,17 @@ impl Outbox {
                     // Unconfirmed until there is a confirmation: an error leaves it to be sent again.
                     self.confirmed(id, confirmation?, counters);
                 }
-                () = part.idle() => {}
+                () = task.idle() => {}
                 () = sleep_until(due) => {
                     let (tries, dropped) = self.absent.retry(Instant::now());
                     counters.replies_dropped.add(dropped);
                     self.ready.extend(tries);
                 }
-                letter = self.letters.recv(), if !no_more && confirmations.len() < IN_FLIGHT => {
-                    match letter.map(|letter| self.absent.admit(letter, Instant::now())) {
-                        Some(Admission::Send(letter)) => self.ready.push_back(letter),
+                reply = self.replies.recv(), if !no_more && confirmations.len() < IN_FLIGHT => {
+                    match reply.map(|reply| self.absent.admit(reply, Instant::now())) {
+                        Some(Admission::Send(reply)) => self.ready.push_back(reply),
                         Some(Admission::Drop) => counters.replies_dropped.add(1),
-                        // The last slot is gone: seen at the head of the loop.
+                        // The last sender is gone: seen at the head of the loop.
                         Some(Admission::Wait) | None => {}
                     }
                 }
@@ -205,29 +205,29 @@ impl Outbox {
         }
     }
 
-    /// What became of a letter.
+    /// What became of a reply.
     fn confirmed(&mut self, id: u64, confirmation: Confirmation, counters: &Counters) {
-        let letter = self.unconfirmed.remove(&id);
+        let reply = self.unconfirmed.remove(&id);
         let bounced = match confirmation {
             Confirmation::Ack(None) => {
                 counters.replies.add(1);
-                if let Some(letter) = &letter {
-                    self.ready.extend(self.absent.arrived(letter));
+                if let Some(reply) = &reply {
+                    self.ready.extend(self.absent.arrived(reply));
                 }
                 return;
             }
-            // Not necessarily the letter of this confirmation.
+            // Not necessarily the reply of this confirmation.
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-                Some(Letter {
+                Some(OutgoingReply {
                     queue: returned.delivery.routing_key.to_string(),
                     body: returned.delivery.data,
                 })
             }
-            // The broker could not store it: the same letter, a moment later.
-            Confirmation::Nack(None) | Confirmation::NotRequested => letter,
+            // The broker could not store it: the same reply, a moment later.
+            Confirmation::Nack(None) | Confirmation::NotRequested => reply,
         };
-        if let Some(letter) = bounced {
-            let dropped = self.absent.bounced(letter, Instant::now());
+        if let Some(reply) = bounced {
+            let dropped = self.absent.bounced(reply, Instant::now());
             counters.replies_dropped.add(dropped);
         }
     }
@@ -240,8 +240,8 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Publishes a letter and waits for the broker's word.
-async fn publish(channel: &Channel, letter: &Letter) -> Result<Confirmation, lapin::Error> {
+/// Publishes a reply and waits for the broker's word.
+async fn publish(channel: &Channel, reply: &OutgoingReply) -> Result<Confirmation, lapin::Error> {
     // The properties of every reply of every release; see the captured messages.
     let properties = BasicProperties::default()
         .with_content_type("application/json".into())
@@ -252,45 +252,45 @@ async fn publish(channel: &Channel, letter: &Letter) -> Result<Confirmation, lap
     channel
         .basic_publish(
             "".into(),
-            letter.queue.as_str().into(),
+            reply.queue.as_str().into(),
             BasicPublishOptions {
                 mandatory: true,
                 ..BasicPublishOptions::default()
             },
-            &letter.body,
+            &reply.body,
             properties,
         )
         .await?
         .await
 }
 
-/// What to do with a letter that comes in.
+/// What to do with a reply that comes in.
 #[derive(Debug, PartialEq, Eq)]
 enum Admission {
-    Send(Letter),
+    Send(OutgoingReply),
     Wait,
     Drop,
 }
 
 /// The reply queues that were not there.
 #[derive(Debug)]
-struct Absent {
+struct MissingQueues {
     patience: Duration,
-    missing: HashMap<String, Missing>,
+    missing: HashMap<String, MissingQueue>,
     dead: HashMap<String, Instant>,
     /// Letters of all missing queues together.
     waiting: usize,
 }
 
 #[derive(Debug)]
-struct Missing {
+struct MissingQueue {
     since: Instant,
     next_try: Instant,
     /// The first is the one that is tried.
-    letters: VecDeque<Letter>,
+    replies: VecDeque<OutgoingReply>,
 }
 
-impl Absent {
+impl MissingQueues {
     fn new(patience: Duration) -> Self {
         Self {
             patience,
@@ -308,62 +308,62 @@ impl Absent {
         }
     }
 
-    fn admit(&mut self, letter: Letter, now: Instant) -> Admission {
+    fn admit(&mut self, reply: OutgoingReply, now: Instant) -> Admission {
         self.dead.retain(|_, since| now - *since < DEAD_FOR);
-        if self.dead.contains_key(&letter.queue) {
+        if self.dead.contains_key(&reply.queue) {
             return Admission::Drop;
         }
-        match self.missing.get_mut(&letter.queue) {
-            None => Admission::Send(letter),
+        match self.missing.get_mut(&reply.queue) {
+            None => Admission::Send(reply),
             Some(missing) if self.waiting < CAPACITY => {
                 self.waiting += 1;
-                missing.letters.push_back(letter);
+                missing.replies.push_back(reply);
                 Admission::Wait
             }
             Some(_) => Admission::Drop,
         }
     }
 
-    /// The broker has returned `letter`. Returns how many letters were given up for it.
-    fn bounced(&mut self, letter: Letter, now: Instant) -> usize {
-        if self.dead.contains_key(&letter.queue) {
+    /// The broker has returned `reply`. Returns how many replies were given up for it.
+    fn bounced(&mut self, reply: OutgoingReply, now: Instant) -> usize {
+        if self.dead.contains_key(&reply.queue) {
             return 1;
         }
         if self.waiting >= CAPACITY || self.missing.len() + self.dead.len() >= MEMORY {
             return 1;
         }
         self.waiting += 1;
-        if let Some(missing) = self.missing.get_mut(&letter.queue) {
-            missing.letters.push_front(letter);
+        if let Some(missing) = self.missing.get_mut(&reply.queue) {
+            missing.replies.push_front(reply);
             return 0;
         }
-        debug!(queue = %letter.queue, "the reply queue is missing");
+        debug!(queue = %reply.queue, "the reply queue is missing");
         self.missing.insert(
-            letter.queue.clone(),
-            Missing {
+            reply.queue.clone(),
+            MissingQueue {
                 since: now,
                 next_try: now + RETRY,
-                letters: VecDeque::from([letter]),
+                replies: VecDeque::from([reply]),
             },
         );
         0
     }
 
-    /// The broker has taken `letter`: returns what has waited for its queue.
-    fn arrived(&mut self, letter: &Letter) -> VecDeque<Letter> {
-        let Some(missing) = self.missing.remove(&letter.queue) else {
+    /// The broker has taken `reply`: returns what has waited for its queue.
+    fn arrived(&mut self, reply: &OutgoingReply) -> VecDeque<OutgoingReply> {
+        let Some(missing) = self.missing.remove(&reply.queue) else {
             return VecDeque::new();
         };
-        self.waiting -= missing.letters.len();
-        missing.letters
+        self.waiting -= missing.replies.len();
+        missing.replies
     }
 
     fn due(&self) -> Option<Instant> {
         self.missing.values().map(|missing| missing.next_try).min()
     }
 
-    /// One letter for each queue whose time has come, and how many were given up.
-    fn retry(&mut self, now: Instant) -> (Vec<Letter>, usize) {
+    /// One reply for each queue whose time has come, and how many were given up.
+    fn retry(&mut self, now: Instant) -> (Vec<OutgoingReply>, usize) {
         let mut tries = Vec::new();
         let mut dropped = 0;
         let (dead, waiting, patience) = (&mut self.dead, &mut self.waiting, self.patience);
@@ -372,16 +372,16 @@ impl Absent {
                 return true;
             }
             if now - missing.since >= patience {
-                dropped += missing.letters.len();
-                *waiting -= missing.letters.len();
-                warn!(%queue, replies = missing.letters.len(), "the caller is gone: its replies are dropped");
+                dropped += missing.replies.len();
+                *waiting -= missing.replies.len();
+                warn!(%queue, replies = missing.replies.len(), "the caller is gone: its replies are dropped");
                 dead.insert(queue.clone(), now);
                 return false;
             }
             missing.next_try = now + RETRY;
-            if let Some(letter) = missing.letters.pop_front() {
+            if let Some(reply) = missing.replies.pop_front() {
                 *waiting -= 1;
-                tries.push(letter);
+                tries.push(reply);
             }
             true
         });
@@ -393,8 +393,8 @@ impl Absent {
 mod tests {
     use super::*;
 
-    fn letter(queue: &str, body: &str) -> Letter {
-        Letter {
+    fn reply(queue: &str, body: &str) -> OutgoingReply {
+        OutgoingReply {
             queue: queue.into(),
             body: body.into(),
         }
@@ -402,47 +402,47 @@ mod tests {
 
     #[test]
     fn a_missing_queue_is_tried_with_one_letter_until_it_is_there() {
-        let mut absent = Absent::new(Duration::from_secs(60));
+        let mut absent = MissingQueues::new(Duration::from_secs(60));
         let now = Instant::now();
-        let first = letter("q", "1");
+        let first = reply("q", "1");
         assert_eq!(absent.bounced(first.clone(), now), 0);
-        assert_eq!(absent.admit(letter("q", "2"), now), Admission::Wait);
+        assert_eq!(absent.admit(reply("q", "2"), now), Admission::Wait);
         assert_eq!(absent.retry(now).0, vec![]);
         let (tries, dropped) = absent.retry(now + RETRY);
         assert_eq!((tries, dropped), (vec![first.clone()], 0));
         assert_eq!(absent.bounced(first.clone(), now + RETRY), 0);
         let (tries, _) = absent.retry(now + 2 * RETRY);
         assert_eq!(tries, vec![first.clone()]);
-        assert_eq!(absent.arrived(&first), VecDeque::from([letter("q", "2")]));
+        assert_eq!(absent.arrived(&first), VecDeque::from([reply("q", "2")]));
         assert_eq!(absent.due(), None);
     }
 
     #[test]
     fn a_caller_that_stays_away_costs_nothing_for_a_minute() {
-        let mut absent = Absent::new(Duration::from_secs(1));
+        let mut absent = MissingQueues::new(Duration::from_secs(1));
         let now = Instant::now();
-        absent.bounced(letter("q", "1"), now);
-        absent.admit(letter("q", "2"), now);
+        absent.bounced(reply("q", "1"), now);
+        absent.admit(reply("q", "2"), now);
         let later = now + Duration::from_secs(1);
         assert_eq!(absent.retry(later), (vec![], 2));
-        assert_eq!(absent.admit(letter("q", "3"), later), Admission::Drop);
+        assert_eq!(absent.admit(reply("q", "3"), later), Admission::Drop);
         assert_eq!(absent.due(), None);
         let much_later = later + DEAD_FOR;
         assert_eq!(
-            absent.admit(letter("q", "4"), much_later),
-            Admission::Send(letter("q", "4"))
+            absent.admit(reply("q", "4"), much_later),
+            Admission::Send(reply("q", "4"))
         );
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut absent = Absent::new(Duration::from_secs(60));
+        let mut absent = MissingQueues::new(Duration::from_secs(60));
         let now = Instant::now();
         for n in 0..MEMORY {
-            assert_eq!(absent.bounced(letter(&format!("q{n}"), "1"), now), 0);
+            assert_eq!(absent.bounced(reply(&format!("q{n}"), "1"), now), 0);
         }
-        assert_eq!(absent.bounced(letter("one more", "1"), now), 1);
-        assert_eq!(absent.admit(letter("q1", "2"), now), Admission::Drop);
+        assert_eq!(absent.bounced(reply("one more", "1"), now), 1);
+        assert_eq!(absent.admit(reply("q1", "2"), now), Admission::Drop);
         let (tries, dropped) = absent.retry(now + RETRY);
         assert_eq!((tries.len(), dropped, absent.waiting), (MEMORY, 0, 0));
     }

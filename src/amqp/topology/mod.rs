@@ -9,7 +9,7 @@ use crate::config::{Address, Rabbit};
 
 /// The names of one RPC topic on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
+pub struct TopicNames {
     /// `control_exchange`.
     pub exchange: String,
     /// T: the topic queue, `cinder-volume.<host>@<backend>`; also its routing key.
@@ -20,7 +20,7 @@ pub struct Names {
     pub fanout: String,
 }
 
-impl Names {
+impl TopicNames {
     /// Those of a service's address, on the exchange `control_exchange`.
     #[must_use]
     pub fn of(control_exchange: &str, address: &Address) -> Self {
@@ -35,7 +35,7 @@ impl Names {
 
 /// How a queue stands, from a passive declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct QueueState {
     /// Messages that no consumer has got yet.
     pub ready: u32,
     /// Consumers.
@@ -48,7 +48,7 @@ pub struct Standing {
 ///
 /// When the queue is missing the broker answers 404 and closes the channel; any other end of
 /// the channel or connection.
-pub async fn look_up(channel: &Channel, queue: &str) -> Result<Standing, lapin::Error> {
+pub async fn look_up(channel: &Channel, queue: &str) -> Result<QueueState, lapin::Error> {
     let queue = channel
         .queue_declare(
             queue.into(),
@@ -59,7 +59,7 @@ pub async fn look_up(channel: &Channel, queue: &str) -> Result<Standing, lapin::
             FieldTable::default(),
         )
         .await?;
-    Ok(Standing {
+    Ok(QueueState {
         ready: queue.message_count(),
         consumers: queue.consumer_count(),
     })
@@ -136,7 +136,7 @@ fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
 /// The broker's.
 pub async fn declare(
     channel: &Channel,
-    names: &Names,
+    names: &TopicNames,
     rabbit: &Rabbit,
 ) -> Result<String, lapin::Error> {
     declare_exchange(channel, names, rabbit).await?;
@@ -165,7 +165,7 @@ pub async fn declare(
 /// The broker's.
 async fn declare_exchange(
     channel: &Channel,
-    names: &Names,
+    names: &TopicNames,
     rabbit: &Rabbit,
 ) -> Result<(), lapin::Error> {
     channel
@@ -188,7 +188,7 @@ fn is_durable(rabbit: &Rabbit) -> bool {
 
 async fn declare_fanout(
     channel: &Channel,
-    names: &Names,
+    names: &TopicNames,
     rabbit: &Rabbit,
 ) -> Result<String, lapin::Error> {
     let durable = rabbit.rabbit_transient_quorum_queue || rabbit.rabbit_stream_fanout;

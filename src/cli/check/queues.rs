@@ -7,9 +7,9 @@ use crate::amqp::caller::{Caller, Sent};
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::handover::BACKLOG;
 use crate::amqp::inspect::queue_type::{Declared, Inquiry};
-use crate::amqp::inspect::queues::{Seen, look};
+use crate::amqp::inspect::queues::{QueuesFound, look};
 use crate::amqp::inspect::rights::may_publish;
-use crate::amqp::topology::{Names, Standing};
+use crate::amqp::topology::{QueueState, TopicNames};
 use crate::config::{Mode, Settings};
 use crate::rpc::call::{self, Call};
 
@@ -17,17 +17,17 @@ use crate::rpc::call::{self, Call};
 const LOOK: Duration = Duration::from_secs(10);
 
 /// How a queue stands, and as what it was declared if the broker tells.
-type AQueue<'a> = (Standing, Option<&'a Declared>);
+type AQueue<'a> = (QueueState, Option<&'a Declared>);
 
 /// What there is of one backend.
-struct Found {
-    seen: Seen,
+struct BackendQueues {
+    seen: QueuesFound,
     topic: Option<Declared>,
     server: Option<Declared>,
 }
 
-impl Found {
-    async fn at(connection: &Connection, names: &Names) -> Result<Self, ConnectionError> {
+impl BackendQueues {
+    async fn at(connection: &Connection, names: &TopicNames) -> Result<Self, ConnectionError> {
         Ok(Self {
             seen: look(connection, names).await?,
             topic: None,
@@ -36,7 +36,11 @@ impl Found {
     }
 
     /// Asks for the types of what is there.
-    async fn types(&mut self, inquiry: &Inquiry<'_>, names: &Names) -> Result<(), ConnectionError> {
+    async fn types(
+        &mut self,
+        inquiry: &Inquiry<'_>,
+        names: &TopicNames,
+    ) -> Result<(), ConnectionError> {
         if self.seen.topic.is_some() {
             self.topic = inquiry.declared(&names.topic).await?;
         }
@@ -64,8 +68,8 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
     let inquiry = in_time(Inquiry::of(connection)).await;
     let inquiry = inquiry.and_then(Result::ok);
     for backend in &settings.backends {
-        let names = Names::of(&settings.control_exchange, &backend.address);
-        match in_time(Found::at(connection, &names)).await {
+        let names = TopicNames::of(&settings.control_exchange, &backend.address);
+        match in_time(BackendQueues::at(connection, &names)).await {
             Some(Ok(mut found)) => {
                 if let Some(inquiry) = &inquiry {
                     // Without an answer the line says that it is not told.
@@ -92,7 +96,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
 /// A line for our own topic of each backend, in mode direct.
 async fn own_topics(report: &mut Report, settings: &Settings, connection: &Connection) {
     for backend in &settings.backends {
-        let names = Names::of(&settings.control_exchange, &backend.own);
+        let names = TopicNames::of(&settings.control_exchange, &backend.own);
         match in_time(is_served(connection, &names)).await {
             Some(Ok(true)) => report.ok(
                 "daemon",
@@ -118,7 +122,7 @@ async fn own_topics(report: &mut Report, settings: &Settings, connection: &Conne
 }
 
 /// The queue has a name that nobody knows, but a ping to the topic comes back where there is none.
-async fn is_served(connection: &Connection, names: &Names) -> Result<bool, ConnectionError> {
+async fn is_served(connection: &Connection, names: &TopicNames) -> Result<bool, ConnectionError> {
     let call = Call::new();
     let caller = Caller::open(connection, &call.reply_queue).await?;
     let ping = call::ping();
@@ -155,7 +159,7 @@ async fn in_time<T>(look: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(LOOK, look).await.ok()
 }
 
-fn lines(report: &mut Report, mode: Mode, names: &Names, found: &Found) {
+fn lines(report: &mut Report, mode: Mode, names: &TopicNames, found: &BackendQueues) {
     let seen = &found.seen;
     match mode {
         Mode::Sidecar => {
@@ -184,7 +188,7 @@ fn lines(report: &mut Report, mode: Mode, names: &Names, found: &Found) {
 }
 
 /// T, beside cinder-volume.
-fn topic_queue(report: &mut Report, queue: &str, found: &Found) {
+fn topic_queue(report: &mut Report, queue: &str, found: &BackendQueues) {
     let Some((standing, declared)) = found.topic() else {
         missing(report, queue);
         return;
@@ -208,7 +212,7 @@ fn topic_queue(report: &mut Report, queue: &str, found: &Found) {
 }
 
 /// Q, beside cinder-volume.
-fn server_queue(report: &mut Report, queue: &str, found: &Found) {
+fn server_queue(report: &mut Report, queue: &str, found: &BackendQueues) {
     let Some((standing, declared)) = found.server() else {
         missing(report, queue);
         return;
@@ -268,8 +272,8 @@ fn missing(report: &mut Report, queue: &str) {
     );
 }
 
-fn said(queue: &str, standing: Standing, declared: Option<&Declared>) -> String {
-    let Standing { ready, consumers } = standing;
+fn said(queue: &str, standing: QueueState, declared: Option<&Declared>) -> String {
+    let QueueState { ready, consumers } = standing;
     let s = if consumers == 1 { "" } else { "s" };
     let wait = if ready == 1 {
         "message waits"

@@ -29,14 +29,14 @@ pub(super) struct Limit(Arc<Mutex<Places>>);
 
 #[derive(Debug, Default)]
 struct Places {
-    places: HashMap<Identifier, Place>,
+    places: HashMap<Identifier, CallSite>,
     /// Whether somebody is on the way to tell of what was held back.
     telling: bool,
 }
 
 /// One place in the code that writes lines.
 #[derive(Debug)]
-struct Place {
+struct CallSite {
     since: Instant,
     written: u32,
     held: Option<Held>,
@@ -59,7 +59,7 @@ impl Places {
         now: Instant,
         message: impl FnOnce() -> String,
     ) -> bool {
-        let place = self.places.entry(place).or_insert(Place {
+        let place = self.places.entry(place).or_insert(CallSite {
             since: now,
             written: 0,
             held: None,
@@ -99,7 +99,7 @@ impl<S> Filter<S> for Limit {
             return true;
         }
         let mut places = lock(&self.0);
-        let message = || Message::of(event);
+        let message = || LogText::of(event);
         if places.admit(metadata.callsite(), level, Instant::now(), message) {
             return true;
         }
@@ -138,9 +138,9 @@ fn tell(places: &Mutex<Places>) {
 
 /// The message of an event, without its fields.
 #[derive(Default)]
-struct Message(String);
+struct LogText(String);
 
-impl Message {
+impl LogText {
     fn of(event: &Event<'_>) -> String {
         let mut message = Self::default();
         event.record(&mut message);
@@ -148,7 +148,7 @@ impl Message {
     }
 }
 
-impl Visit for Message {
+impl Visit for LogText {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             self.0 = format!("{value:?}");

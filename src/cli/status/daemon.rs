@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::daemon::status_file::{self, Standing};
+use crate::daemon::status_file::{self, DaemonState};
 use crate::text;
 
 /// What there is to be said of the daemon.
@@ -26,13 +26,13 @@ impl DaemonRow {
         }
     }
 
-    fn told(state_file: &Path, standing: io::Result<Standing>) -> Self {
+    fn told(state_file: &Path, standing: io::Result<DaemonState>) -> Self {
         match standing {
-            Ok(Standing::Runs(line)) => Self {
+            Ok(DaemonState::Runs(line)) => Self {
                 running: Some(true),
                 says: Some(text::harmless(&line)),
             },
-            Ok(Standing::Missing) => Self {
+            Ok(DaemonState::Missing) => Self {
                 running: Some(false),
                 says: None,
             },
@@ -71,11 +71,11 @@ mod tests {
         let line = |standing| DaemonRow::told(state, standing).line();
         let serving = "serving 1 backend by way of broker:5672";
         assert_eq!(
-            line(Ok(Standing::Runs(serving.to_owned()))),
+            line(Ok(DaemonState::Runs(serving.to_owned()))),
             format!("daemon: {serving}")
         );
         assert_eq!(
-            line(Ok(Standing::Missing)),
+            line(Ok(DaemonState::Missing)),
             "daemon: not running on this node"
         );
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);

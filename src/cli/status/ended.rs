@@ -11,12 +11,12 @@ const SHOWN_FOR: Duration = Duration::from_secs(60);
 
 /// What ran at the last look, and what has ended lately.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
+pub(super) struct RecentCopies {
     running: Vec<Row>,
     ended: Vec<(Instant, Row)>,
 }
 
-impl Ended {
+impl RecentCopies {
     /// Takes in a look; returns those that have ended since the one before. `end_of` tells how.
     pub(super) fn note(
         &mut self,
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_over_is_told_once_and_shown_for_a_while() {
         let begun = Instant::now();
-        let mut ended = Ended::default();
+        let mut ended = RecentCopies::default();
         let told = |row: &Row| match row.pid {
             4 => Some(CopyEnd::Killed),
             5 => Some(CopyEnd::Done),

@@ -25,7 +25,7 @@ mod screen;
 mod table;
 
 use daemon::DaemonRow;
-use ended::Ended;
+use ended::RecentCopies;
 use row::Row;
 use screen::Screen;
 
@@ -56,14 +56,14 @@ pub(super) struct StatusArguments {
 }
 
 /// Why it came to an end.
-enum End {
+enum ScreenEnd {
     /// The processes could not be looked at.
     Blind(ProgressError),
     /// Nobody reads any more what is written.
     Unread(io::Error),
 }
 
-impl From<io::Error> for End {
+impl From<io::Error> for ScreenEnd {
     fn from(error: io::Error) -> Self {
         Self::Unread(error)
     }
@@ -94,12 +94,14 @@ pub(super) fn status(sources: &Sources, wanted: &StatusArguments) -> ExitCode {
     match end {
         Ok(()) => ExitCode::SUCCESS,
         // `status | head` is no mistake.
-        Err(End::Unread(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(End::Unread(error)) => {
+        Err(ScreenEnd::Unread(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(ScreenEnd::Unread(error)) => {
             complain(&error);
             ExitCode::FAILURE
         }
-        Err(End::Blind(error)) => {
+        Err(ScreenEnd::Blind(error)) => {
             eprintln!("cinder-progress: {}", error.detail());
             ExitCode::FAILURE
         }
@@ -126,7 +128,7 @@ fn local(sources: &Sources) -> Result<Local, ConfigError> {
     }
 }
 
-async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
+async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> {
     let roots = Roots {
         proc: local.proc_root.clone(),
         sys: local.sys_root.clone(),
@@ -139,8 +141,8 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         None => Tracker::new(roots, INTERVAL),
     };
     let mut speeds = Speeds::default();
-    let mut look = async || -> Result<(Copies, Vec<Row>), End> {
-        let mut copies = tracker.running().await.map_err(End::Blind)?;
+    let mut look = async || -> Result<(Copies, Vec<Row>), ScreenEnd> {
+        let mut copies = tracker.running().await.map_err(ScreenEnd::Blind)?;
         let template = &local.volume_name_template;
         copies.running.retain(|copy| copy.may_be_cinders(template));
         let at = Instant::now();
@@ -179,7 +181,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
         }
         return Ok(());
     }
-    let mut ended = Ended::default();
+    let mut ended = RecentCopies::default();
     let (mut said, mut daemon_said) = (None, None);
     loop {
         // A look that fails may be a process that ends or a node that is busy: the next one tells more.
@@ -188,7 +190,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), End> {
                 let missing = unseen(&copies);
                 (Some(copies), rows, missing)
             }
-            Err(End::Blind(error)) => (None, Vec::new(), Some(error.detail())),
+            Err(ScreenEnd::Blind(error)) => (None, Vec::new(), Some(error.detail())),
             Err(end) => return Err(end),
         };
         let over = match &copies {

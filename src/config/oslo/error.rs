@@ -34,7 +34,7 @@ pub enum ConfigError {
     #[error("{place}{}: expected {expected}", shown(value.as_deref()))]
     Invalid {
         /// Which option, and where it was written.
-        place: Box<Place>,
+        place: Box<Location>,
         /// The value as written, before any `$name` was filled in; `None` when it must not be shown.
         value: Option<String>,
         /// What would be right.
@@ -44,7 +44,7 @@ pub enum ConfigError {
     #[error("{place}: there is no such option{}", suggested(suggestion.as_deref()))]
     UnknownOption {
         /// Which option, and where it was written.
-        place: Box<Place>,
+        place: Box<Location>,
         /// The nearest name there is, if any is near.
         suggestion: Option<String>,
     },
@@ -55,7 +55,7 @@ pub enum ConfigError {
     )]
     UnknownBackend {
         /// The section's first option, and where it was written.
-        place: Box<Place>,
+        place: Box<Location>,
         /// The nearest backend there is, if any is near.
         suggestion: Option<String>,
     },
@@ -63,7 +63,7 @@ pub enum ConfigError {
 
 /// One option at the place where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// File and line, or what else set it.
     pub origin: Origin,
     /// Section, in lower case unless it is `DEFAULT`.
@@ -72,7 +72,7 @@ pub struct Place {
     pub option: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: [{}] {}", self.origin, self.group, self.option)
     }

@@ -1,6 +1,6 @@
 //! First stage: what each source said, word for word, in the order it was said.
 
-use crate::config::{Origin, Place};
+use crate::config::{Location, Origin};
 
 /// One assignment as some source made it.
 ///
@@ -18,8 +18,8 @@ pub(in crate::config) struct Assignment {
 
 impl Assignment {
     /// Where to find it, for an error.
-    pub fn place(&self) -> Box<Place> {
-        Box::new(Place {
+    pub fn place(&self) -> Box<Location> {
+        Box::new(Location {
             origin: self.origin.clone(),
             group: self.group.clone(),
             option: self.option.clone(),

@@ -11,7 +11,7 @@ const NAMES: [&str; 2] = ["cinder", "cinder-volume"];
 const USER: &str = "cinder";
 
 /// Of each name the first file there is, then of each name the first folder of files. `root` is `/`, but for a test.
-pub(super) struct Found {
+pub(super) struct ConfigFiles {
     /// Existing files.
     pub files: Vec<PathBuf>,
     /// Existing folders.
@@ -19,7 +19,7 @@ pub(super) struct Found {
 }
 
 /// Looks below `root`. cinder-volume's home counts and not ours.
-pub(super) fn default_places(root: &Path) -> Found {
+pub(super) fn default_places(root: &Path) -> ConfigFiles {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     let mut folders = Vec::new();
     if let Some(home) = home(&below("/etc/passwd")) {
@@ -36,7 +36,7 @@ pub(super) fn default_places(root: &Path) -> Found {
         });
         named.collect()
     };
-    Found {
+    ConfigFiles {
         files: first(".conf"),
         folders: first(".conf.d"),
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::*;
 
 #[derive(Deserialize)]
-struct Entry {
+struct Sample {
     url: String,
     expected: Option<Expected>,
 }
@@ -38,14 +38,14 @@ struct Reached {
     virtual_host: String,
 }
 
-fn entries() -> Vec<Entry> {
+fn entries() -> Vec<Sample> {
     let text = std::fs::read(fixture("transport_urls.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
 }
 
 #[test]
 fn reads_as_oslo_messaging_does() {
-    for Entry { url, expected } in entries() {
+    for Sample { url, expected } in entries() {
         let found = transport_url::parse(&url);
         let Some(expected) = expected else {
             assert!(found.is_err(), "{url:?}: {found:?}");
@@ -71,7 +71,7 @@ fn reads_as_oslo_messaging_does() {
 
 #[test]
 fn leads_where_kombu_would_go() {
-    for Entry { url, expected } in entries() {
+    for Sample { url, expected } in entries() {
         let Some(reached) = expected.and_then(|expected| expected.reached) else {
             continue;
         };

@@ -181,7 +181,7 @@ impl Looks {
         };
         let hanging = Arc::clone(&self.hanging);
         // Also when it panics, and when it is never run because the runtime is going down.
-        let mut end = End {
+        let mut end = ReadEnd {
             shared,
             hanging,
             looking_at: None,
@@ -299,14 +299,14 @@ impl<T> Shared<T> {
 }
 
 /// The end of a thread: it has come through, has panicked, or has come back to nobody waiting.
-struct End<T> {
+struct ReadEnd<T> {
     shared: Arc<Shared<T>>,
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
     /// Whom it has begun to look at.
     looking_at: Option<Pid>,
 }
 
-impl<T> Drop for End<T> {
+impl<T> Drop for ReadEnd<T> {
     fn drop(&mut self) {
         let mut results = lock(&self.shared.results);
         results.over = true;

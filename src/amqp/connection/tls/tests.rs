@@ -14,12 +14,12 @@ use crate::config::Origin;
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// What a broker or a client shows, and its key.
-struct Shown {
+struct ShownCertificate {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
-impl Shown {
+impl ShownCertificate {
     /// A certificate that it has signed itself, as `openssl req -x509` makes it: an authority's.
     fn signed_by_itself(until: i32) -> Self {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -119,14 +119,14 @@ fn fixture(name: &str) -> PathBuf {
 
 /// A handshake with a broker that shows this; why it failed, in the words of the broker's certificate where that is
 /// to blame.
-fn handshake(tls: &Tls, broker: Shown, name: &str) -> Result<(), String> {
+fn handshake(tls: &Tls, broker: ShownCertificate, name: &str) -> Result<(), String> {
     handshake_where(tls, broker, None, name)
 }
 
 /// The same with a broker that asks for a certificate of one of these.
 fn handshake_where(
     tls: &Tls,
-    broker: Shown,
+    broker: ShownCertificate,
     clients_of: Option<&Authority>,
     name: &str,
 ) -> Result<(), String> {
@@ -147,7 +147,7 @@ fn handshake_where(
     let key = ring::sign::any_supported_type(&broker.key).unwrap();
     let shown = SingleCertAndKey::from(CertifiedKey::new(broker.chain, key));
     let server = server.with_cert_resolver(Arc::new(shown));
-    let (config, witness) = client(tls).map_err(|error| error.to_string())?;
+    let (config, verifier) = client(tls).map_err(|error| error.to_string())?;
     let name = name.to_owned().try_into().unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
@@ -164,7 +164,7 @@ fn handshake_where(
         server.write_tls(&mut bytes).unwrap();
         client.read_tls(&mut &bytes[..]).unwrap();
         if let Err(error) = client.process_new_packets() {
-            let refused = witness.seen().and_then(|peer| peer.refused);
+            let refused = verifier.seen().and_then(|peer| peer.refused);
             return Err(refused.unwrap_or_else(|| error.to_string()));
         }
     }
@@ -175,15 +175,15 @@ fn handshake_where(
 fn a_certificate_that_is_itself_in_ssl_ca_file_is_good_for_its_time_and_names() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    let broker = || Shown::fixtures("rsa.crt", "rsa.key");
-    let old = Shown::signed_by_itself(2000);
+    let broker = || ShownCertificate::fixtures("rsa.crt", "rsa.key");
+    let old = ShownCertificate::signed_by_itself(2000);
     let all = std::fs::read_to_string(fixture("rsa.crt")).unwrap();
     std::fs::write(&file, all + &section("CERTIFICATE", &old.chain[0])).unwrap();
-    let old = || Shown {
+    let old = || ShownCertificate {
         chain: old.chain.clone(),
         key: old.key.clone_key(),
     };
-    let other = || Shown::signed_by_itself(4000);
+    let other = || ShownCertificate::signed_by_itself(4000);
     let tls = trusting(&file);
     assert_eq!(handshake(&tls, broker(), "localhost"), Ok(()));
     let refused = handshake(&tls, broker(), "elsewhere").unwrap_err();
@@ -215,13 +215,13 @@ fn a_chain_may_come_in_odd_order_and_any_authority_in_it_may_be_the_trusted_one(
             [&root, &upper, &lower],
             [&upper, &lower, &upper],
         ] {
-            let broker = Shown::signed_by(&lower).with(&others);
+            let broker = ShownCertificate::signed_by(&lower).with(&others);
             assert_eq!(handshake(&tls, broker, "localhost"), Ok(()));
         }
     }
     // Where a link of the chain is missing it is said what is.
     let tls = trusting_only(folder.path(), root.der());
-    let refused = handshake(&tls, Shown::signed_by(&lower), "localhost").unwrap_err();
+    let refused = handshake(&tls, ShownCertificate::signed_by(&lower), "localhost").unwrap_err();
     for word in [
         "issued by CN=Lower",
         "is not of an authority in ssl_ca_file = ",
@@ -237,12 +237,12 @@ fn our_own_certificate_may_bring_its_chain() {
     let upper = authority("Upper", Some(&root));
     let mut tls = trusting(&fixture("rsa.crt"));
     for (shown, accepted) in [
-        (Shown::signed_by(&upper).with(&[&upper]), true),
-        (Shown::signed_by(&upper), false),
+        (ShownCertificate::signed_by(&upper).with(&[&upper]), true),
+        (ShownCertificate::signed_by(&upper), false),
     ] {
         let [certificates, key] = shown.written(folder.path());
         (tls.cert_file, tls.key_file) = (Some(named(&certificates)), Some(named(&key)));
-        let broker = Shown::fixtures("rsa.crt", "rsa.key");
+        let broker = ShownCertificate::fixtures("rsa.crt", "rsa.key");
         let reached = handshake_where(&tls, broker, Some(&root), "localhost");
         assert_eq!(reached.is_ok(), accepted, "{reached:?}");
     }
@@ -251,7 +251,7 @@ fn our_own_certificate_may_bring_its_chain() {
 #[test]
 fn an_authority_may_be_of_version_1_and_a_broker_may_not() {
     let tls = trusting(&fixture("v1.crt"));
-    let broker = Shown::fixtures("v3-of-v1.crt", "p256.key");
+    let broker = ShownCertificate::fixtures("v3-of-v1.crt", "p256.key");
     assert_eq!(handshake(&tls, broker, "localhost"), Ok(()));
     for (ca_file, verify, verify_name) in [
         ("v1.crt", true, true),
@@ -265,7 +265,7 @@ fn an_authority_may_be_of_version_1_and_a_broker_may_not() {
             verify_name,
             ..trusting(&fixture(ca_file))
         };
-        let broker = Shown::fixtures("v1leaf.crt", "p256.key");
+        let broker = ShownCertificate::fixtures("v1leaf.crt", "p256.key");
         let refused = handshake(&tls, broker, "localhost").unwrap_err();
         for word in ["of version 1", "-extfile", "subjectAltName"] {
             assert!(refused.contains(word), "{refused}");

@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, join};
-use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
@@ -42,16 +41,18 @@ use self::redeliveries::Redeliveries;
 use self::returned::Returned;
 use self::spell::Spell;
 use self::stand_aside::Aside;
-use self::transaction::{Judged, is_theirs, prepare, reach, theirs};
+use self::transaction::{Judged, batch_end, is_to_hand_over, prepare};
 use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::queue_type::Inquiry;
 use super::inspect::rights::may_publish;
 use super::message::{Disposition, Message};
 use super::metrics::Counters;
-use super::topology::{TopicNames, is_partial};
+use super::topology::TopicNames;
 use crate::liveness::{Liveness, Role, TaskHandle, TaskState};
 
+/// Commits a transaction, and takes in what comes back of it.
+mod commit;
 /// When to try the next broker host.
 pub mod elsewhere;
 /// Looking queues up while serving, within a time limit.
@@ -510,7 +511,7 @@ impl HandOver {
             self.commit(&spell.work, &spell.in_hand[..count], on)
                 .await?;
             let mut settled = spell.in_hand.drain(..count);
-            if settled.any(|message| is_theirs(&message)) {
+            if settled.any(|message| is_to_hand_over(&message)) {
                 self.redeliveries.moved();
             }
             drop(settled);
@@ -525,12 +526,12 @@ impl HandOver {
     /// Fills the next transaction, onto a T that was seen ready for it, and says how many of the
     /// messages in hand are in it.
     async fn fill(&mut self, spell: &mut Spell) -> Result<usize, Aside> {
-        let count = reach(&spell.in_hand, spell.window);
+        let count = batch_end(&spell.in_hand, spell.window);
         let now = &spell.in_hand[..count];
         if now.is_empty() {
             return Err(Aside::Copies(self.names.server.clone()));
         }
-        if !now.iter().any(is_theirs) {
+        if !now.iter().any(is_to_hand_over) {
             prepare(&spell.work, &self.names, now).await?;
         } else if spell.window == 1 {
             // Whatever the look-up says, this transaction is the same: it is filled while the
@@ -546,79 +547,12 @@ impl HandOver {
             if spell.lookout.stay().await? > 0 {
                 spell.window = 1;
             }
-            let count = reach(&spell.in_hand, spell.window);
+            let count = batch_end(&spell.in_hand, spell.window);
             spell.window = (spell.window * 2).min(WINDOW);
             prepare(&spell.work, &self.names, &spell.in_hand[..count]).await?;
             return Ok(count);
         }
         Ok(count)
-    }
-
-    /// Commits a transaction that has been filled with these messages.
-    async fn commit<T>(
-        &mut self,
-        channel: &Channel,
-        messages: &[Judged],
-        on: &HandOverContext<'_, T>,
-    ) -> Result<(), Aside> {
-        let theirs = theirs(messages);
-        // lapin sends publishes behind everything else: each of them was awaited, so that none
-        // can fall behind the commit. And nothing may be sent before the commit is answered.
-        // The answer is waited for as long as the connection lives. The broker has begun both halves by then, and who
-        // hangs up gains nothing: a refusal told too late would be missed, and what is on its way to a
-        // quorum queue without a leader is sent to the next one by the channel, which must be there for it.
-        let committed = tokio::select! {
-            committed = channel.tx_commit() => committed.map_err(Aside::from),
-            () = on.connection.ended() => Err(ConnectionError::Ended.into()),
-        };
-        // On a channel without confirms this gathers what the broker returned, and waits for
-        // nothing; returns arrive before the answer to the commit, and may have arrived though
-        // the answer has not.
-        let returned = channel.wait_for_confirms().await?;
-        on.counters.returned.add(returned.len());
-        let vanished = !returned.is_empty();
-        let kept = theirs.len().saturating_sub(returned.len());
-        for message in returned {
-            self.returned.add_returned(message);
-        }
-        if let Err(aside) = committed {
-            return Err(self.refused(&theirs, aside, on.counters));
-        }
-        on.counters.handed_over.add(kept);
-        debug!(queue = %self.names.topic, messages = kept, "handed over");
-        if vanished {
-            return Err(Aside::Vanished(self.names.topic.clone()));
-        }
-        Ok(())
-    }
-
-    /// The commit has failed.
-    ///
-    /// Nearly always the channel or connection has ended, and the broker has done all of the
-    /// transaction or nothing: what it did not do is on Q still. But a queue that refuses a
-    /// message (full, with `x-overflow` reject-publish, or its process just died) fails the
-    /// transaction *after* the acknowledgements were carried out (RabbitMQ answers 406, "partial
-    /// tx completion"). If there was one message it is that one, and it is ours to put back.
-    fn refused(&mut self, theirs: &[&Delivery], aside: Aside, counters: &Counters) -> Aside {
-        let Aside::Channel(error) = &aside else {
-            return aside;
-        };
-        if !is_partial(error) {
-            return aside;
-        }
-        let topic = &self.names.topic;
-        if let [only] = theirs {
-            counters.returned.add(1);
-            self.returned.add_refused(only);
-        } else {
-            counters.in_doubt.add(theirs.len());
-            error!(
-                queue = %topic, messages = theirs.len(),
-                "the broker refused some of these messages and does not say which: look for \
-                 operations that never started"
-            );
-        }
-        Aside::Refused(topic.clone())
     }
 
     /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
@@ -645,6 +579,6 @@ impl HandOver {
 }
 
 fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Disposition) -> Judged {
-    let fate = take(Message::of(&delivery));
-    (delivery, fate)
+    let disposition = take(Message::of(&delivery));
+    (delivery, disposition)
 }

@@ -15,14 +15,14 @@ use crate::amqp::topology::TopicNames;
 /// A message in hand and what is to become of it.
 pub(super) type Judged = (Delivery, Disposition);
 
-pub(super) fn is_theirs((_, fate): &Judged) -> bool {
-    *fate == Disposition::HandOver
+pub(super) fn is_to_hand_over((_, disposition): &Judged) -> bool {
+    *disposition == Disposition::HandOver
 }
 
-pub(super) fn theirs(messages: &[Judged]) -> Vec<&Delivery> {
+pub(super) fn to_hand_over(messages: &[Judged]) -> Vec<&Delivery> {
     messages
         .iter()
-        .filter(|message| is_theirs(message))
+        .filter(|message| is_to_hand_over(message))
         .map(|(delivery, _)| delivery)
         .collect()
 }
@@ -34,14 +34,14 @@ fn asks_for_copies(delivery: &Delivery) -> bool {
     headers.is_some_and(|headers| headers.inner().contains_key("CC"))
 }
 
-/// How far `window` messages of theirs reach, with ours before, between and behind them.
+/// How far a batch with `window` messages to hand over goes, with ours before, between and behind them.
 ///
 /// One that has come back often goes alone, and one that cannot be handed over ends it: 0 if that
 /// is the next one.
-pub(super) fn reach(messages: &[Judged], window: usize) -> usize {
+pub(super) fn batch_end(messages: &[Judged], window: usize) -> usize {
     let mut room = window;
     for (at, message) in messages.iter().enumerate() {
-        if !is_theirs(message) {
+        if !is_to_hand_over(message) {
             continue;
         }
         let (delivery, _) = message;
@@ -64,7 +64,7 @@ pub(super) async fn prepare(
     names: &TopicNames,
     messages: &[Judged],
 ) -> Result<(), Aside> {
-    publish(channel, &names.topic, &theirs(messages)).await?;
+    publish(channel, &names.topic, &to_hand_over(messages)).await?;
     if let Some((last, _)) = messages.last()
         && !last.acker.ack(BasicAckOptions { multiple: true }).await?
     {
@@ -131,34 +131,34 @@ mod tests {
 
     use super::*;
 
-    /// `t` is theirs, `o` ours, `r` theirs and has come back often, `c` asks for copies.
+    /// `t` is to be handed over, `o` is ours, `r` is to be handed over and has come back often, `c` asks for copies.
     fn hand(fates: &str) -> Vec<Judged> {
         fates
             .chars()
-            .map(|fate| {
+            .map(|disposition| {
                 let mut delivery = Delivery::mock(1, "".into(), "q".into(), false, vec![]);
                 let mut headers = FieldTable::default();
                 for (reply, header, value) in [
                     ('r', "x-delivery-count", AMQPValue::LongLongInt(2)),
                     ('c', "CC", AMQPValue::Boolean(true)),
                 ] {
-                    if fate == reply {
+                    if disposition == reply {
                         headers.insert(header.into(), value);
                     }
                 }
                 delivery.properties = BasicProperties::default().with_headers(headers);
-                let fate = if fate == 'o' {
+                let disposition = if disposition == 'o' {
                     Disposition::Taken
                 } else {
                     Disposition::HandOver
                 };
-                (delivery, fate)
+                (delivery, disposition)
             })
             .collect()
     }
 
     #[test]
-    fn a_window_counts_theirs_and_takes_ours_along() {
+    fn a_window_counts_what_is_handed_over_and_takes_ours_along() {
         for (hand_of, window, end) in [
             ("ttttt", 1, 1),
             ("ttttt", 4, 4),
@@ -168,7 +168,7 @@ mod tests {
             ("oooo", 1, 4),
             ("t", 1, 1),
         ] {
-            assert_eq!(reach(&hand(hand_of), window), end, "{hand_of} {window}");
+            assert_eq!(batch_end(&hand(hand_of), window), end, "{hand_of} {window}");
         }
     }
 
@@ -181,14 +181,14 @@ mod tests {
             ("rr", 16, 1),
             ("r", 1, 1),
         ] {
-            assert_eq!(reach(&hand(hand_of), window), end, "{hand_of} {window}");
+            assert_eq!(batch_end(&hand(hand_of), window), end, "{hand_of} {window}");
         }
     }
 
     #[test]
     fn what_cannot_be_handed_over_takes_nothing_along() {
         for (hand_of, end) in [("ttctt", 2), ("oct", 1), ("c", 0)] {
-            assert_eq!(reach(&hand(hand_of), 16), end, "{hand_of}");
+            assert_eq!(batch_end(&hand(hand_of), 16), end, "{hand_of}");
         }
     }
 }

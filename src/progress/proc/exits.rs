@@ -186,7 +186,7 @@ mod tests {
         let pids = children.each_ref().map(|child| child.id().cast_signed());
         let wanted = children.each_mut().map(|child| child.wait().unwrap());
         let mut seen = Vec::new();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while seen.len() < pids.len() {
             // In a container's own namespace nothing comes.
             if Instant::now() >= deadline && seen.is_empty() {

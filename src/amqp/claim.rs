@@ -65,7 +65,7 @@ struct Occupied {
 }
 
 /// Claims the queues of all backends for `connection`; waits for as long as somebody else has one of
-/// them, and shows it by `part`. Returns at once when `stop` is cancelled.
+/// them, and shows it by `task`. Returns at once when `stop` is cancelled.
 ///
 /// Where we have `served` before, other consumers on queues that are to be ours alone may be our own
 /// of a moment ago and are not looked for.
@@ -103,7 +103,7 @@ pub async fn enter(
         }
         // Each look at a claim that is held closes a channel.
         if connection.is_worn() {
-            return Err(ConnectionError::Ended);
+            return Err(ConnectionError::Worn);
         }
         task.does(TaskState::Occupied(occupied.by));
         tokio::select! {
@@ -133,7 +133,7 @@ async fn look_around(
 }
 
 /// Whether the daemon that has claimed Q is seen to live: the queue that is its claim is in reach, and more than
-/// the expected expected consumes Q.
+/// the expected consumers consume Q.
 async fn is_attended(
     connection: &Connection,
     queue: &str,
@@ -202,7 +202,7 @@ async fn claim(
             claimed: Some(queue.clone()),
         })),
         Err(error) if is_refused(&error) => {
-            warn!(%queue, %error, "cannot see to it that no second daemon runs");
+            warn!(%queue, %error, "cannot keep a second daemon from running");
             Ok(None)
         }
         Err(error) => Err(error.into()),

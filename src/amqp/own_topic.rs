@@ -67,7 +67,7 @@ pub async fn serve(
             Err(error) => return Err(error),
         };
         if connection.is_worn() {
-            return Err(ConnectionError::Ended);
+            return Err(ConnectionError::Worn);
         }
         if said != cause {
             warn!(topic = %names.topic, %cause, "the own topic cannot be served");

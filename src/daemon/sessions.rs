@@ -96,7 +96,7 @@ impl Session for SidecarSession<'_> {
         let serving = self.backends.iter_mut().map(|(hand_over, worker)| {
             let take = |message: Message<'_>| worker.take(message);
             async move {
-                let shift = HandOverContext {
+                let context = HandOverContext {
                     connection,
                     take: &take,
                     counters,
@@ -104,12 +104,14 @@ impl Session for SidecarSession<'_> {
                     elsewhere,
                     stop,
                 };
-                hand_over.run(&shift).await
+                hand_over.run(&context).await
             }
         });
         // To the end of each, so that none is dropped in the middle of a hand-over.
         let served: Result<(), ConnectionError> = join_all(serving).await.into_iter().collect();
-        if let (Err(ConnectionError::Ended), Some(patience)) = (&served, &mut self.patience) {
+        if let (Err(ConnectionError::Ended | ConnectionError::Worn), Some(patience)) =
+            (&served, &mut self.patience)
+        {
             patience.reset();
         }
         served
@@ -176,7 +178,7 @@ impl Session for OwnTopics<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
         let (liveness, stop) = (self.liveness, self.stop);
         let serving = self.backends.iter().map(|(names, worker)| {
-            let take = |message: Message<'_>| worker.take_all(message);
+            let take = |message: Message<'_>| worker.take_own(message);
             let role = Role::OwnTopic(names.topic.clone());
             let task = liveness.task(role, Some(connection.alarm()));
             async move { own_topic::serve(connection, names, &take, &task, stop).await }

@@ -182,7 +182,25 @@ impl Worker {
     /// The same where nobody else would answer: every message is taken, and what is not served is refused as
     /// oslo.messaging does it.
     pub fn take_all(&self, message: Message<'_>) {
-        let content = match envelope::decode(message.body, message.compression, READ) {
+        self.read(message, READ);
+    }
+
+    /// The same on the daemon's own topic, where none but small calls come. Larger messages are dropped: to read
+    /// them would take the time in which operations are handed over.
+    pub fn take_own(&self, message: Message<'_>) {
+        if message.body.len() > LOOKED_INTO {
+            self.0.means.calls.note(CallOutcome::Malformed);
+            warn!(
+                bytes = message.body.len(),
+                "dropped a message that is too large for a call"
+            );
+            return;
+        }
+        self.read(message, LOOKED_INTO);
+    }
+
+    fn read(&self, message: Message<'_>, most: usize) {
+        let content = match envelope::decode(message.body, message.compression, most) {
             Ok(content) => content,
             Err(error) => {
                 // Without a readable body there is nobody to answer.

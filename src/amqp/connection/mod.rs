@@ -97,6 +97,9 @@ pub enum ConnectionError {
          could be sent; give it the permissions that cinder-volume has"
     )]
     Forbidden,
+    /// So many channels were opened on it that a new one is due.
+    #[error("many channels were opened on this connection: starting with a new one")]
+    Worn,
     /// It was open and is not any more.
     #[error("the connection has ended")]
     Ended,
@@ -237,11 +240,6 @@ impl Connection {
         let most = usize::from(self.inner.configuration().channel_max());
         // Numbers are given out in turn. What is left is for those who open one before they look here.
         self.opened.load(Ordering::Relaxed) > most - most / 8
-    }
-
-    /// Counts as ended from now on, for all who use it.
-    pub fn give_up(&self) {
-        self.ended.cancel();
     }
 
     /// Returns when the connection has ended, for whatever reason.

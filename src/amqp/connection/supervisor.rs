@@ -65,6 +65,9 @@ async fn pause(
     }
 }
 
+/// The longest wait between two tries of a daemon that was told to stop and must not yet.
+const STOPPING: Duration = Duration::from_millis(250);
+
 /// What is done on a connection, again on each new one.
 pub trait Session: Send {
     /// Works on `connection` until it ends, until it gives up, or until told to stop. It may be
@@ -167,6 +170,11 @@ pub async fn supervise(
         if hosts.is_over() {
             wait += backoff.wait();
         }
+        // Whoever is told to stop with something in its hands has little time.
+        let stopping = stop.is_cancelled();
+        if stopping {
+            wait = wait.min(STOPPING);
+        }
         // A connection that got through and was lost again waits its time out: two of these would otherwise wake each
         // other without end.
         let waiting = async {
@@ -178,7 +186,12 @@ pub async fn supervise(
             }
         };
         there = tokio::select! {
-            () = stop.cancelled(), if !session.holds() => return,
+            () = stop.cancelled(), if !stopping => {
+                if !session.holds() {
+                    return;
+                }
+                None
+            }
             there = keeper.beating(waiting) => there,
         };
         if there.is_some() {
@@ -425,7 +438,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_else_has_keeps_it_trying_after_it_was_told_to_stop() {
         let (hosts, mut visits) = hosts(1).await;
-        let line = line(hosts, rabbit(millis(1), millis(0), millis(1)));
+        let line = line(hosts, rabbit(HOUR, HOUR, HOUR));
         let counters = Counters::default();
         let stop = CancellationToken::new();
         stop.cancel();

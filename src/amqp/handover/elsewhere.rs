@@ -33,9 +33,20 @@ impl Elsewhere {
         }
     }
 
-    /// Returns when no backend has found its queues for too long. Cancel-safe.
+    /// Returns when no backend has found its queues for too long, or one of them has worn the connection out.
+    /// Cancel-safe.
     pub async fn is_better(&self) {
         self.leave.cancelled().await;
+    }
+
+    /// All are to leave this connection, each when it has nothing under way.
+    pub(super) fn leave(&self) {
+        self.leave.cancel();
+    }
+
+    /// Whether all are to leave.
+    pub(super) fn is_to_be_left(&self) -> bool {
+        self.leave.is_cancelled()
     }
 
     /// One backend's part of it.
@@ -102,6 +113,15 @@ mod tests {
         two.looked(true);
         assert!(elsewhere.is_better().now_or_never().is_none());
         one.looked(true);
+        assert!(elsewhere.is_better().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_worn_out_is_left_by_all() {
+        let elsewhere = Elsewhere::new(None, 2);
+        assert!(!elsewhere.is_to_be_left());
+        elsewhere.leave();
+        assert!(elsewhere.is_to_be_left());
         assert!(elsewhere.is_better().now_or_never().is_some());
     }
 

@@ -158,6 +158,17 @@ pub struct HandOverContext<'a, T> {
     pub stop: &'a CancellationToken,
 }
 
+impl<T> HandOverContext<'_, T> {
+    /// Why all leave the connection.
+    fn why_to_leave(&self) -> ConnectionError {
+        if self.connection.is_worn() {
+            ConnectionError::Worn
+        } else {
+            ConnectionError::Elsewhere
+        }
+    }
+}
+
 /// How a spell of serving ended where nothing was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Served {
@@ -249,12 +260,13 @@ impl HandOver {
                 Ok(Served::Again) => continue,
                 Err(aside) => aside,
             };
-            if on.connection.is_worn() {
-                info!(queue = %self.names.server, "many channels were opened: starting with a new connection");
-                on.connection.give_up();
-            }
             if on.connection.has_ended() {
                 return Err(ConnectionError::Ended);
+            }
+            if on.connection.is_worn() {
+                // The others must not be cut off in the middle of a commit.
+                on.elsewhere.leave();
+                return Err(ConnectionError::Worn);
             }
             if let Aside::Channel(_) = aside {
                 self.may_publish = false;
@@ -289,7 +301,7 @@ impl HandOver {
                 () = on.stop.cancelled(), if self.returned.is_empty() => return Ok(()),
                 () = on.connection.ended() => return Err(ConnectionError::Ended),
                 // What is in nobody else's hands comes along.
-                () = on.elsewhere.is_better() => return Err(ConnectionError::Elsewhere),
+                () = on.elsewhere.is_better() => return Err(on.why_to_leave()),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -402,9 +414,7 @@ impl HandOver {
                         () = on.stop.cancelled() => return Ok(Served::Stopped),
                         () = on.connection.ended() => return Err(ConnectionError::Ended.into()),
                         first = spell.consumers[0].next() => first,
-                        () = on.elsewhere.is_better() => {
-                            return Err(ConnectionError::Elsewhere.into());
-                        }
+                        () = on.elsewhere.is_better() => return Err(on.why_to_leave().into()),
                         () = task.idle() => {
                             self.look_idly(spell, on.connection).await?;
                             if careful && !leaves {
@@ -433,6 +443,9 @@ impl HandOver {
                 }
             }
             self.settle(spell, on, task).await?;
+            if on.elsewhere.is_to_be_left() {
+                return Err(on.why_to_leave().into());
+            }
             match end {
                 Some(None) if leaves => return Ok(Served::Again),
                 Some(end) => drop(self.delivered(end)?),

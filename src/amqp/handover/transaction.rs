@@ -132,22 +132,22 @@ mod tests {
     use super::*;
 
     /// `t` is to be handed over, `o` is ours, `r` is to be handed over and has come back often, `c` asks for copies.
-    fn hand(fates: &str) -> Vec<Judged> {
-        fates
+    fn hand(kinds: &str) -> Vec<Judged> {
+        kinds
             .chars()
-            .map(|disposition| {
+            .map(|kind| {
                 let mut delivery = Delivery::mock(1, "".into(), "q".into(), false, vec![]);
                 let mut headers = FieldTable::default();
-                for (reply, header, value) in [
+                for (letter, header, value) in [
                     ('r', "x-delivery-count", AMQPValue::LongLongInt(2)),
                     ('c', "CC", AMQPValue::Boolean(true)),
                 ] {
-                    if disposition == reply {
+                    if letter == kind {
                         headers.insert(header.into(), value);
                     }
                 }
                 delivery.properties = BasicProperties::default().with_headers(headers);
-                let disposition = if disposition == 'o' {
+                let disposition = if kind == 'o' {
                     Disposition::Taken
                 } else {
                     Disposition::HandOver

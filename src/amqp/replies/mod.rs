@@ -59,7 +59,7 @@ pub struct OutgoingReply {
 
 impl std::fmt::Debug for OutgoingReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter")
+        f.debug_struct("OutgoingReply")
             .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
@@ -278,7 +278,7 @@ struct MissingQueues {
     patience: Duration,
     missing: HashMap<String, MissingQueue>,
     dead: HashMap<String, Instant>,
-    /// Letters of all missing queues together.
+    /// Replies for all missing queues together.
     waiting: usize,
 }
 
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_queue_is_tried_with_one_letter_until_it_is_there() {
+    fn a_missing_queue_is_tried_with_one_reply_until_it_is_there() {
         let mut absent = MissingQueues::new(Duration::from_secs(60));
         let now = Instant::now();
         let first = reply("q", "1");

@@ -48,7 +48,8 @@ const FINISH: Duration = Duration::from_millis(4500);
 /// What of that is kept for the answers to reach the broker.
 const FLUSH: Duration = Duration::from_millis(1500);
 
-/// The longest `heartbeat_timeout_threshold` of the connection on which operations come in. A daemon that hangs holds
+/// The longest `heartbeat_timeout_threshold` of the connections for operations and replies. Calls whose replies cannot leave are
+/// left to cinder-volume, once that is noticed. A daemon that hangs holds
 /// up what it has in hand until the broker has missed the heartbeats of two to three times as long. Within 5 to 20
 /// seconds, which is what RabbitMQ advises.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
@@ -64,10 +65,10 @@ pub enum Ended {
         /// Why not.
         source: io::Error,
     },
-    /// A part of it has failed, which it must not; to be started again.
+    /// A task of it has failed, which it must not; to be started again.
     #[error("{task} has ended unexpectedly: {cause}")]
     Broken {
-        /// Which part.
+        /// Which task.
         task: &'static str,
         /// How it ended.
         cause: String,
@@ -154,7 +155,11 @@ pub async fn run(
         found: found.clone(),
     };
     let mut replies = tokio::spawn({
-        let (line, stop) = (line("replies", Role::Replies), replies_stop.clone());
+        let line = ConnectionConfig {
+            rabbit: attentive(settings.rabbit.clone()),
+            ..line("replies", Role::Replies)
+        };
+        let stop = replies_stop.clone();
         let (counters, liveness) = (Arc::clone(&counters), liveness.clone());
         async move {
             let session = Replies {

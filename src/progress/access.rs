@@ -100,10 +100,15 @@ fn look(proc: &Path) -> Sight {
     }
 }
 
+/// Whether the process ids of this process are not the node's own.
+pub(super) fn is_apart(proc: &Path) -> bool {
+    fs::read_link(proc.join("self/ns/pid")).is_ok_and(|pids| pids != Path::new(FIRST_PIDS))
+}
+
 /// What surrounds this process. `refused` is whether positions were.
 fn container(proc: &Path, refused: bool) -> Container {
     let own = proc.join("self");
-    let apart = fs::read_link(own.join("ns/pid")).is_ok_and(|pids| pids != Path::new(FIRST_PIDS));
+    let apart = is_apart(proc);
     let has_cinder_volume = || {
         let pids = process::list(proc).unwrap_or_default();
         pids.into_iter().any(|(pid, _)| {

@@ -43,7 +43,7 @@ pub struct DriverCall {
     pub input: Vec<u8>,
 }
 
-/// Why a command told nothing.
+/// Why a command failed.
 #[derive(Debug, Error)]
 enum DriverFailure {
     #[error("it cannot be run: {0}")]
@@ -108,7 +108,7 @@ impl Drivers {
         };
         if told.get(&call.command) != Some(&trouble) {
             let program = call.command.first();
-            tracing::warn!(volume_id, program, error = %trouble, "the driver's command told nothing");
+            tracing::warn!(volume_id, program, error = %trouble, "driver_command failed");
             told.insert(call.command.clone(), trouble);
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::access;
 use super::assign;
 use super::copy_store::CopyRecord;
 use super::driver_based::Drivers;
@@ -118,8 +119,12 @@ impl Inner {
         let wanted = lock(&self.history).records().any(CopyRecord::runs);
         let mut hearing = lock(&self.ends);
         match &*hearing {
-            // The numbers of other process tables are others'.
+            // The numbers of other process tables are others'; in a container's own the kernel may tell the node's.
             Hearing::Off if wanted && self.roots.proc == Path::new("/proc") => {
+                if access::is_apart(&self.roots.proc) {
+                    *hearing = Hearing::Refused;
+                    return;
+                }
                 *hearing = match ProcessEnds::listen() {
                     Ok(ends) => Hearing::On(ends),
                     Err(error) => {
@@ -157,7 +162,7 @@ impl Tracker {
         let mut saved = state::load(&state_file, &roots.proc).await;
         let copies = saved.records.len() + saved.files.len();
         if copies > 0 {
-            tracing::info!(path = %state_file.display(), copies, "remembered earlier copies");
+            tracing::info!(path = %state_file.display(), copies, "earlier copies read from the state file");
         }
         let files = FileCopies::restored(std::mem::take(&mut saved.files));
         let history = History::restored(saved.records, saved.volumes.bounded());

@@ -67,7 +67,7 @@ impl Hardware {
     /// Every whole number of 16 hexadecimal digits or more in `text`.
     pub(in crate::progress) fn add_numbers(&mut self, text: &str) {
         let text = text.to_ascii_lowercase();
-        for word in text.split(|reply: char| !reply.is_ascii_alphanumeric()) {
+        for word in text.split(|letter: char| !letter.is_ascii_alphanumeric()) {
             let digits = word.strip_prefix("0x").unwrap_or(word);
             if digits.len() < DIGITS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 continue;

@@ -116,8 +116,8 @@ impl Template {
 
     /// Whether a name made by it says of itself that it is a volume's.
     pub(in crate::progress) fn speaks(&self) -> bool {
-        let reply = |text: &str| text.contains(char::is_alphanumeric);
-        reply(&self.before) || reply(&self.after)
+        let letter = |text: &str| text.contains(char::is_alphanumeric);
+        letter(&self.before) || letter(&self.after)
     }
 
     /// Whether a mention is of a whole name by this template, whatever became of its dashes and capitals.
@@ -158,18 +158,18 @@ impl Template {
 /// Small letters, and one dash for each run of dashes and underscores.
 fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
-    for reply in text.chars() {
-        match reply {
+    for letter in text.chars() {
+        match letter {
             '-' | '_' if folded.ends_with('-') => {}
             '-' | '_' => folded.push('-'),
-            reply => folded.push(reply.to_ascii_lowercase()),
+            letter => folded.push(letter.to_ascii_lowercase()),
         }
     }
     folded
 }
 
 fn is_derived(after: &str) -> bool {
-    let word = after.trim_start_matches(|reply: char| reply.is_ascii_punctuation());
+    let word = after.trim_start_matches(|letter: char| letter.is_ascii_punctuation());
     let word = word.to_ascii_lowercase();
     word.len() == after.len() || DERIVED.iter().any(|derived| word.starts_with(derived))
 }
@@ -177,12 +177,12 @@ fn is_derived(after: &str) -> bool {
 /// Splits a device-mapper name of LVM's into volume group and volume: dashes inside either are doubled.
 pub(super) fn split_mapped(name: &str) -> Option<(String, String)> {
     let mut parts = vec![String::new()];
-    let mut replies = name.chars().peekable();
-    while let Some(reply) = replies.next() {
-        if reply == '-' && replies.next_if_eq(&'-').is_none() {
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '-' && letters.next_if_eq(&'-').is_none() {
             parts.push(String::new());
         } else if let Some(part) = parts.last_mut() {
-            part.push(reply);
+            part.push(letter);
         }
     }
     match <[String; 2]>::try_from(parts) {
@@ -225,7 +225,7 @@ fn contains_word(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(start, _)| {
         let before = text[..start].chars().next_back();
         let after = text[start + name.len()..].chars().next();
-        let inside = |reply: Option<char>| reply.is_some_and(char::is_alphanumeric);
+        let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
         !inside(before) && !inside(after)
     })
 }

@@ -174,9 +174,9 @@ fn scale(suffix: &str) -> Option<u128> {
         "b" => return Some(512),
         _ => {}
     }
-    let mut replies = suffix.chars();
-    let power = "KMGTPE".find(replies.next()?.to_ascii_uppercase())? + 1;
-    let base: u128 = match replies.as_str() {
+    let mut letters = suffix.chars();
+    let power = "KMGTPE".find(letters.next()?.to_ascii_uppercase())? + 1;
+    let base: u128 = match letters.as_str() {
         "" | "iB" => 1024,
         "B" => 1000,
         _ => return None,

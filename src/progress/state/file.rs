@@ -85,7 +85,7 @@ fn within(limit: u64, mut saved: Saved) -> io::Result<Vec<u8>> {
         tracing::warn!(
             kept,
             all,
-            "too much to write down; a restart will forget the rest"
+            "the state file is full: a restart will forget the other copies"
         );
     }
     Ok(text)

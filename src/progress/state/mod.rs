@@ -27,6 +27,6 @@ pub(super) async fn load(path: &Path, proc: &Path) -> Saved {
         Ok(Err(broken)) => broken.to_string(),
         Err(_) => "reading it takes too long".to_owned(),
     };
-    tracing::warn!(path = %path.display(), cause, "nothing remembered of earlier copies");
+    tracing::warn!(path = %path.display(), cause, "cannot read the state file: starting without earlier copies");
     Saved::new("", Vec::new())
 }

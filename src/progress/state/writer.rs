@@ -126,7 +126,7 @@ impl Keeper {
             self.settle().await;
         };
         if tokio::time::timeout(LAST, writing).await.is_err() {
-            tracing::warn!(path = %self.path.display(), "the last writing takes too long");
+            tracing::warn!(path = %self.path.display(), "writing the state file before the end takes too long");
         }
     }
 
@@ -170,7 +170,7 @@ impl Keeper {
                 tracing::warn!(
                     path = %self.path.display(),
                     cause,
-                    "cannot write down what is remembered; a restart will forget it"
+                    "cannot write the state file: a restart will forget the copies"
                 );
             }
             self.trouble = trouble;

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::progress::access::is_apart;
 use crate::progress::proc::exits::ProcessEnds;
 use crate::progress::{Answer, CopyEnd, CopyMode, Question, Roots, Tracker};
 
@@ -82,6 +83,9 @@ impl Drop for Fed {
 
 /// Whether this kernel tells, from 6.6 on, and in this namespace.
 async fn the_kernel_tells() -> bool {
+    if is_apart(Path::new("/proc")) {
+        return false;
+    }
     let Ok(ends) = ProcessEnds::listen() else {
         return false;
     };

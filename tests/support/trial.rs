@@ -47,11 +47,20 @@ impl Trial {
 
     /// Ends the load and waits until all of it has come, and whatever might come besides.
     pub async fn finish(self) -> Verdict {
-        self.finish_with(&[]).await
+        self.end(&[], false).await
+    }
+
+    /// The same, and waits until each progress call has an answer or an error.
+    pub async fn finish_answered(self) -> Verdict {
+        self.end(&[], true).await
     }
 
     /// The same where others, stopped by now, have taken a part of the load.
     pub async fn finish_with(self, others: &[&Recorder]) -> Verdict {
+        self.end(others, false).await
+    }
+
+    async fn end(self, others: &[&Recorder], answered: bool) -> Verdict {
         let Self {
             service,
             recorder,
@@ -65,7 +74,7 @@ impl Trial {
             records.extend(recorder.records());
             records
         };
-        if all_came(&sent, &records).await {
+        if all_came(&sent, &records, answered).await {
             // What is still under way on either queue comes before these.
             mark(&uri, &service.server_queue(), LAST, &recorder).await;
             mark(&uri, &service.topic(), LAST + 1, &recorder).await;
@@ -93,11 +102,12 @@ async fn mark(uri: &str, queue: &str, number: u64, recorder: &Recorder) {
 }
 
 /// Whether all that was accepted has come before patience ends.
-async fn all_came(sent: &Sent, records: &impl Fn() -> Vec<Record>) -> bool {
+async fn all_came(sent: &Sent, records: &impl Fn() -> Vec<Record>, answered: bool) -> bool {
     let deadline = tokio::time::Instant::now() + super::wait::PATIENCE;
     while tokio::time::Instant::now() < deadline {
         let verdict = Verdict::of(sent, &records());
-        if verdict.lost.is_empty() && verdict.unanswered.is_empty() {
+        let is_answered = !answered || verdict.progress.unanswered == 0;
+        if verdict.lost.is_empty() && verdict.unanswered.is_empty() && is_answered {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -21,9 +21,10 @@
 //! Dependencies point down. [`amqp`] knows lapin and no RPC; [`rpc`] is pure functions on bytes
 //! and values; [`progress`] knows processes and devices and neither of the two; [`config`] knows
 //! files. [`worker`] is the one place where the first three meet, by the rules of its
-//! [`policy`](worker::policy), which [`daemon::reload`] may change. [`metrics`] and
-//! [`daemon::systemd`] only watch. [`daemon`] builds them all from the settings, and [`cli`] is what
-//! `main` hands over to. At the bottom lie [`liveness`], [`ticker`] and [`counters`].
+//! [`policy`](worker::policy), which [`daemon::reload`] may change. [`metrics`],
+//! [`daemon::systemd`] and [`daemon::status_file`] only watch. [`daemon`] builds them all from the
+//! settings, and [`cli`] is what `main` hands over to. At the bottom lie [`ticker`], [`counters`] and
+//! [`liveness`], which of the rest knows the reasons for standing aside and the broker's options.
 
 /// Connections, queues, the hand-over and the replies.
 pub mod amqp;
@@ -37,7 +38,7 @@ pub mod counters;
 pub mod daemon;
 /// An error with its causes in one line.
 mod error_chain;
-/// Signs of life: what each part is doing, and that none is stuck.
+/// Signs of life: what each task is doing, and that none is stuck.
 pub mod liveness;
 /// What is seen from outside: metrics and health, over HTTP.
 pub mod metrics;
@@ -50,7 +51,7 @@ pub mod progress;
 pub mod rpc;
 /// Texts that are the same for people and programs.
 mod text;
-/// Waiting in step.
+/// Wake-ups of idle tasks that fall together.
 pub mod ticker;
 /// Delivery → request → answer → reply.
 pub mod worker;

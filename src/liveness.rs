@@ -1,11 +1,11 @@
-//! Signs of life: which parts of the daemon are at work, what each is doing, and that none is stuck.
+//! Signs of life: which tasks of the daemon run, what each is doing, and that none is stuck.
 //!
 //! **Goal.** Whoever watches over the daemon (systemd, an operator) learns how it stands with the
 //! broker, and is told that all is well only while it is true.
 //!
-//! **The rule.** Each loop registers a *part* for as long as it runs and *beats* each time it
-//! comes round; an idle loop wakes up every two seconds to beat from the very place where it waits
-//! for work. Nothing beats on another's behalf. A part that has been silent for longer than the
+//! **The rule.** Each loop registers a *task* for as long as it runs and gives a *heartbeat* each time it
+//! comes round; an idle loop wakes up every two seconds to give one from the very place where it waits
+//! for work. Nothing gives one on another's behalf. A task that has been silent for longer than the
 //! patience is stuck: its thread is blocked, or it waits for an answer that should long have come.
 //! The one wait that may be longer is for a broker that has said it is short of memory or disk.
 
@@ -22,10 +22,10 @@ use crate::amqp::metrics::Reason;
 use crate::config::Rabbit;
 use crate::ticker;
 
-/// How often an idle loop beats.
+/// How often an idle loop gives a heartbeat.
 const BEAT: Duration = Duration::from_secs(2);
 
-/// A part is never called stuck for less than this: connecting alone may take as long.
+/// A task is never called stuck for less than this: connecting alone may take as long.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Patience where heartbeats are off: thrice their default.
@@ -35,7 +35,7 @@ const PATIENCE_WITHOUT_HEARTBEATS: Duration = Duration::from_secs(180);
 /// broker is silent has been ended by its heartbeats after two.
 const HEARTBEATS: u32 = 3;
 
-/// Which part of the daemon.
+/// Which task of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Keeps the connection on which messages come in.
@@ -77,7 +77,7 @@ pub enum TaskState {
     Refused(String),
 }
 
-/// All parts that are at work. Cheap to clone.
+/// All tasks that run. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Liveness(Arc<LivenessInner>);
 
@@ -88,7 +88,7 @@ struct LivenessInner {
     tasks: watch::Sender<BTreeMap<u64, Entry>>,
 }
 
-/// One part at work, as the watcher sees it.
+/// One task, as the watcher sees it.
 #[derive(Debug)]
 struct Entry {
     role: Role,
@@ -99,7 +99,7 @@ struct Entry {
 #[derive(Debug)]
 struct Pulse {
     last: Mutex<Instant>,
-    /// While this is set the part waits for a broker that cannot.
+    /// While this is set the task waits for a broker that cannot.
     broker_blocked: Option<Arc<AtomicBool>>,
 }
 
@@ -118,7 +118,7 @@ impl Pulse {
     }
 }
 
-/// A part that is silent for too long.
+/// A task that is silent for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     /// Which.
@@ -128,7 +128,7 @@ pub struct Stuck {
 }
 
 impl Liveness {
-    /// With no part yet. `patience` is how long one may be silent.
+    /// With no task yet. `patience` is how long one may be silent.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self(Arc::new(LivenessInner {
@@ -171,7 +171,7 @@ impl Liveness {
         }
     }
 
-    /// The first part that is stuck, if any is.
+    /// The first task that is stuck, if any is.
     #[must_use]
     pub fn stuck(&self) -> Option<Stuck> {
         self.0.tasks.borrow().values().find_map(|entry| {
@@ -187,7 +187,7 @@ impl Liveness {
         })
     }
 
-    /// Whether the part that keeps a connection has it now.
+    /// Whether the task that keeps a connection has it now.
     #[must_use]
     pub fn is_connected(&self, keeper: &Role) -> bool {
         self.doing(keeper)
@@ -204,7 +204,7 @@ impl Liveness {
             .map(|entry| entry.doing.clone())
     }
 
-    /// Whether any part of which `is_one` is true waits for a broker that is short of memory or disk.
+    /// Whether any task of which `is_one` is true waits for a broker that is short of memory or disk.
     #[must_use]
     pub fn blocked(&self, is_one: impl Fn(&Role) -> bool) -> bool {
         let tasks = self.0.tasks.borrow();
@@ -304,7 +304,7 @@ impl Changes {
     }
 }
 
-/// A part at work; it is not when this is dropped.
+/// A registered task, until this is dropped.
 #[derive(Debug)]
 pub struct TaskHandle {
     liveness: Liveness,
@@ -331,14 +331,14 @@ impl TaskHandle {
         });
     }
 
-    /// Beats, and returns a while later: one more thing for an idle loop to wait for, so that it
+    /// Gives a heartbeat, and returns a while later: one more thing for an idle loop to wait for, so that it
     /// comes round. Cancel-safe.
     pub async fn idle(&self) {
         self.heartbeat();
         ticker::tick(BEAT).await;
     }
 
-    /// Works on `work` and beats meanwhile, for as long as the task that does so is run and
+    /// Works on `work` and gives heartbeats meanwhile, for as long as the task that does so is run and
     /// `work` gives its thread back.
     pub async fn beating<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);

@@ -17,7 +17,7 @@ use crate::usage;
 const NODES: usize = 500;
 
 /// Connections of a node.
-const CONNECTIONS: usize = 2;
+const CONNECTIONS: usize = 3;
 
 /// Daemons that are started at the same time.
 const AT_ONCE: usize = 20;
@@ -191,7 +191,7 @@ fn connected(daemon: &Daemon, from: usize) -> Vec<f64> {
         let line = lines.find(|line| line.contains("INFO connected ") && line.contains(purpose));
         line.map(|line| second_of_day(line))
     };
-    [":replies", ":intake"]
+    [":replies", ":intake", ":own topics"]
         .into_iter()
         .filter_map(last)
         .collect()

@@ -24,7 +24,7 @@ pub struct Lock {
     _file: Option<File>,
 }
 
-/// Waits until no other daemon has the lock beside `state_file`, and shows by `part` that it waits.
+/// Waits until no other daemon has the lock beside `state_file`, and shows by `task` that it waits.
 /// `None` when `stop` was cancelled first.
 ///
 /// A lock that cannot be tried is said in the log and taken for free: what it would keep away is a
@@ -46,7 +46,7 @@ pub async fn acquire(
             }
             Ok(None) => {}
             Err(error) => {
-                warn!(lock = %path.display(), %error, "cannot see to it that no second daemon runs");
+                warn!(lock = %path.display(), %error, "cannot keep a second daemon from running");
                 return Some(Lock { _file: None });
             }
         }

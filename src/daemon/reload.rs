@@ -84,7 +84,7 @@ impl Reload {
 fn refused(cause: &str) {
     error!(
         cause,
-        "the settings are no good: going on with those from before"
+        "the settings are no good: keeping the previous settings"
     );
 }
 

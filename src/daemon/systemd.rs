@@ -2,7 +2,7 @@
 //!
 //! All of it is nothing where no service manager listens (`NOTIFY_SOCKET` is not set).
 //!
-//! The watchdog is fed only while no part of the daemon is stuck; see
+//! The watchdog is fed only while no task of the daemon is stuck; see
 //! [`liveness`](crate::liveness). It is fed by a task of the same runtime that does the work, so
 //! it also goes hungry when that runtime stands still.
 
@@ -54,7 +54,7 @@ async fn tell_changes(liveness: &Liveness, changes: &mut Changes) {
     }
 }
 
-/// Calls `alive` every `pause`, while no part is stuck.
+/// Calls `alive` every `pause`, while no task is stuck.
 async fn feed(liveness: &Liveness, pause: Option<Duration>, alive: impl AsyncFn()) {
     let Some(pause) = pause.filter(|pause| !pause.is_zero()) else {
         return;
@@ -67,7 +67,7 @@ async fn feed(liveness: &Liveness, pause: Option<Duration>, alive: impl AsyncFn(
         match liveness.stuck() {
             None => {
                 if std::mem::take(&mut said) {
-                    info!("it moves again: the watchdog is fed");
+                    info!("no longer stuck: the watchdog is fed again");
                 }
                 alive().await;
             }
@@ -75,7 +75,7 @@ async fn feed(liveness: &Liveness, pause: Option<Duration>, alive: impl AsyncFn(
                 if !std::mem::replace(&mut said, true) {
                     error!(
                         task = ?stuck.role, silent_for = ?stuck.silence,
-                        "stuck: the watchdog is not fed, so that the service manager starts us again"
+                        "stuck: the watchdog is not fed, systemd will restart the daemon"
                     );
                 }
             }
@@ -97,9 +97,9 @@ async fn tell(message: Notification) {
     let sending = tokio::task::spawn_blocking(move || send(&message));
     match tokio::time::timeout(SEND, sending).await {
         Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(cause))) => warn!(%cause, "the service manager cannot be told"),
-        Ok(Err(cause)) => warn!(%cause, "the service manager cannot be told"),
-        Err(_) => warn!("the service manager does not listen"),
+        Ok(Ok(Err(cause))) => warn!(%cause, "systemd notification failed"),
+        Ok(Err(cause)) => warn!(%cause, "systemd notification failed"),
+        Err(_) => warn!("systemd notification timed out"),
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Watched {
     pub calls: Arc<Calls>,
     /// The copies on this node.
     pub tracker: Tracker,
-    /// What each part of it is doing.
+    /// What each task of it is doing.
     pub liveness: Liveness,
     /// The server queue of each backend; none in mode direct.
     pub queues: Vec<String>,

@@ -83,7 +83,7 @@ pub struct Progress {
     pub unknown_progress: String,
     /// `x-priority` of the consumer of the server queue, above cinder-volume's 0. Default 10.
     pub consumer_priority: i32,
-    /// Messages of the server queue in hand at once, 1 to 1000. Default 16.
+    /// Messages of the server queue in hand at once, 1 to 1000. Default 64.
     pub prefetch: u16,
     /// Pause between two looks at the process table. Default 1 s, 0.1 to 3600.
     pub scan_interval: Duration,

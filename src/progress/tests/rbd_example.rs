@@ -1,4 +1,4 @@
-//! The example of a driver's command for Ceph, with a stand-in that prints what rbd(8) documents.
+//! The example of a driver's command for Ceph, with a stand-in that prints what the rbd of Ceph 16.2.15 does.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,24 +16,22 @@ const EXAMPLE: &str = concat!(
 
 /// Puts a program called `rbd` into a folder, which knows these images and the bytes that they take.
 fn stand_in(folder: &Path, images: &[(&str, &str)]) {
-    let mut script = "#!/bin/sh\n[ \"$1 $2 $3 $4 $5\" = 'du --format json --id cinder' ] || exit 9\ncase \"$6\" in\n".to_owned();
+    let mut script = "#!/bin/sh\n[ \"$1 $2 $3 $4 $5 $6\" = 'diff --whole-object --format json --id cinder' ] || exit 9\ncase \"$7\" in\n".to_owned();
     for (image, entries) in images {
-        script += &format!("{image}) echo '{{\"images\":[{entries}],\"total_used_size\":1}}' ;;\n");
+        script += &format!("{image}) echo '[{entries}]' ;;\n");
     }
-    script +=
-        "*) echo 'rbd: error opening image: (2) No such file or directory' >&2; exit 2 ;;\nesac\n";
+    script += "*) echo 'rbd: error opening image volume-1: (2) No such file or directory' >&2; exit 2 ;;\nesac\n";
     let program = folder.join("rbd");
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn entry(used: u64) -> String {
-    format!(r#"{{"name":"volume-1","provisioned_size":1073741824,"used_size":{used}}}"#)
+    format!(r#"{{"offset":0,"length":{used},"exists":"true"}}"#)
 }
 
 #[tokio::test]
 async fn the_used_bytes_of_both_images_are_the_percentage() {
-    let snapshot = r#"{"name":"volume-1","snapshot":"s","snapshot_id":4,"provisioned_size":1073741824,"used_size":500}"#;
     for (what, source, destination, expected) in [
         (
             "a third",
@@ -54,8 +52,8 @@ async fn the_used_bytes_of_both_images_are_the_percentage() {
             Answer::Percent(100),
         ),
         (
-            "with a snapshot",
-            Some(format!("{snapshot},{}", entry(500))),
+            "of several objects",
+            Some(format!("{},{}", entry(500), entry(500))),
             Some(entry(500)),
             Answer::Percent(50),
         ),

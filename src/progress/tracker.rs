@@ -5,7 +5,7 @@
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,6 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::access;
 use super::assign;
 use super::copy_store::CopyRecord;
 use super::driver_based::Drivers;
@@ -29,7 +28,6 @@ use super::host_based::scan::Table;
 use super::journal::CopyEnd;
 use super::proc::bounded::Looks;
 use super::proc::error::ProgressError;
-use super::proc::exits::ProcessEnds;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
@@ -38,8 +36,12 @@ use super::volumes::MigrationRequest;
 use super::{Answer, CopyMode, Question, Roots};
 use crate::counters::Timings;
 
+/// Listening for the ends of processes.
+mod hearing;
 /// The upkeep in the background.
 mod watch;
+
+use hearing::Hearing;
 
 /// The least time between the beginnings of two scans.
 const SCAN_GAP: Duration = Duration::from_millis(100);
@@ -88,55 +90,6 @@ struct Book {
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
-}
-
-/// Whether it is listened to how processes end.
-#[derive(Debug, Default)]
-enum Hearing {
-    /// No copy runs.
-    #[default]
-    Off,
-    /// A copy runs.
-    On(ProcessEnds),
-    /// The kernel or a sandbox does not let us.
-    Refused,
-}
-
-impl Inner {
-    /// Takes in what the kernel has told of ends since the last time. Waits for nothing.
-    fn hear(&self) {
-        let ends = match &*lock(&self.ends) {
-            Hearing::On(ends) => ends.take(),
-            Hearing::Off | Hearing::Refused => return,
-        };
-        if !ends.is_empty() {
-            lock(&self.history).hear(&ends, Instant::now());
-        }
-    }
-
-    /// Listens from now on, if a copy runs, or does not any more.
-    fn listen(&self) {
-        let wanted = lock(&self.history).records().any(CopyRecord::runs);
-        let mut hearing = lock(&self.ends);
-        match &*hearing {
-            // The numbers of other process tables are others'; in a container's own the kernel may tell the node's.
-            Hearing::Off if wanted && self.roots.proc == Path::new("/proc") => {
-                if access::is_apart(&self.roots.proc) {
-                    *hearing = Hearing::Refused;
-                    return;
-                }
-                *hearing = match ProcessEnds::listen() {
-                    Ok(ends) => Hearing::On(ends),
-                    Err(error) => {
-                        tracing::debug!(%error, "the kernel does not tell how processes end");
-                        Hearing::Refused
-                    }
-                };
-            }
-            Hearing::On(_) if !wanted => *hearing = Hearing::Off,
-            _ => {}
-        }
-    }
 }
 
 /// A scan's outcome: it may be through and still have missed something.

@@ -252,9 +252,10 @@ impl Identity {
         self.aliases.iter().map(String::as_str)
     }
 
-    /// How many names there are.
+    /// How many names and numbers there are.
     pub(in crate::progress) fn len(&self) -> usize {
-        self.aliases.len() + self.labels.len()
+        let numbers = self.hardware.numbers().len() + self.hardware.units().len();
+        self.aliases.len() + self.labels.len() + numbers
     }
 
     /// Whether one of the names is `path`.
@@ -340,7 +341,7 @@ impl Identity {
 
     /// Whether one of these ids stands in one of the names.
     pub(in crate::progress) fn bears_one_of(&self, ids: &[Uuid]) -> bool {
-        ids.iter().any(|id| self.ids.contains(id))
+        !self.ids.is_empty() && ids.iter().any(|id| self.ids.contains(id))
     }
 
     /// The numbers by which records know it.

@@ -87,7 +87,7 @@ pub(in crate::progress) enum Reading {
 }
 
 impl Record {
-    pub(super) fn new(found: FoundDd) -> Self {
+    pub(in crate::progress) fn new(found: FoundDd) -> Self {
         let mut record = Self {
             dd: found.dd,
             seen: Observation::default(),

@@ -22,11 +22,11 @@ use super::file_based::history::FileCopies;
 use super::host_based;
 use super::host_based::history::History;
 use super::host_based::operands::Purpose;
-use super::host_based::position::Known;
+use super::host_based::position::PositionProbe;
 use super::host_based::record::Record;
 use super::host_based::scan::Table;
 use super::journal::CopyEnd;
-use super::proc::bounded::Looks;
+use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
@@ -65,7 +65,7 @@ pub struct Tracker {
 struct Inner {
     roots: Roots,
     scan_interval: Duration,
-    looks: Looks,
+    reads: BoundedReads,
     files: FileBased,
     drivers: Drivers,
     history: Arc<Mutex<History>>,
@@ -129,12 +129,12 @@ impl Tracker {
         history: History,
         files: FileCopies,
     ) -> Self {
-        let looks = Looks::new(&roots.proc);
+        let reads = BoundedReads::new(&roots.proc);
         Self {
             inner: Arc::new(Inner {
                 drivers: Drivers::default(),
-                files: FileBased::new(roots.clone(), looks.clone(), files),
-                looks,
+                files: FileBased::new(roots.clone(), reads.clone(), files),
+                reads,
                 roots,
                 scan_interval,
                 history: Arc::new(Mutex::new(history)),
@@ -426,7 +426,9 @@ impl Tracker {
         {
             return outcome.clone();
         }
-        let known = self.with_record(id, |record| record.runs().then(|| Known::of(record)));
+        let known = self.with_record(id, |record| {
+            record.runs().then(|| PositionProbe::of(record))
+        });
         let Some(known) = known else {
             return Ok(());
         };
@@ -434,7 +436,7 @@ impl Tracker {
         let proc = self.inner.roots.proc.clone();
         let reading = self
             .inner
-            .looks
+            .reads
             .one(id.pid, move |_| {
                 let (reading, folder) = known.read(&proc)?;
                 Ok((reading, folder, Instant::now()))
@@ -506,10 +508,12 @@ impl Tracker {
             }
             let begun = Instant::now();
             book.begun = Some(begun);
-            let outcome = book.table.scan(&inner.looks, &inner.roots).await;
+            let outcome = book.table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
                 book.copiers = std::mem::take(&mut scan.copiers);
-                inner.files.meet(std::mem::take(&mut scan.cinder_volumes));
+                inner
+                    .files
+                    .observe(std::mem::take(&mut scan.cinder_volumes));
                 let missed = scan.trouble.take();
                 if !scan.found.is_empty() {
                     inner.found.notify_one();

@@ -47,7 +47,7 @@ pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question:
         by_dd.filter_map(CopyRecord::source).chain(through_files)
     };
     let is_told_of = |disk: &Identity| {
-        disk.may_be_any(&template) && history.volumes.tells_of(question, disk, sources())
+        disk.may_be_unnamed_volume(&template) && history.volumes.tells_of(question, disk, sources())
     };
     let unknown = met.iter().filter(|(_, copy)| {
         copy.runs() && copy.notes.volume.is_none() && copy.source().is_some_and(is_told_of)

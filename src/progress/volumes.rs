@@ -288,11 +288,12 @@ impl KnownVolumes {
 
     /// Whether it is a copy that runs and of which nothing tells whose it is.
     fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
-        let may_be_any = |disk: &Identity| disk.may_be_any(&self.template) && !self.names_one(disk);
+        let may_be_unnamed_volume =
+            |disk: &Identity| disk.may_be_unnamed_volume(&self.template) && !self.names_one(disk);
         copy.copies()
             && copy.runs()
             && copy.notes().volume.is_none()
-            && copy.source().is_some_and(may_be_any)
+            && copy.source().is_some_and(may_be_unnamed_volume)
     }
 }
 

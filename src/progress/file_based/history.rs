@@ -256,7 +256,8 @@ impl FileCopies {
         let between = |copy: &FileCopy| {
             copy.notes.volume.is_none()
                 && copy.file.ends.as_ref().is_some_and(|ends| {
-                    may_be_all_of(ends.bytes, question) && ends.source.may_be_any(&template)
+                    may_be_all_of(ends.bytes, question)
+                        && ends.source.may_be_unnamed_volume(&template)
                 })
         };
         let lone = |copy: &FileCopy| {
@@ -280,7 +281,7 @@ impl FileCopies {
                     // An array may make a disk larger than was asked for.
                     (bytes.is_some_and(|bytes| bytes > question.size)
                         || may_be_all_of(bytes, question))
-                        && lone.identity.may_be_any(&template)
+                        && lone.identity.may_be_unnamed_volume(&template)
                 }
             };
             let between = || self.copies.all().any(|(_, other)| known(other));

@@ -128,7 +128,7 @@ fn known_by(history: &History, record: &Record, question: &Question) -> Option<K
         let rule = record.notes.known_by.unwrap_or(KnownBy::Name);
         return (*volume == question.volume_id).then_some(rule);
     }
-    if !source.may_be_any(&question.template()) {
+    if !source.may_be_unnamed_volume(&question.template()) {
         return None;
     }
     let others = history.meeting(&history.volumes.records(question));
@@ -162,7 +162,7 @@ fn may_have_begun(history: &History, question: &Question) -> bool {
     let may_be_its_own = |record: &Record| {
         record.notes.volume.is_none()
             && may_be_all_of(record.dd.bytes, question)
-            && record.dd.source.may_be_any(&template)
+            && record.dd.source.may_be_unnamed_volume(&template)
             && !history.volumes.names_another(question, &record.dd.source)
     };
     let unseen = |record: &Record| {

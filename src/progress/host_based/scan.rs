@@ -366,7 +366,7 @@ impl Table {
                     Purpose::Wipe => &dd.destination,
                     Purpose::Copy | Purpose::Other => &dd.source,
                 };
-                known.kind = if volume.is_traced() {
+                known.kind = if volume.is_resolved() {
                     Kind::Dd(dd.id)
                 } else {
                     Kind::Open

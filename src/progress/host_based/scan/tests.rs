@@ -222,7 +222,12 @@ async fn a_kernel_name_is_traced_when_its_link_comes_late() {
     fake.write("dev/sdb", "");
     fake.dd(7, "/dev/sdb", "/dev/sda", 0);
     let mut table = Table::default();
-    assert!(!scan(&mut table, &fake).await.found[0].dd.source.is_traced());
+    assert!(
+        !scan(&mut table, &fake).await.found[0]
+            .dd
+            .source
+            .is_resolved()
+    );
     fake.link(
         "dev/disk/by-path/ip-1:3260-iscsi-iqn:volume-1-lun-1",
         "../../sdb",

@@ -80,12 +80,12 @@ struct Inner {
     /// What the last scan could not see, or why it failed.
     outcome: Mutex<Outcome>,
     /// Held for the length of a scan, so that there is one at a time.
-    book: Arc<tokio::sync::Mutex<Book>>,
+    scan_state: Arc<tokio::sync::Mutex<ScanState>>,
 }
 
 /// The scans so far.
 #[derive(Debug)]
-struct Book {
+struct ScanState {
     table: Table,
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
@@ -140,7 +140,7 @@ impl Tracker {
                 history: Arc::new(Mutex::new(history)),
                 state_file,
                 found: Notify::new(),
-                book: Arc::new(tokio::sync::Mutex::new(Book {
+                scan_state: Arc::new(tokio::sync::Mutex::new(ScanState {
                     table: Table::default(),
                     copiers: Vec::new(),
                     begun: None,
@@ -242,7 +242,7 @@ impl Tracker {
             return Ok(verdict);
         }
         self.scan_since(asked).await?;
-        let copiers = self.inner.book.lock().await.copiers.clone();
+        let copiers = self.inner.scan_state.lock().await.copiers.clone();
         self.inner.files.find(question, requested, copiers).await
     }
 
@@ -450,13 +450,13 @@ impl Tracker {
                 Some(())
             });
         });
-        self.tell(id, &outcome);
+        self.log_once(id, &outcome);
         *last = Some((begun, outcome.clone()));
         outcome
     }
 
     /// Says in the log what is wrong with a process, once until it changes.
-    fn tell(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
+    fn log_once(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
         let trouble = outcome.as_ref().err().cloned();
         self.with_record(id, |record| {
             if record.said.trouble != trouble {
@@ -475,11 +475,11 @@ impl Tracker {
 
     /// Waits for a scan that began after `since`; tells what it could not see.
     async fn scan_since(&self, since: Instant) -> Outcome {
-        let book = Arc::clone(&self.inner.book).lock_owned().await;
-        if book.begun.is_some_and(|begun| begun >= since) {
+        let scan_state = Arc::clone(&self.inner.scan_state).lock_owned().await;
+        if scan_state.begun.is_some_and(|begun| begun >= since) {
             return lock(&self.inner.outcome).clone();
         }
-        self.scan(book).await.unwrap_or_else(|broken| {
+        self.scan(scan_state).await.unwrap_or_else(|broken| {
             Err(ProgressError::Io {
                 path: self.inner.roots.proc.clone(),
                 kind: std::io::ErrorKind::Other,
@@ -490,27 +490,27 @@ impl Tracker {
 
     /// Begins a scan in the background if none is going on and the last is old.
     fn scan_if_older_than(&self, age: Duration) {
-        if let Ok(book) = Arc::clone(&self.inner.book).try_lock_owned()
-            && book.begun.is_none_or(|begun| begun.elapsed() >= age)
+        if let Ok(scan_state) = Arc::clone(&self.inner.scan_state).try_lock_owned()
+            && scan_state.begun.is_none_or(|begun| begun.elapsed() >= age)
         {
-            drop(self.scan(book));
+            drop(self.scan(scan_state));
         }
     }
 
     /// A scan is a task of its own: it is not lost with the caller who began it.
-    fn scan(&self, mut book: OwnedMutexGuard<Book>) -> JoinHandle<Outcome> {
+    fn scan(&self, mut scan_state: OwnedMutexGuard<ScanState>) -> JoinHandle<Outcome> {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            let since = book.begun.map_or(SCAN_GAP, |begun| begun.elapsed());
+            let since = scan_state.begun.map_or(SCAN_GAP, |begun| begun.elapsed());
             // The shortest sleep takes a millisecond or two.
             if since < SCAN_GAP {
                 tokio::time::sleep(SCAN_GAP - since).await;
             }
             let begun = Instant::now();
-            book.begun = Some(begun);
-            let outcome = book.table.scan(&inner.reads, &inner.roots).await;
+            scan_state.begun = Some(begun);
+            let outcome = scan_state.table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
-                book.copiers = std::mem::take(&mut scan.copiers);
+                scan_state.copiers = std::mem::take(&mut scan.copiers);
                 inner
                     .files
                     .observe(std::mem::take(&mut scan.cinder_volumes));
@@ -569,7 +569,7 @@ impl Tracker {
     #[cfg(test)]
     pub(super) async fn scans(&self) -> u64 {
         // Not while one is going on.
-        let _book = self.inner.book.lock().await;
+        let _scan_state = self.inner.scan_state.lock().await;
         self.inner.scans.now().count()
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::copy::{Ends, FileCopy, Lone};
-use super::open_files::{Fate, OpenFile, Place};
+use super::open_files::{FileState, OpenFile, Place};
 use super::pairs::{Pair, pairs};
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::{Hardware, Identity};
@@ -341,7 +341,7 @@ impl FileCopies {
     }
 
     /// Takes in what became of a file, wherever it is remembered.
-    pub(in crate::progress) fn note(&mut self, seen: &FileCopy, fate: Fate) {
+    pub(in crate::progress) fn note(&mut self, seen: &FileCopy, state: FileState) {
         let now = Instant::now();
         for store in [&mut self.copies, &mut self.lone] {
             let same = store
@@ -350,7 +350,7 @@ impl FileCopies {
             let same: Vec<u64> = same.map(|(number, _)| number).collect();
             for number in same {
                 let end = store.update(number, |copy| {
-                    copy.note(fate, now);
+                    copy.note(state, now);
                     let is_copy = copy.file.lone.is_none();
                     (is_copy && !copy.runs()).then(|| journal::files_ended(copy))
                 });

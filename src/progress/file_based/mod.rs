@@ -241,11 +241,11 @@ impl FileBased {
     async fn look(&self, copy: &FileCopy) -> Result<(), ProgressError> {
         let proc = self.roots.proc.clone();
         let (id, fd, mark) = (copy.file.id, copy.file.fd, copy.file.mark);
-        let fate = self
+        let state = self
             .reads
             .one(id.pid, move |_| open_files::again(&proc, id, fd, mark))
             .await?;
-        self.copies().note(copy, fate);
+        self.copies().note(copy, state);
         Ok(())
     }
 

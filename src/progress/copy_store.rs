@@ -232,10 +232,14 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(Some(self.index.running_unnamed()))
     }
 
-    /// What reads disks that no name leads to, was given to no volume, and ends at such a size or nobody knows
-    /// where.
-    pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>) -> Vec<(K, &C)> {
-        self.select(Some(self.index.unclaimed(bytes)))
+    /// What reads disks that no name leads to, was given to no volume, ends at such a size or nobody knows
+    /// where, and did not begin before `since`.
+    pub(super) fn unclaimed(
+        &self,
+        bytes: RangeInclusive<u64>,
+        since: Option<Ticks>,
+    ) -> Vec<(K, &C)> {
+        self.select(Some(self.index.unclaimed(bytes, since)))
     }
 
     /// These or, if there is no telling, all; the oldest first.
@@ -289,6 +293,7 @@ fn keys(copy: &impl CopyRecord) -> Keys {
         volume: copy.notes().volume.as_deref(),
         runs: copy.runs(),
         bytes: copy.bytes(),
+        begun: copy.begun(),
     })
 }
 
@@ -297,5 +302,6 @@ fn names(copy: &impl CopyRecord) -> u64 {
     let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
     let unnamed = copy.source().is_some_and(Identity::is_unnamed);
     let volume = &copy.notes().volume;
-    fingerprint(&(words, unnamed, volume, copy.runs(), copy.bytes()))
+    let ends = (copy.begun(), copy.bytes(), copy.runs());
+    fingerprint(&(words, unnamed, volume, ends))
 }

@@ -177,8 +177,13 @@ pub(super) fn may_be_of_this(
 /// Whether what began then was there before the request.
 pub(super) fn precedes(begun: Option<Ticks>, requested: Option<Ticks>) -> bool {
     begun
-        .zip(requested)
-        .is_some_and(|(begun, requested)| begun + SLACK * process::ticks_per_second() < requested)
+        .zip(earliest(requested))
+        .is_some_and(|(begun, earliest)| begun < earliest)
+}
+
+/// When the first of what the request has brought about may have begun.
+pub(super) fn earliest(requested: Option<Ticks>) -> Option<Ticks> {
+    requested.map(|at| at.saturating_sub(SLACK * process::ticks_per_second()))
 }
 
 /// Whether it is no longer ago than a migration takes to complete. A clock that was set back counts

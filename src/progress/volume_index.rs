@@ -15,12 +15,14 @@ use uuid::Uuid;
 
 use super::Question;
 use super::device::{Hardware, Identity, mentions};
+use super::proc::process::Ticks;
 
 /// What may be a volume's, by hashes of ids, paths and numbers, and by size.
 #[derive(Debug)]
 pub(super) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
-    unclaimed: BTreeMap<Option<u64>, Vec<K>>,
+    /// By where they end, then by when they began.
+    unclaimed: BTreeMap<Option<u64>, BTreeMap<Option<Ticks>, Vec<K>>>,
 }
 
 impl<K> Default for VolumeIndex<K> {
@@ -46,14 +48,16 @@ pub(super) struct Indexed<'a> {
     pub runs: bool,
     /// Where in its source it ends, where that is known.
     pub bytes: Option<u64>,
+    /// When it began, where that is known.
+    pub begun: Option<Ticks>,
 }
 
 /// The same as hashes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Keys {
     hashes: Vec<u64>,
-    /// Where in its source it ends, of a copy that nothing names and that no volume was given.
-    unclaimed: Option<Option<u64>>,
+    /// Where in its source it ends and when it began, of a copy that nothing names and that no volume was given.
+    unclaimed: Option<(Option<u64>, Option<Ticks>)>,
 }
 
 impl Keys {
@@ -75,7 +79,9 @@ impl Keys {
         hashes.dedup();
         Self {
             hashes,
-            unclaimed: (unnamed.is_some() && copy.volume.is_none()).then_some(copy.bytes),
+            unclaimed: unnamed
+                .filter(|_| copy.volume.is_none())
+                .map(|_| (copy.bytes, copy.begun)),
         }
     }
 }
@@ -86,26 +92,30 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         for &key in &keys.hashes {
             self.found.entry(key).or_default().push(item);
         }
-        if let Some(bytes) = keys.unclaimed {
-            self.unclaimed.entry(bytes).or_default().push(item);
+        if let Some((bytes, begun)) = keys.unclaimed {
+            let of_size = self.unclaimed.entry(bytes).or_default();
+            of_size.entry(begun).or_default().push(item);
         }
     }
 
     /// Lets `item` be found by them no more.
     pub(super) fn remove(&mut self, item: K, keys: &Keys) {
+        let is_empty_without = |items: &mut Vec<K>| {
+            items.retain(|&other| other != item);
+            items.is_empty()
+        };
         for key in &keys.hashes {
-            if let Some(items) = self.found.get_mut(key) {
-                items.retain(|&other| other != item);
-                if items.is_empty() {
-                    self.found.remove(key);
-                }
+            if self.found.get_mut(key).is_some_and(is_empty_without) {
+                self.found.remove(key);
             }
         }
-        if let Some(bytes) = keys.unclaimed
-            && let Some(items) = self.unclaimed.get_mut(&bytes)
+        if let Some((bytes, begun)) = keys.unclaimed
+            && let Some(of_size) = self.unclaimed.get_mut(&bytes)
         {
-            items.retain(|&other| other != item);
-            if items.is_empty() {
+            if of_size.get_mut(&begun).is_some_and(is_empty_without) {
+                of_size.remove(&begun);
+            }
+            if of_size.is_empty() {
                 self.unclaimed.remove(&bytes);
             }
         }
@@ -143,18 +153,20 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         self.by([key(RUNNING)])
     }
 
-    /// What reads disks that no name leads to, was given to no volume, and ends at such a size or nobody knows
-    /// where.
-    pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>) -> Vec<K> {
+    /// What reads disks that no name leads to, was given to no volume, ends at such a size or nobody knows
+    /// where, and did not begin before `since`.
+    pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>, since: Option<Ticks>) -> Vec<K> {
         let unknown = self.unclaimed.get(&None);
         let known = self
             .unclaimed
             .range(Some(*bytes.start())..=Some(*bytes.end()));
-        let all = unknown
-            .into_iter()
-            .chain(known.map(|(_, items)| items))
-            .flatten();
-        all.copied().collect()
+        let of_sizes = unknown.into_iter().chain(known.map(|(_, of_size)| of_size));
+        let begun = of_sizes.flat_map(|of_size| {
+            let unknown = since.and_then(|_| of_size.get(&None));
+            let known = of_size.range(since..).map(|(_, items)| items);
+            unknown.into_iter().chain(known).flatten()
+        });
+        begun.copied().collect()
     }
 
     fn by(&self, keys: impl IntoIterator<Item = u64>) -> Vec<K> {
@@ -252,6 +264,7 @@ mod tests {
                 volume,
                 runs: true,
                 bytes: Some(8),
+                begun: Some(3),
             });
             index.add(7, &keys);
             index.add(8, &keys);
@@ -260,8 +273,10 @@ mod tests {
             assert_eq!(found(&index, &question), Some(vec![8]));
             assert_eq!(index.running_unnamed(), [8]);
             let unclaimed = if volume.is_none() { vec![8] } else { vec![] };
-            assert_eq!(index.unclaimed(1..=8), unclaimed);
-            assert!(index.unclaimed(9..=10).is_empty());
+            assert_eq!(index.unclaimed(1..=8, None), unclaimed);
+            assert_eq!(index.unclaimed(1..=8, Some(3)), unclaimed);
+            assert!(index.unclaimed(1..=8, Some(4)).is_empty());
+            assert!(index.unclaimed(9..=10, None).is_empty());
             index.remove(8, &keys);
             assert!(index.found.is_empty() && index.unclaimed.is_empty());
         }

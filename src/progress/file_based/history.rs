@@ -287,7 +287,10 @@ impl FileCopies {
             let between = || self.copies.all().any(|(_, other)| known(other));
             copy.file.lone.as_ref().is_some_and(may_be) && !between()
         };
-        let mut unclaimed = self.copies.unclaimed(sizes_of(question)).into_iter();
+        let mut unclaimed = self
+            .copies
+            .unclaimed(sizes_of(question), migration::earliest(requested))
+            .into_iter();
         let mut all_lone = self.lone.all();
         unclaimed.any(|(_, copy)| of_this(copy) && between(copy))
             || all_lone.any(|(_, copy)| of_this(copy) && lone(copy))

@@ -15,6 +15,7 @@ use crate::progress::Question;
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::Hardware;
 use crate::progress::journal::{self, EndedCopies};
+use crate::progress::migration::earliest;
 use crate::progress::proc::exits::ProcessEnd;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::verdict::sizes_of;
@@ -167,9 +168,10 @@ impl History {
     }
 
     /// What reads disks that no name leads to, was given to no volume, and may be all of the one asked about by its
-    /// size.
+    /// size and its age.
     pub(in crate::progress) fn unclaimed(&self, question: &Question) -> Vec<&Record> {
-        alone(self.copies.unclaimed(sizes_of(question)))
+        let since = earliest(self.volumes.requested(&question.volume_id));
+        alone(self.copies.unclaimed(sizes_of(question), since))
     }
 
     /// One process, if it is remembered.

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -101,7 +101,7 @@ impl Drivers {
 
     /// Says in the log what is wrong with a command, once until it changes.
     fn tell(&self, volume_id: &str, call: &DriverCall, trouble: Option<&DriverFailure>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         let Some(trouble) = trouble.map(ToString::to_string) else {
             told.remove(&call.command);
             return;

@@ -6,10 +6,11 @@
 //! only those who ask about it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -329,7 +330,7 @@ impl Tracker {
                 .map(|(_, copy)| copy)
                 .chain(files)
                 .collect(),
-            unseen: match &*lock(&self.inner.outcome) {
+            unseen: match &*self.inner.outcome.lock() {
                 Ok(missed) => missed.clone(),
                 Err(failed) => Some(failed.clone()),
             },
@@ -477,7 +478,7 @@ impl Tracker {
     async fn scan_since(&self, since: Instant) -> Outcome {
         let scan_state = Arc::clone(&self.inner.scan_state).lock_owned().await;
         if scan_state.begun.is_some_and(|begun| begun >= since) {
-            return lock(&self.inner.outcome).clone();
+            return self.inner.outcome.lock().clone();
         }
         self.scan(scan_state).await.unwrap_or_else(|broken| {
             Err(ProgressError::Io {
@@ -520,7 +521,7 @@ impl Tracker {
                 }
                 // Before: what is new by this scan may have a number of what has ended.
                 inner.hear();
-                let mut history = lock(&inner.history);
+                let mut history = inner.history.lock();
                 history.take_in(scan, Instant::now());
                 history.forget();
                 let mut files = inner.files.copies();
@@ -532,7 +533,7 @@ impl Tracker {
                 missed
             });
             inner.scans.add(begun.elapsed());
-            let before = std::mem::replace(&mut *lock(&inner.outcome), outcome.clone());
+            let before = std::mem::replace(&mut *inner.outcome.lock(), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome
             {
@@ -554,7 +555,7 @@ impl Tracker {
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
-        lock(&self.inner.history)
+        self.inner.history.lock()
     }
 
     /// What is known of a process: its last position, and whether it runs.
@@ -588,9 +589,4 @@ impl From<CopyVerdict> for Answer {
             CopyVerdict::Seen(answer) | CopyVerdict::Unseen(answer) => answer,
         }
     }
-}
-
-/// Every change to the history is whole before the lock is let go, so a panic elsewhere does not spoil it.
-pub(super) fn lock<T>(history: &Mutex<T>) -> MutexGuard<'_, T> {
-    history.lock().unwrap_or_else(PoisonError::into_inner)
 }

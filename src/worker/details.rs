@@ -1,8 +1,9 @@
 //! What is told beside the percentage: how much, how fast, how long still, and whether the copy moves at all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::policy::Policy;
@@ -40,7 +41,7 @@ impl Paces {
     }
 
     fn note(&self, running: &[RunningCopy], at: Instant) -> Vec<Option<Speed>> {
-        let mut speeds = self.speeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut speeds = self.speeds.lock();
         speeds.note(running, at, SystemTime::now())
     }
 

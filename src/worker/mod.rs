@@ -8,9 +8,10 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -223,11 +224,7 @@ impl Worker {
 
     fn serve(&self, request: Request) {
         {
-            let mut answered = self
-                .0
-                .answered
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut answered = self.0.answered.lock();
             if !answered.is_new(request.unique_id.as_deref()) {
                 self.0.context.calls.note(CallOutcome::Duplicate);
                 info!("dropped a call that was delivered twice");

@@ -1,7 +1,9 @@
 //! By what rules the calls of a backend are answered: the part of the settings that may change while the
 //! daemon runs.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::config::{Backend, Driver, MigrationMode, Mode, Settings};
 use crate::rpc::dispatcher::Api;
@@ -60,11 +62,11 @@ impl LivePolicy {
     /// What holds now.
     #[must_use]
     pub fn now(&self) -> Arc<Policy> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 
     /// Holds from the next call on.
     pub fn change(&self, policy: Policy) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        *self.0.write() = Arc::new(policy);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -142,11 +143,7 @@ impl RecordingVerifier {
 
     /// What was seen; `None` when no certificate came.
     pub fn seen(&self) -> Option<Peer> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Peer>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().clone()
     }
 
     /// The broker speaks this version, and has proved that the certificate is its own, or why not.
@@ -156,7 +153,7 @@ impl RecordingVerifier {
         der: &CertificateDer<'_>,
         proof: Result<T, Error>,
     ) -> Result<T, Error> {
-        if let Some(peer) = &mut *self.lock() {
+        if let Some(peer) = &mut *self.seen.lock() {
             peer.version = version;
             if let Err(error) = &proof {
                 peer.refused = Some(self.refusal(der, &peer.certificate, "this broker", error));
@@ -254,7 +251,7 @@ impl ServerCertVerifier for RecordingVerifier {
         let refused = verdict.as_ref().err();
         let refused = refused
             .map(|error| self.refusal(end_entity, &certificate, &server_name.to_str(), error));
-        *self.lock() = Some(Peer {
+        *self.seen.lock() = Some(Peer {
             version: "",
             certificate,
             refused,

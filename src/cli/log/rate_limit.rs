@@ -8,10 +8,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, debug, info, warn};
@@ -98,7 +99,7 @@ impl<S> Filter<S> for Limit {
         if level == Level::ERROR || metadata.target() == module_path!() {
             return true;
         }
-        let mut places = lock(&self.0);
+        let mut places = self.0.lock();
         let message = || LogText::of(event);
         if places.admit(metadata.callsite(), level, Instant::now(), message) {
             return true;
@@ -118,7 +119,7 @@ impl<S> Filter<S> for Limit {
 fn tell(places: &Mutex<Places>) {
     thread::sleep(SPAN);
     let held = {
-        let mut places = lock(places);
+        let mut places = places.lock();
         places.telling = false;
         places.take_held()
     };
@@ -154,11 +155,6 @@ impl Visit for LogText {
             self.0 = format!("{value:?}");
         }
     }
-}
-
-/// Whole between any two statements, so a panic elsewhere does not spoil it.
-fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,17 +10,17 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::device::{self, Identity};
 use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, Ticks};
-use super::tracker::lock;
 use super::verdict::CopyVerdict;
 use super::{Question, Roots};
 
@@ -82,12 +82,12 @@ impl FileBased {
 
     /// Takes in who is cinder-volume by now.
     pub(super) fn observe(&self, cinder_volumes: Vec<Pid>) {
-        lock(&self.cinder_volumes).0 = cinder_volumes;
+        self.cinder_volumes.lock().0 = cinder_volumes;
     }
 
     /// Lets a sweep be due now: what it does not find begins later.
     pub(super) fn let_be_due(&self) {
-        lock(&self.cinder_volumes).1 = None;
+        self.cinder_volumes.lock().1 = None;
     }
 
     /// Whether there is somebody to sweep, none is going on, and the last was begun so long ago. It counts as begun
@@ -96,7 +96,7 @@ impl FileBased {
         if self.sweeping.try_lock().is_err() {
             return false;
         }
-        let mut cinder_volumes = lock(&self.cinder_volumes);
+        let mut cinder_volumes = self.cinder_volumes.lock();
         let (pids, begun) = &mut *cinder_volumes;
         let due = !pids.is_empty() && begun.is_none_or(|begun| begun.elapsed() >= pause);
         if due {
@@ -108,7 +108,7 @@ impl FileBased {
     /// Looks for copies between two files that cinder-volume has open; tells what it could not see.
     pub(super) async fn sweep(&self) -> Option<ProgressError> {
         let mut told = self.sweeping.lock().await;
-        let mut pids = lock(&self.cinder_volumes).0.clone();
+        let mut pids = self.cinder_volumes.lock().0.clone();
         pids.truncate(COPIERS_LIMIT);
         if pids.is_empty() {
             return None;
@@ -160,7 +160,7 @@ impl FileBased {
 
     /// All copies seen so far.
     pub(super) fn copies(&self) -> MutexGuard<'_, FileCopies> {
-        lock(&self.copies)
+        self.copies.lock()
     }
 
     /// The same, for whoever writes them down.

@@ -9,10 +9,11 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -101,7 +102,7 @@ impl BoundedReads {
         let work = Arc::new(work);
         let mut rest: Vec<Pid> = Vec::with_capacity(pids.len());
         for pid in pids {
-            if lock(&self.hanging).contains_key(&pid) {
+            if self.hanging.lock().contains_key(&pid) {
                 report(pid, Err(self.timed_out(pid)));
             } else {
                 rest.push(pid);
@@ -109,7 +110,7 @@ impl BoundedReads {
         }
         let (mut lanes, mut limit) = (1, LOOK_LIMIT);
         while !rest.is_empty() {
-            let hanging: usize = lock(&self.hanging).values().sum();
+            let hanging: usize = self.hanging.lock().values().sum();
             if hanging >= HANGING_LIMIT {
                 let path = self.proc.clone();
                 let busy = ProgressError::Busy { path, hanging };
@@ -278,7 +279,7 @@ impl<T> Default for Shared<T> {
 impl<T> Shared<T> {
     /// Hands over a result; false when nobody waits for it any more.
     fn give(&self, result: Result<T, ProgressError>) -> bool {
-        let mut results = lock(&self.results);
+        let mut results = self.results.lock();
         if results.abandoned {
             return false;
         }
@@ -292,7 +293,7 @@ impl<T> Shared<T> {
 
     /// What there is by now, whether there will be no more, and for how long nothing has come.
     fn take(&self) -> (Vec<Result<T, ProgressError>>, bool, Duration) {
-        let mut results = lock(&self.results);
+        let mut results = self.results.lock();
         let silence = results.moved.elapsed();
         (std::mem::take(&mut results.waiting), results.over, silence)
     }
@@ -308,10 +309,10 @@ struct ReadEnd<T> {
 
 impl<T> Drop for ReadEnd<T> {
     fn drop(&mut self) {
-        let mut results = lock(&self.shared.results);
+        let mut results = self.shared.results.lock();
         results.over = true;
         if let (true, Some(pid)) = (results.abandoned, self.looking_at) {
-            release(&mut lock(&self.hanging), pid);
+            release(&mut self.hanging.lock(), pid);
         }
         drop(results);
         self.shared.ready.notify_one();
@@ -320,11 +321,11 @@ impl<T> Drop for ReadEnd<T> {
 
 impl<T> Drop for Batch<T> {
     fn drop(&mut self) {
-        let mut results = lock(&self.shared.results);
+        let mut results = self.shared.results.lock();
         results.abandoned = true;
         let at = self.done + results.waiting.len();
         if let (false, Some(&pid)) = (results.over, self.pids.get(at)) {
-            *lock(&self.hanging).entry(pid).or_default() += 1;
+            *self.hanging.lock().entry(pid).or_default() += 1;
         }
     }
 }
@@ -345,11 +346,6 @@ fn release(hanging: &mut HashMap<Pid, usize>, pid: Pid) {
     }
 }
 
-/// What is locked here is whole between any two statements, so a panic elsewhere does not spoil it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +362,7 @@ mod tests {
                 vec![1, 2, 3],
                 move |pid| {
                     if pid == 2 {
-                        let _ = wait.lock().unwrap().recv();
+                        let _ = wait.lock().recv();
                     }
                     Ok(pid)
                 },
@@ -400,14 +396,14 @@ mod tests {
         let counted = Arc::clone(&side_by_side);
         let work = move |pid| {
             if pid <= 100 {
-                let given_up: usize = lock(&hanging).values().sum();
-                let (inside, most) = &mut *lock(&counted);
+                let given_up: usize = hanging.lock().values().sum();
+                let (inside, most) = &mut *counted.lock();
                 *inside += 1;
                 *most = (*most).max(*inside - given_up.min(*inside));
             }
             if pid <= 100 {
                 // Comes back when the other end is dropped.
-                drop(wait.lock().map(|wait| wait.recv()));
+                let _ = wait.lock().recv();
             }
             Ok(pid)
         };
@@ -421,7 +417,7 @@ mod tests {
         let pids: Vec<Pid> = seen.iter().map(|(pid, _)| *pid).collect();
         assert_eq!(pids, (1..=101).collect::<Vec<_>>());
         assert!(seen.iter().all(|&(pid, is_ok)| pid == 101 || !is_ok));
-        let (_, most) = *lock(&side_by_side);
+        let (_, most) = *side_by_side.lock();
         assert!(most > 1, "{most}");
         // Where the machine is slow it was taken for one that hangs, for a moment.
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -438,7 +434,7 @@ mod tests {
         let (release, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
         let look = reads.one(2, move |pid| {
-            let _ = wait.lock().unwrap().recv();
+            let _ = wait.lock().recv();
             Ok(pid)
         });
         assert!(
@@ -446,10 +442,10 @@ mod tests {
                 .await
                 .is_err()
         );
-        assert!(lock(&reads.hanging).contains_key(&2));
+        assert!(reads.hanging.lock().contains_key(&2));
         release.send(()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !lock(&reads.hanging).is_empty() {
+        while !reads.hanging.lock().is_empty() {
             assert!(Instant::now() < deadline, "never forgotten");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -461,12 +457,12 @@ mod tests {
         let (let_go, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
         let look = reads.one(2, move |_| -> Result<(), _> {
-            let _ = wait.lock().unwrap().recv();
+            let _ = wait.lock().recv();
             panic!("torn");
         });
         let given_up = tokio::time::timeout(Duration::from_millis(50), look).await;
         assert!(given_up.is_err());
-        assert!(lock(&reads.hanging).contains_key(&2));
+        assert!(reads.hanging.lock().contains_key(&2));
         drop(let_go);
         let deadline = Instant::now() + Duration::from_secs(60);
         while reads.one(2, Ok).await.is_err() {
@@ -479,7 +475,7 @@ mod tests {
     async fn hanging_threads_are_bounded() {
         let reads = BoundedReads::new(Path::new("/proc"));
         for pid in 0..HANGING_LIMIT as Pid {
-            *lock(&reads.hanging).entry(pid).or_default() += 1;
+            *reads.hanging.lock().entry(pid).or_default() += 1;
         }
         assert!(matches!(
             reads.one(500, Ok).await,

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use super::format::Saved;
 use crate::progress::file_based::history::FileCopies;
 use crate::progress::host_based::history::History;
 use crate::progress::proc::process;
-use crate::progress::tracker::lock;
 
 /// The least time between two writings: a daemon that is killed loses no more than this where a few dozen
 /// copies are remembered.
@@ -44,7 +44,7 @@ pub(in crate::progress) struct Remembered {
 impl Remembered {
     /// What tells whether anything has changed; nothing where nothing is remembered.
     fn revision(&self) -> Option<(u64, u64)> {
-        let (dds, files) = (lock(&self.dds), lock(&self.files));
+        let (dds, files) = (self.dds.lock(), self.files.lock());
         let anything = !dds.is_empty() || !files.is_empty();
         anything.then(|| (dds.revision(), files.revision()))
     }
@@ -52,14 +52,14 @@ impl Remembered {
     /// All of it. Each copy is whole; they need not be of the same moment.
     fn saved(&self, boot: &str) -> Saved {
         let mut saved = Saved::new(boot, Vec::new());
-        saved.volumes = lock(&self.dds).volumes.clone();
-        let dds = lock(&self.dds).ids();
+        saved.volumes = self.dds.lock().volumes.clone();
+        let dds = self.dds.lock().ids();
         for some in dds.chunks(HANDFUL) {
-            saved.records.extend(lock(&self.dds).saved(some));
+            saved.records.extend(self.dds.lock().saved(some));
         }
-        let files = lock(&self.files).numbers();
+        let files = self.files.lock().numbers();
         for some in files.chunks(HANDFUL) {
-            saved.files.extend(lock(&self.files).saved(some));
+            saved.files.extend(self.files.lock().saved(some));
         }
         saved
     }
@@ -218,7 +218,7 @@ mod tests {
             found: vec![found],
             ..Scan::default()
         };
-        lock(memory).take_in(scan, Instant::now());
+        memory.lock().take_in(scan, Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
-use super::{Inner, lock};
+use super::Inner;
 use crate::progress::access;
 use crate::progress::copy_store::CopyRecord;
 use crate::progress::proc::exits::ProcessEnds;
@@ -24,19 +24,19 @@ pub(super) enum Hearing {
 impl Inner {
     /// Takes in what the kernel has told of ends since the last time. Waits for nothing.
     pub(super) fn hear(&self) {
-        let ends = match &*lock(&self.ends) {
+        let ends = match &*self.ends.lock() {
             Hearing::On(ends) => ends.take(),
             Hearing::Off | Hearing::Refused => return,
         };
         if !ends.is_empty() {
-            lock(&self.history).hear(&ends, Instant::now());
+            self.history.lock().hear(&ends, Instant::now());
         }
     }
 
     /// Listens from now on, if a copy runs, or does not any more.
     pub(super) fn listen(&self) {
-        let wanted = lock(&self.history).records().any(CopyRecord::runs);
-        let mut hearing = lock(&self.ends);
+        let wanted = self.history.lock().records().any(CopyRecord::runs);
+        let mut hearing = self.ends.lock();
         match &*hearing {
             // The numbers of other process tables are others'; in a container's own the kernel may tell the node's.
             Hearing::Off if wanted && self.roots.proc == Path::new("/proc") => {

@@ -1,5 +1,7 @@
 //! What happened on the broker's side, in numbers that only grow.
 
+use strum::{IntoStaticStr, VariantArray};
+
 use crate::counters::Counter;
 
 /// The counters of this process, shared by all its connections.
@@ -27,7 +29,7 @@ pub struct Counters {
 
 /// A counter for each [`Reason`].
 #[derive(Debug, Default)]
-pub struct ByReason([Counter; Reason::ALL.len()]);
+pub struct ByReason([Counter; Reason::VARIANTS.len()]);
 
 impl ByReason {
     /// The counter of `reason`.
@@ -38,7 +40,8 @@ impl ByReason {
 }
 
 /// Why a backend's queue is not consumed for a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// A queue is missing.
     Missing,
@@ -71,54 +74,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, in the order of their definition.
-    pub const ALL: [Self; 14] = [
-        Self::Missing,
-        Self::Unattended,
-        Self::Alone,
-        Self::Repeated,
-        Self::Forbidden,
-        Self::Leaving,
-        Self::Backlog,
-        Self::Slow,
-        Self::Vanished,
-        Self::Refused,
-        Self::Copies,
-        Self::Cancelled,
-        Self::Channel,
-        Self::Connection,
-    ];
-
     /// Its name, one word.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Unattended => "unattended",
-            Self::Alone => "alone",
-            Self::Repeated => "repeated",
-            Self::Forbidden => "forbidden",
-            Self::Leaving => "leaving",
-            Self::Backlog => "backlog",
-            Self::Slow => "slow",
-            Self::Vanished => "vanished",
-            Self::Refused => "refused",
-            Self::Copies => "copies",
-            Self::Cancelled => "cancelled",
-            Self::Channel => "channel",
-            Self::Connection => "connection",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_stand_in_the_order_of_their_numbers() {
-        for (at, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, at);
-        }
+        self.into()
     }
 }

@@ -11,6 +11,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
+use strum::VariantArray;
 
 use super::Watched;
 use crate::amqp::metrics::Reason;
@@ -73,7 +74,9 @@ fn calls(page: &mut Page, watched: &Watched) {
     page.counters(
         "cinder_progress_calls_total",
         "Calls that were the daemon's to answer, by what became of them.",
-        CallOutcome::ALL.map(|outcome| (("outcome", outcome.name()), calls.of(outcome).get())),
+        CallOutcome::VARIANTS
+            .iter()
+            .map(|&outcome| (("outcome", outcome.name()), calls.of(outcome).get())),
     );
     page.histogram(
         "cinder_progress_answer_duration_seconds",
@@ -122,7 +125,7 @@ fn operations(page: &mut Page, watched: &Watched) {
     page.counters(
         "cinder_progress_stood_aside_total",
         "Times that a queue was left to cinder-volume for a moment, by reason.",
-        Reason::ALL.map(|reason| {
+        Reason::VARIANTS.iter().map(|&reason| {
             let count = counters.stood_aside.of(reason).get();
             (("reason", reason.name()), count)
         }),
@@ -163,7 +166,7 @@ fn operations(page: &mut Page, watched: &Watched) {
                 Some(TaskState::Aside(reason, _)) => Some(*reason),
                 _ => None,
             };
-            Reason::ALL.map(|reason| {
+            Reason::VARIANTS.iter().map(move |&reason| {
                 let labels = [("queue", *queue), ("reason", reason.name())];
                 (labels, truth(now == Some(reason)))
             })
@@ -209,15 +212,17 @@ fn scans(page: &mut Page, seen: &LastSeen) {
     page.gauges(
         "cinder_progress_scan_trouble",
         "Whether the last look at the process table missed processes, by reason.",
-        Trouble::ALL.map(|kind| ([("reason", name(kind))], truth(last == Some(kind)))),
+        Trouble::VARIANTS
+            .iter()
+            .map(|&kind| ([("reason", kind.name())], truth(last == Some(kind)))),
     );
     page.gauges(
         "cinder_progress_copies_unseen",
         "Running copies of which the position cannot be read, by reason.",
-        Trouble::ALL.map(|kind| {
+        Trouble::VARIANTS.iter().map(|&kind| {
             let troubles = seen.running.iter().filter_map(|copy| copy.trouble.as_ref());
             let count = troubles.filter(|trouble| trouble.kind() == kind).count();
-            ([("reason", name(kind))], count as f64)
+            ([("reason", kind.name())], count as f64)
         }),
     );
     page.gauge(
@@ -228,7 +233,9 @@ fn scans(page: &mut Page, seen: &LastSeen) {
     page.counters(
         "cinder_progress_copies_ended_total",
         "Copies of volumes that have ended, by how.",
-        CopyEnd::ALL.map(|end| (("outcome", end.name()), seen.ended.of(end))),
+        CopyEnd::VARIANTS
+            .iter()
+            .map(|&end| (("outcome", end.name()), seen.ended.of(end))),
     );
 }
 
@@ -299,14 +306,6 @@ impl LabelledCopy<'_> {
     /// By which rule the volume is known.
     fn rule(&self) -> (&'static str, &'static str) {
         ("known_by", self.known_by)
-    }
-}
-
-fn name(trouble: Trouble) -> &'static str {
-    match trouble {
-        Trouble::Denied => "denied",
-        Trouble::Slow => "timed_out",
-        Trouble::Odd => "failed",
     }
 }
 

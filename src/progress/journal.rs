@@ -6,6 +6,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use super::Answer;
 use super::copy_store::CopyRecord;
 use super::file_based::copy::{End, FileCopy};
@@ -20,7 +22,8 @@ use super::volumes::KnownBy;
 const USUAL_TEMPLATE: &str = "volume-%s";
 
 /// How a copy ended, as far as can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CopyEnd {
     /// All of it is written: its dd ended with status 0, or its pace says so.
     Done,
@@ -35,25 +38,10 @@ pub enum CopyEnd {
 }
 
 impl CopyEnd {
-    /// All of them, in the order of their definition.
-    pub const ALL: [Self; 5] = [
-        Self::Done,
-        Self::Failed,
-        Self::Killed,
-        Self::Early,
-        Self::Unknown,
-    ];
-
     /// Its name, in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-            Self::Early => "early",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 
     /// Of a dd that is gone: by the kernel's word where there is one, for as much as dd was told to copy.
@@ -75,7 +63,7 @@ impl CopyEnd {
 
 /// How many copies have ended, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EndedCopies([u64; CopyEnd::ALL.len()]);
+pub struct EndedCopies([u64; CopyEnd::VARIANTS.len()]);
 
 impl EndedCopies {
     /// Counts one.

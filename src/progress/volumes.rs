@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 use uuid::Uuid;
 
 use super::Question;
@@ -24,7 +25,8 @@ const LIMIT: usize = 1024;
 const OPEN: u64 = 24 * 3600;
 
 /// By what a copy is known to be a volume's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, Serialize, Deserialize)]
+#[strum(serialize_all = "snake_case")]
 pub enum KnownBy {
     /// A name of what it reads.
     Name,
@@ -40,12 +42,7 @@ impl KnownBy {
     /// `name`, `path`, `record` or `request`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Path => "path",
-            Self::Record => "record",
-            Self::Request => "request",
-        }
+        self.into()
     }
 }
 

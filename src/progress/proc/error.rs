@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strum::{IntoStaticStr, VariantArray};
 use thiserror::Error;
 
 /// Since Linux 5.14 reading `fdinfo` takes ptrace access alone: the mode bits
@@ -19,19 +20,25 @@ pub(in crate::progress) const PROC_NEEDS: &str =
     "CAP_SYS_PTRACE (/proc seems to be mounted with hidepid)";
 
 /// The kinds of trouble with looking at processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Trouble {
     /// A permission is missing.
     Denied,
     /// Reads hang.
+    #[strum(serialize = "timed_out")]
     Slow,
     /// Anything else.
+    #[strum(serialize = "failed")]
     Odd,
 }
 
 impl Trouble {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Denied, Self::Slow, Self::Odd];
+    /// `denied`, `timed_out` or `failed`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Why no answer could be given. Never to be read as "no progress".

@@ -24,7 +24,7 @@
 //! [`policy`](worker::policy), which [`daemon::reload`] may change. [`metrics`],
 //! [`daemon::systemd`] and [`daemon::status_file`] only watch. [`daemon`] builds them all from the
 //! settings, and [`cli`] is what `main` hands over to. At the bottom lie [`ticker`], [`counters`] and
-//! [`liveness`], which of the rest knows the reasons for standing aside and the broker's options.
+//! [`liveness`], which know none of the others.
 
 /// Connections, queues, the hand-over and the replies.
 pub mod amqp;

@@ -16,11 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use strum::{IntoStaticStr, VariantArray};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::amqp::metrics::Reason;
-use crate::config::Rabbit;
 use crate::ticker;
 
 /// How often an idle loop gives a heartbeat.
@@ -53,6 +52,48 @@ pub enum Role {
     Queue(String),
     /// Serves this topic of our own.
     OwnTopic(String),
+}
+
+/// Why a backend's queue is not consumed for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Reason {
+    /// A queue is missing.
+    Missing,
+    /// Nobody consumes the topic queue.
+    Unattended,
+    /// Nobody but us consumes the server queue.
+    Alone,
+    /// Messages have come back to the server queue too often.
+    Repeated,
+    /// The user may not publish.
+    Forbidden,
+    /// A consumer of the topic queue has left.
+    Leaving,
+    /// Messages pile up on the topic queue.
+    Backlog,
+    /// The broker takes its time to answer.
+    Slow,
+    /// The topic queue vanished while it was handed over to.
+    Vanished,
+    /// The topic queue refused messages.
+    Refused,
+    /// A message asks for copies.
+    Copies,
+    /// The broker cancelled our consumer.
+    Cancelled,
+    /// The channel failed.
+    Channel,
+    /// The connection did.
+    Connection,
+}
+
+impl Reason {
+    /// Its name, one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// What a task is doing.
@@ -139,10 +180,11 @@ impl Liveness {
         }))
     }
 
-    /// With as much patience as a connection with these heartbeats takes to notice its own end.
+    /// With as much patience as a connection with a heartbeat in such a time takes to notice its own end; zero is
+    /// without heartbeats.
     #[must_use]
-    pub fn of(rabbit: &Rabbit) -> Self {
-        Self::new(match rabbit.heartbeat_timeout_threshold {
+    pub fn of(heartbeat: Duration) -> Self {
+        Self::new(match heartbeat {
             Duration::ZERO => PATIENCE_WITHOUT_HEARTBEATS,
             heartbeat => (heartbeat * HEARTBEATS).max(SHORTEST_PATIENCE),
         })

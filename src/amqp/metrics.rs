@@ -1,8 +1,9 @@
 //! What happened on the broker's side, in numbers that only grow.
 
-use strum::{IntoStaticStr, VariantArray};
+use strum::VariantArray;
 
 use crate::counters::Counter;
+use crate::liveness::Reason;
 
 /// The counters of this process, shared by all its connections.
 #[derive(Debug, Default)]
@@ -36,47 +37,5 @@ impl ByReason {
     #[must_use]
     pub fn of(&self, reason: Reason) -> &Counter {
         &self.0[reason as usize]
-    }
-}
-
-/// Why a backend's queue is not consumed for a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum Reason {
-    /// A queue is missing.
-    Missing,
-    /// Nobody consumes the topic queue.
-    Unattended,
-    /// Nobody but us consumes the server queue.
-    Alone,
-    /// Messages have come back to the server queue too often.
-    Repeated,
-    /// The user may not publish.
-    Forbidden,
-    /// A consumer of the topic queue has left.
-    Leaving,
-    /// Messages pile up on the topic queue.
-    Backlog,
-    /// The broker takes its time to answer.
-    Slow,
-    /// The topic queue vanished while it was handed over to.
-    Vanished,
-    /// The topic queue refused messages.
-    Refused,
-    /// A message asks for copies.
-    Copies,
-    /// The broker cancelled our consumer.
-    Cancelled,
-    /// The channel failed.
-    Channel,
-    /// The connection did.
-    Connection,
-}
-
-impl Reason {
-    /// Its name, one word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.into()
     }
 }

@@ -98,7 +98,7 @@ pub async fn run(
     };
     let counters = Arc::new(Counters::default());
     let calls = Arc::new(Calls::default());
-    let liveness = Liveness::of(&settings.rabbit);
+    let liveness = Liveness::of(settings.rabbit.heartbeat_timeout_threshold);
     let intake_stop = CancellationToken::new();
     let replies_stop = CancellationToken::new();
     let answering = TaskTracker::new();

@@ -14,9 +14,8 @@ use prometheus::proto::{
 use strum::VariantArray;
 
 use super::Watched;
-use crate::amqp::metrics::Reason;
 use crate::counters::TimingsNow;
-use crate::liveness::{Role, TaskState};
+use crate::liveness::{Reason, Role, TaskState};
 use crate::progress::{CopyEnd, KnownBy, LastSeen, RunningCopy, Trouble};
 use crate::worker::outcomes::CallOutcome;
 use crate::worker::policy::LivePolicy;

@@ -309,7 +309,7 @@ mod tests {
                 tls: None,
             },
             label: "test".to_owned(),
-            keeper: Liveness::of(&rabbit).task(Role::Intake, None),
+            keeper: Liveness::of(rabbit.heartbeat_timeout_threshold).task(Role::Intake, None),
             rabbit,
             found: FoundBroker::default(),
         }

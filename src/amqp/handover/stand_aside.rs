@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::amqp::connection::ConnectionError;
 use crate::amqp::connection::backoff::Backoff;
-use crate::amqp::metrics::Reason;
+use crate::liveness::Reason;
 
 /// Why we stand aside.
 #[derive(Debug, thiserror::Error)]

@@ -4,13 +4,13 @@
 use uuid::Uuid;
 
 use super::Question;
-use super::copy_store::CopyRecord;
 use super::device::Identity;
 use super::file_based::history::FileCopies;
 use super::host_based::history::History;
-use super::migration::MigrationNotes;
+use super::memory::copy_store::CopyRecord;
+use super::memory::volumes::Eligible;
+use super::migration::{KnownBy, MigrationNotes};
 use super::proc::process::{self, ProcessId};
-use super::volumes::{Eligible, KnownBy};
 
 /// One copy, by whichever way.
 #[derive(Debug, Clone, Copy)]

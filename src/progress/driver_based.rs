@@ -240,6 +240,10 @@ fn parse(output: &[u8]) -> Result<Option<u8>, DriverFailure> {
     }
 }
 
+/// The example for Ceph.
+#[cfg(test)]
+mod rbd_example;
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -9,14 +9,14 @@ use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::Answer;
-use super::copy_store::CopyRecord;
 use super::file_based::copy::{End, FileCopy};
 use super::host_based::operands::Purpose;
 use super::host_based::record::Record;
+use super::memory::copy_store::CopyRecord;
+use super::migration::KnownBy;
 use super::proc::process::{self, Ticks};
 use super::report::RunningCopy;
 use super::verdict::percent;
-use super::volumes::KnownBy;
 
 /// The names of volumes, for those that nobody has asked about: cinder's default of `volume_name_template`.
 const USUAL_TEMPLATE: &str = "volume-%s";

@@ -4,10 +4,10 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::Question;
 use super::proc::process::{self, Ticks};
-use super::volumes::KnownBy;
 
 /// How long after its copy a volume may still count as migrating without anybody saying so: cinder
 /// detaches both ends first, and deletes the old volume.
@@ -23,6 +23,28 @@ const CLOCKS_APART: Duration = Duration::from_secs(2);
 
 /// Seconds that two readings of one moment may differ by here.
 const SLACK: Ticks = 1;
+
+/// By what a copy is known to be a volume's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, Serialize, Deserialize)]
+#[strum(serialize_all = "snake_case")]
+pub enum KnownBy {
+    /// A name of what it reads.
+    Name,
+    /// The path that a caller named.
+    Path,
+    /// A number in the volume's record.
+    Record,
+    /// The request for the migration: nothing else comes into question.
+    Request,
+}
+
+impl KnownBy {
+    /// `name`, `path`, `record` or `request`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// What is remembered of the migration that a copy, or a wipe after one, was made by. All moments are by the
 /// clock on the wall, because they outlive the daemon.

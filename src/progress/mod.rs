@@ -19,8 +19,6 @@
 mod access;
 /// Which volume a copy is of that no name leads to.
 mod assign;
-/// What is remembered of copies.
-mod copy_store;
 /// Which volume a path means.
 mod device;
 /// Copies that the storage makes itself, told by a command.
@@ -31,6 +29,8 @@ mod file_based;
 mod host_based;
 /// What the log says of each copy.
 mod journal;
+/// What is remembered of copies and volumes, and how it is found again.
+mod memory;
 /// Whether a copy was made by the migration that goes on.
 mod migration;
 /// How far a copy was seen, and how far it may have come since.
@@ -49,10 +49,6 @@ mod tracker;
 mod users;
 /// What is to be said, by what was seen.
 mod verdict;
-/// Finds what is remembered of a volume, however much is remembered.
-mod volume_index;
-/// Volumes that calls and operations told of.
-mod volumes;
 
 /// The rules of this room, proved on made-up nodes.
 #[cfg(test)]
@@ -62,11 +58,12 @@ pub use access::{Container, Daemon, NodeAccess, access};
 pub use device::Hardware;
 pub use driver_based::DriverCall;
 pub use journal::{CopyEnd, EndedCopies};
+pub use memory::volumes::MigrationRequest;
+pub use migration::KnownBy;
 pub use proc::error::{ProgressError, Trouble};
 pub use report::{Copies, CopyMethod, LastSeen, RunningCopy};
 pub use tracker::Tracker;
 pub use users::Users;
-pub use volumes::{KnownBy, MigrationRequest};
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::copy_store::Unsaved;
+use super::memory::unsaved::Unsaved;
 
 /// How far back the recent pace of a copy is measured.
 pub(super) const WINDOW: Duration = Duration::from_secs(2);

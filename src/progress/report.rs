@@ -6,9 +6,9 @@ use super::device::Identity;
 use super::file_based::copy::FileCopy;
 use super::host_based::record::Record;
 use super::journal::EndedCopies;
+use super::migration::KnownBy;
 use super::proc::error::ProgressError;
 use super::proc::process;
-use super::volumes::KnownBy;
 use crate::counters::TimingsNow;
 use crate::text;
 

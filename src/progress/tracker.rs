@@ -16,7 +16,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::assign;
-use super::copy_store::CopyRecord;
 use super::driver_based::Drivers;
 use super::file_based::FileBased;
 use super::file_based::history::FileCopies;
@@ -27,13 +26,14 @@ use super::host_based::position::PositionProbe;
 use super::host_based::record::Record;
 use super::host_based::scan::Table;
 use super::journal::CopyEnd;
+use super::memory::copy_store::CopyRecord;
+use super::memory::volumes::MigrationRequest;
 use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
 use super::verdict::CopyVerdict;
-use super::volumes::MigrationRequest;
 use super::{Answer, CopyMode, Question, Roots};
 use crate::counters::Timings;
 

@@ -28,7 +28,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::copy_store::CopyRecord;
+use super::memory::copy_store::CopyRecord;
 use super::migration::{self, MadeBy};
 use super::proc::process::Ticks;
 use super::{Answer, Question};

@@ -5,8 +5,9 @@ use tokio::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::open_files::{FileState, Mark, OpenFile};
-use crate::progress::copy_store::{CopyRecord, Unsaved};
 use crate::progress::device::Identity;
+use crate::progress::memory::copy_store::CopyRecord;
+use crate::progress::memory::unsaved::Unsaved;
 use crate::progress::migration::MigrationNotes;
 use crate::progress::pace::Observation;
 use crate::progress::proc::fdinfo::Fd;

@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::copy::{Ends, FileCopy, Lone};
 use super::open_files::{FileState, OpenFile, Place};
 use super::pairs::{Pair, pairs};
-use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::{Hardware, Identity};
 use crate::progress::journal::{self, EndedCopies};
+use crate::progress::memory::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
 use crate::progress::verdict::{

@@ -9,12 +9,12 @@ use std::path::Path;
 use super::history::History;
 use super::operands::Purpose;
 use super::record::Record;
-use crate::progress::copy_store::CopyRecord;
 use crate::progress::device::Identity;
+use crate::progress::memory::copy_store::CopyRecord;
+use crate::progress::migration::KnownBy;
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::ProcessId;
 use crate::progress::verdict::{self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen};
-use crate::progress::volumes::KnownBy;
 use crate::progress::{Answer, Question};
 
 /// The copies of the volume that run, the one that counts first.

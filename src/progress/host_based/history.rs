@@ -12,14 +12,14 @@ use uuid::Uuid;
 use super::record::Record;
 use super::scan::{FoundDd, Scan};
 use crate::progress::Question;
-use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
 use crate::progress::device::Hardware;
 use crate::progress::journal::{self, EndedCopies};
+use crate::progress::memory::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
+use crate::progress::memory::volumes::KnownVolumes;
 use crate::progress::migration::earliest;
 use crate::progress::proc::exits::ProcessEnd;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::verdict::sizes_of;
-use crate::progress::volumes::KnownVolumes;
 
 /// How late after its end was seen the kernel may tell how a process ended: it queues that some microseconds after
 /// others can see it.

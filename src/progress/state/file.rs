@@ -9,8 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::format::{Saved, VERSION};
-use crate::progress::copy_store::MEMORY_LIMIT;
 use crate::progress::file_based::history::LONE_LIMIT;
+use crate::progress::memory::copy_store::MEMORY_LIMIT;
 
 /// The largest file that is read: a few times what the fullest memory comes to.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;

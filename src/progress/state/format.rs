@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::progress::file_based::copy::FileCopy;
 use crate::progress::host_based::record::Record;
-use crate::progress::volumes::KnownVolumes;
+use crate::progress::memory::volumes::KnownVolumes;
 
 /// Changes whenever the meaning of what is written does; what has another number is not read.
 pub(in crate::progress) const VERSION: u32 = 1;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use crate::progress::access;
-use crate::progress::copy_store::CopyRecord;
+use crate::progress::memory::copy_store::CopyRecord;
 use crate::progress::proc::exits::ProcessEnds;
 
 /// Whether it is listened to how processes end.

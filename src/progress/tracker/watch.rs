@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::Tracker;
-use crate::progress::copy_store::CopyRecord;
+use crate::progress::memory::copy_store::CopyRecord;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::state::writer::{Remembered, StateWriter};
 use crate::ticker;

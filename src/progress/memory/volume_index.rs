@@ -13,13 +13,13 @@ use std::ops::RangeInclusive;
 
 use uuid::Uuid;
 
-use super::Question;
-use super::device::{Hardware, Identity, mentions};
-use super::proc::process::Ticks;
+use crate::progress::Question;
+use crate::progress::device::{Hardware, Identity, mentions};
+use crate::progress::proc::process::Ticks;
 
 /// What may be a volume's, by hashes of ids, paths and numbers, and by size.
 #[derive(Debug)]
-pub(super) struct VolumeIndex<K> {
+pub(in crate::progress) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
     /// By where they end, then by when they began.
     unclaimed: BTreeMap<Option<u64>, BTreeMap<Option<Ticks>, Vec<K>>>,
@@ -36,7 +36,7 @@ impl<K> Default for VolumeIndex<K> {
 
 /// What one copy or wipe is found by.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Indexed<'a> {
+pub(in crate::progress) struct Indexed<'a> {
     /// What it reads: by each name, and by its numbers if it is a disk that no name leads to. A caller may say a
     /// path.
     pub source: Option<&'a Identity>,
@@ -54,14 +54,14 @@ pub(super) struct Indexed<'a> {
 
 /// The same as hashes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Keys {
+pub(in crate::progress) struct Keys {
     hashes: Vec<u64>,
     /// Where in its source it ends and when it began, of a copy that nothing names and that no volume was given.
     unclaimed: Option<(Option<u64>, Option<Ticks>)>,
 }
 
 impl Keys {
-    pub(super) fn of(copy: Indexed<'_>) -> Self {
+    pub(in crate::progress) fn of(copy: Indexed<'_>) -> Self {
         let mut hashes = Vec::new();
         for alias in copy.source.into_iter().flat_map(Identity::aliases) {
             hashes.push(key(alias));
@@ -88,7 +88,7 @@ impl Keys {
 
 impl<K: Copy + Ord> VolumeIndex<K> {
     /// Lets `item` be found by `keys`.
-    pub(super) fn add(&mut self, item: K, keys: &Keys) {
+    pub(in crate::progress) fn add(&mut self, item: K, keys: &Keys) {
         for &key in &keys.hashes {
             self.found.entry(key).or_default().push(item);
         }
@@ -99,7 +99,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
     }
 
     /// Lets `item` be found by them no more.
-    pub(super) fn remove(&mut self, item: K, keys: &Keys) {
+    pub(in crate::progress) fn remove(&mut self, item: K, keys: &Keys) {
         let is_empty_without = |items: &mut Vec<K>| {
             items.retain(|&other| other != item);
             items.is_empty()
@@ -123,7 +123,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
 
     /// All that may be the volume's that is asked about by its names, its ids and the caller's path; `None` where
     /// that may be anything.
-    pub(super) fn named(&self, question: &Question) -> Option<Vec<K>> {
+    pub(in crate::progress) fn named(&self, question: &Question) -> Option<Vec<K>> {
         let mut keys = vec![key(&question.volume_id)];
         for name in &question.names {
             keys.push(of_id(&mentions(name).next()?.id));
@@ -139,23 +139,27 @@ impl<K: Copy + Ord> VolumeIndex<K> {
     }
 
     /// All that was given to the volume of this id, or bears one of these ids.
-    pub(super) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<K> {
+    pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<K> {
         self.by([key(volume_id)].into_iter().chain(ids.iter().map(of_id)))
     }
 
     /// All disks that no name leads to and that these numbers may tell of.
-    pub(super) fn meeting(&self, hardware: &Hardware) -> Vec<K> {
+    pub(in crate::progress) fn meeting(&self, hardware: &Hardware) -> Vec<K> {
         self.by(of_hardware(hardware))
     }
 
     /// What runs and reads a disk that no name leads to.
-    pub(super) fn running_unnamed(&self) -> Vec<K> {
+    pub(in crate::progress) fn running_unnamed(&self) -> Vec<K> {
         self.by([key(RUNNING)])
     }
 
     /// What reads disks that no name leads to, was given to no volume, ends at such a size or nobody knows
     /// where, and did not begin before `since`.
-    pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>, since: Option<Ticks>) -> Vec<K> {
+    pub(in crate::progress) fn unclaimed(
+        &self,
+        bytes: RangeInclusive<u64>,
+        since: Option<Ticks>,
+    ) -> Vec<K> {
         let unknown = self.unclaimed.get(&None);
         let known = self
             .unclaimed

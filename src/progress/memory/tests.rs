@@ -18,11 +18,11 @@ use crate::progress::host_based::operands::Purpose;
 use crate::progress::host_based::record::Record;
 use crate::progress::host_based::scan::{Begin, DdFacts, FoundDd};
 use crate::progress::host_based::{decide, note, running};
-use crate::progress::migration::MigrationNotes;
+use crate::progress::memory::volumes::{KnownVolumes, MigrationRequest};
+use crate::progress::migration::{KnownBy, MigrationNotes};
 use crate::progress::proc::fdinfo;
 use crate::progress::proc::process::{self, ProcessId, Ticks};
 use crate::progress::verdict::CopyVerdict;
-use crate::progress::volumes::{KnownBy, KnownVolumes, MigrationRequest};
 use crate::progress::{Question, Roots, assign};
 
 const GIB: u64 = 1 << 30;

@@ -3,52 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::{Deref, DerefMut, RangeInclusive};
+use std::ops::RangeInclusive;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::device::{Hardware, Identity};
-use super::migration::{Evidence, MigrationNotes};
-use super::pace::Observation;
-use super::proc::process::Ticks;
 use super::volume_index::{Indexed, Keys, VolumeIndex};
-use super::{Answer, Question};
+use crate::progress::device::{Hardware, Identity};
+use crate::progress::migration::{Evidence, MigrationNotes};
+use crate::progress::pace::Observation;
+use crate::progress::proc::process::Ticks;
+use crate::progress::{Answer, Question};
 
 /// How many copies of one kind are remembered.
-pub(super) const MEMORY_LIMIT: usize = 1024;
-
-/// What only this daemon knows of a copy. It is not written down, so it makes no difference to what is.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Unsaved<T>(pub T);
-
-impl<T> Hash for Unsaved<T> {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
-}
-
-impl<T> PartialEq for Unsaved<T> {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl<T> Deref for Unsaved<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Unsaved<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
-    }
-}
+pub(in crate::progress) const MEMORY_LIMIT: usize = 1024;
 
 /// A copy, or a wipe after one. The hash of one covers what is written down of it and nothing else: both are
 /// derived from the same fields.
-pub(super) trait CopyRecord {
+pub(in crate::progress) trait CopyRecord {
     /// Whether it is a copy, rather than a wipe.
     fn copies(&self) -> bool;
     /// What it reads, if that is known.
@@ -110,7 +82,7 @@ pub(super) trait CopyRecord {
 
 /// All copies of one kind, in the order of their keys.
 #[derive(Debug)]
-pub(super) struct CopyStore<K, C> {
+pub(in crate::progress) struct CopyStore<K, C> {
     copies: BTreeMap<K, Stored<C>>,
     index: VolumeIndex<K>,
     /// Counts the changes that are worth writing down.
@@ -141,7 +113,7 @@ impl<K, C> Default for CopyStore<K, C> {
 
 impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     /// Remembers one more, in place of what had its key.
-    pub(super) fn insert(&mut self, key: K, copy: C) {
+    pub(in crate::progress) fn insert(&mut self, key: K, copy: C) {
         self.remove(key);
         let keys = keys(&copy);
         self.index.add(key, &keys);
@@ -149,7 +121,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.revision += 1;
     }
 
-    pub(super) fn remove(&mut self, key: K) {
+    pub(in crate::progress) fn remove(&mut self, key: K) {
         if let Some(stored) = self.copies.remove(&key) {
             self.index.remove(key, &stored.keys);
             self.revision += 1;
@@ -157,7 +129,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 
     /// Forgets what nobody will miss.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::progress) fn forget(&mut self) {
         let all = self.copies.iter();
         let forgotten = all.filter(|(_, stored)| stored.copy.is_to_be_forgotten());
         let forgotten: Vec<K> = forgotten.map(|(&key, _)| key).collect();
@@ -168,7 +140,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
 
     /// Whether there is room for one more among `limit`, after what is over has made it: first what nobody
     /// has asked about, the oldest end first.
-    pub(super) fn make_room(&mut self, limit: usize) -> bool {
+    pub(in crate::progress) fn make_room(&mut self, limit: usize) -> bool {
         if self.copies.len() < limit {
             return true;
         }
@@ -182,7 +154,11 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 
     /// Changes what is remembered of one, if it is.
-    pub(super) fn update<T>(&mut self, key: K, work: impl FnOnce(&mut C) -> T) -> Option<T> {
+    pub(in crate::progress) fn update<T>(
+        &mut self,
+        key: K,
+        work: impl FnOnce(&mut C) -> T,
+    ) -> Option<T> {
         let stored = self.copies.get_mut(&key)?;
         let (before, named) = (fingerprint(&stored.copy), names(&stored.copy));
         let outcome = work(&mut stored.copy);
@@ -197,18 +173,22 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         Some(outcome)
     }
 
-    pub(super) fn get(&self, key: K) -> Option<&C> {
+    pub(in crate::progress) fn get(&self, key: K) -> Option<&C> {
         self.copies.get(&key).map(|stored| &stored.copy)
     }
 
-    pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = (K, &C)> {
+    pub(in crate::progress) fn all(&self) -> impl DoubleEndedIterator<Item = (K, &C)> {
         let all = self.copies.iter();
         all.map(|(&key, stored)| (key, &stored.copy))
     }
 
     /// All that may be the volume's that is asked about by a name, an id, a path or one of `numbers`, the oldest
     /// first: few, however much is remembered.
-    pub(super) fn candidates(&self, question: &Question, numbers: &[&Hardware]) -> Vec<(K, &C)> {
+    pub(in crate::progress) fn candidates(
+        &self,
+        question: &Question,
+        numbers: &[&Hardware],
+    ) -> Vec<(K, &C)> {
         let found = self.index.named(question).map(|mut keys| {
             keys.extend(numbers.iter().flat_map(|own| self.index.meeting(own)));
             keys
@@ -217,24 +197,24 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 
     /// All that was given to the volume of this id, or bears one of these ids.
-    pub(super) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<(K, &C)> {
+    pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<(K, &C)> {
         self.select(Some(self.index.of_volume(volume_id, ids)))
     }
 
     /// What reads disks that no name leads to and that one of `numbers` may tell of.
-    pub(super) fn meeting(&self, numbers: &[&Hardware]) -> Vec<(K, &C)> {
+    pub(in crate::progress) fn meeting(&self, numbers: &[&Hardware]) -> Vec<(K, &C)> {
         let met = numbers.iter().flat_map(|own| self.index.meeting(own));
         self.select(Some(met.collect()))
     }
 
     /// What runs and reads a disk that no name leads to.
-    pub(super) fn running_unnamed(&self) -> Vec<(K, &C)> {
+    pub(in crate::progress) fn running_unnamed(&self) -> Vec<(K, &C)> {
         self.select(Some(self.index.running_unnamed()))
     }
 
     /// What reads disks that no name leads to, was given to no volume, ends at such a size or nobody knows
     /// where, and did not begin before `since`.
-    pub(super) fn unclaimed(
+    pub(in crate::progress) fn unclaimed(
         &self,
         bytes: RangeInclusive<u64>,
         since: Option<Ticks>,
@@ -255,12 +235,12 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         keys.filter_map(|key| Some((key, self.get(key)?))).collect()
     }
 
-    pub(super) fn keys(&self) -> Vec<K> {
+    pub(in crate::progress) fn keys(&self) -> Vec<K> {
         self.copies.keys().copied().collect()
     }
 
     /// What there is to write down of these.
-    pub(super) fn saved(&self, keys: &[K]) -> Vec<C>
+    pub(in crate::progress) fn saved(&self, keys: &[K]) -> Vec<C>
     where
         C: Clone,
     {
@@ -269,11 +249,11 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 
     /// Another number when there is something new to write down.
-    pub(super) fn revision(&self) -> u64 {
+    pub(in crate::progress) fn revision(&self) -> u64 {
         self.revision
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::progress) fn is_empty(&self) -> bool {
         self.copies.is_empty()
     }
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::fake_host::Fake;
-use super::questions::{question, tracker};
+use crate::progress::tests::fake_host::Fake;
+use crate::progress::tests::questions::{question, tracker};
 use crate::progress::{Answer, CopyMode, DriverCall, Question};
 
 const EXAMPLE: &str = concat!(

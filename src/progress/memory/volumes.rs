@@ -8,14 +8,13 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
 use uuid::Uuid;
 
-use super::Question;
 use super::copy_store::CopyRecord;
-use super::device::{Hardware, Identity};
-use super::migration::precedes;
-use super::proc::process::{self, Ticks};
+use crate::progress::Question;
+use crate::progress::device::{Hardware, Identity};
+use crate::progress::migration::{KnownBy, precedes};
+use crate::progress::proc::process::{self, Ticks};
 
 /// How many volumes are remembered; one that nothing is expected of makes room.
 const LIMIT: usize = 1024;
@@ -23,28 +22,6 @@ const LIMIT: usize = 1024;
 /// Seconds that a migration counts as open of which nothing more was heard. cinder-volume may keep it waiting
 /// behind others for hours.
 const OPEN: u64 = 24 * 3600;
-
-/// By what a copy is known to be a volume's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, Serialize, Deserialize)]
-#[strum(serialize_all = "snake_case")]
-pub enum KnownBy {
-    /// A name of what it reads.
-    Name,
-    /// The path that a caller named.
-    Path,
-    /// A number in the volume's record.
-    Record,
-    /// The request for the migration: nothing else comes into question.
-    Request,
-}
-
-impl KnownBy {
-    /// `name`, `path`, `record` or `request`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-}
 
 /// A request for a migration, as it passed on its way to cinder-volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +57,7 @@ struct KnownVolume {
 
 /// All such volumes, the one heard of longest ago first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KnownVolumes {
+pub(in crate::progress) struct KnownVolumes {
     volumes: Vec<KnownVolume>,
     /// How they are named, as the last to be heard of was.
     #[serde(skip)]
@@ -91,7 +68,7 @@ pub(super) struct KnownVolumes {
 }
 
 /// The copies among which those of a request are looked for.
-pub(super) struct Eligible<'a, W> {
+pub(in crate::progress) struct Eligible<'a, W> {
     /// Those that run and read a disk that no name leads to.
     pub unnamed: Vec<(W, &'a dyn CopyRecord)>,
     /// All that were given to the volume of an id, or bear one of some ids.
@@ -103,7 +80,7 @@ type CopiesOf<'a> = dyn Fn(&str, &[Uuid]) -> Vec<&'a dyn CopyRecord> + 'a;
 
 impl KnownVolumes {
     /// Takes in a request that passed at `at`.
-    pub(super) fn request(&mut self, request: MigrationRequest, at: Ticks) {
+    pub(in crate::progress) fn request(&mut self, request: MigrationRequest, at: Ticks) {
         // Requests are read on several threads, and may overtake one another.
         if self
             .requested(&request.volume_id)
@@ -124,7 +101,7 @@ impl KnownVolumes {
     }
 
     /// Takes in what a call said of its volume.
-    pub(super) fn hear(&mut self, question: &Question, now: Ticks) {
+    pub(in crate::progress) fn hear(&mut self, question: &Question, now: Ticks) {
         let known = self.get(&question.volume_id);
         if known.is_none() && !question.migrating {
             return;
@@ -161,28 +138,28 @@ impl KnownVolumes {
     }
 
     /// When the volume's migration was last asked for, if that passed here.
-    pub(super) fn requested(&self, volume_id: &str) -> Option<Ticks> {
+    pub(in crate::progress) fn requested(&self, volume_id: &str) -> Option<Ticks> {
         self.get(volume_id)?.requested
     }
 
     /// Changes when there is something new to write down.
-    pub(super) fn changes(&self) -> u64 {
+    pub(in crate::progress) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Whether there is nothing to write down.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::progress) fn is_empty(&self) -> bool {
         self.volumes.is_empty()
     }
 
     /// No more than are kept, whatever was written down.
-    pub(super) fn bounded(mut self) -> Self {
+    pub(in crate::progress) fn bounded(mut self) -> Self {
         self.volumes.truncate(LIMIT);
         self
     }
 
     /// What is known of the volume's disk by its records.
-    pub(super) fn records<'a>(&'a self, question: &'a Question) -> Vec<&'a Hardware> {
+    pub(in crate::progress) fn records<'a>(&'a self, question: &'a Question) -> Vec<&'a Hardware> {
         let own = self.get(&question.volume_id).map(|volume| &volume.record);
         [Some(&question.record), own]
             .into_iter()
@@ -192,7 +169,7 @@ impl KnownVolumes {
 
     /// Whether the volume's record tells of `disk`, and of none of the `others`, and no other volume's tells
     /// of it as well.
-    pub(super) fn tells_of<'a>(
+    pub(in crate::progress) fn tells_of<'a>(
         &self,
         question: &Question,
         disk: &Identity,
@@ -217,7 +194,7 @@ impl KnownVolumes {
     }
 
     /// Whether the disk bears the id of another volume than the one asked about.
-    pub(super) fn names_another(&self, question: &Question, disk: &Identity) -> bool {
+    pub(in crate::progress) fn names_another(&self, question: &Question, disk: &Identity) -> bool {
         self.volumes
             .iter()
             .any(|volume| volume.id != question.volume_id && disk.bears_one_of(&volume.ids))
@@ -225,7 +202,11 @@ impl KnownVolumes {
 
     /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
     /// only a migration can have made which had one already.
-    pub(super) fn doubtful<W: Copy>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<W> {
+    pub(in crate::progress) fn doubtful<W: Copy>(
+        &self,
+        copies: &Eligible<W>,
+        now: Ticks,
+    ) -> Vec<W> {
         let waiting = self.waiting(copies, now);
         let copies = &copies.unnamed;
         let has_a_rival = |copy: &dyn CopyRecord| {
@@ -246,7 +227,11 @@ impl KnownVolumes {
 
     /// Each copy that nothing names and that only one migration can have made, which can have made no other;
     /// and that migration's volume.
-    pub(super) fn assigned<W: Copy>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<(W, String)> {
+    pub(in crate::progress) fn assigned<W: Copy>(
+        &self,
+        copies: &Eligible<W>,
+        now: Ticks,
+    ) -> Vec<(W, String)> {
         let waiting = self.waiting(copies, now);
         let copies = &copies.unnamed;
         let only = |&(which, copy): &(W, &dyn CopyRecord)| {

@@ -15,7 +15,7 @@ mod host_based;
 /// When 0 may be said, in both ways of copying.
 mod never_zero;
 /// What these tests ask, and of whom.
-mod questions;
+pub(super) mod questions;
 /// The example for Ceph.
 mod rbd_example;
 /// Two migrations of a real node, replayed step by step.

@@ -87,6 +87,7 @@ pub(super) fn table(rows: &[Row], width: Option<usize>, long: bool) -> Vec<Strin
         }
     }
     // The paths get what is left, and never so little that they say nothing.
+    widths[PATHS] = 0;
     let taken: usize = widths.iter().sum::<usize>() + GAP.len() * 8;
     widths[PATHS] = width.saturating_sub(taken).max(7);
     for (line, row) in lines.iter_mut().skip(1).zip(rows) {
@@ -264,6 +265,14 @@ mod tests {
             "b5012f4a", "█", "42%", "42G/100G", "20M/s", "49:29", "copying", "→", "3155001",
         ] {
             assert!(lines[1].contains(part), "{part}: {}", lines[1]);
+        }
+    }
+
+    #[test]
+    fn the_paths_get_all_the_room_that_is_left() {
+        for width in [80, 150] {
+            let lines = table(&[row()], Some(width), false);
+            assert_eq!(measure_text_width(&lines[1]), width, "{}", lines[1]);
         }
     }
 

@@ -70,6 +70,7 @@ fn expressions() -> Vec<(String, String)> {
             let expression = expression
                 .replace("$instance", ".*")
                 .replace("$__rate_interval", "20s")
+                .replace("$__interval", "20s")
                 .replace("[5m]", "[20s]");
             expressions.push((title.to_owned(), expression));
         }
@@ -130,7 +131,7 @@ async fn the_dashboard_has_something_to_show_and_alerts_fire_when_they_should() 
     let address = scrape::address(&daemon).await;
     daemon.wait_for_log("serving beside cinder-volume").await;
     let folder = tempfile::tempdir().unwrap();
-    let copy = long_copy(folder.path());
+    let mut copy = long_copy(folder.path());
     let rules = std::fs::read_to_string(repository().join(RULES)).unwrap();
     let program = programs.join("prometheus");
     let prometheus = Prometheus::start(&program, &shortened(&rules), &address).await;
@@ -170,6 +171,8 @@ async fn the_dashboard_has_something_to_show_and_alerts_fire_when_they_should() 
             .until_it_fires(&format!("CinderProgress{alert}"))
             .await;
     }
+    copy.kill().await;
+    prometheus.until_it_fires("CinderProgressCopyFailed").await;
     broker.kill().await;
     prometheus
         .until_it_fires("CinderProgressNotConnected")

@@ -1,7 +1,7 @@
 //! The room's door: questions in, answers out, upkeep in the background.
 //!
 //! A question about a copy that is known costs one look at that process. Any other costs a scan, which
-//! all who ask at the same time share; scans keep a tenth of a second between them, so a flood of questions about
+//! all who ask at the same time share; scans rest nine times as long as they take, so a flood of questions about
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
@@ -39,13 +39,12 @@ use crate::counters::Timings;
 
 /// Listening for the ends of processes.
 mod hearing;
+/// How long scans rest.
+mod scan_gap;
 /// The upkeep in the background.
 mod watch;
 
 use hearing::Hearing;
-
-/// The least time between the beginnings of two scans.
-const SCAN_GAP: Duration = Duration::from_millis(100);
 
 /// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
 pub(super) const CALL_LIMIT: Duration = Duration::from_millis(2_800);
@@ -91,6 +90,8 @@ struct ScanState {
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
+    /// Before when the next one is not begun.
+    not_before: Option<Instant>,
 }
 
 /// A scan's outcome: it may be through and still have missed something.
@@ -145,6 +146,7 @@ impl Tracker {
                     table: Table::default(),
                     copiers: Vec::new(),
                     begun: None,
+                    not_before: None,
                 })),
                 ends: Mutex::default(),
                 scans: Timings::default(),
@@ -502,10 +504,11 @@ impl Tracker {
     fn scan(&self, mut scan_state: OwnedMutexGuard<ScanState>) -> JoinHandle<Outcome> {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            let since = scan_state.begun.map_or(SCAN_GAP, |begun| begun.elapsed());
             // The shortest sleep takes a millisecond or two.
-            if since < SCAN_GAP {
-                tokio::time::sleep(SCAN_GAP - since).await;
+            if let Some(then) = scan_state.not_before
+                && Instant::now() < then
+            {
+                tokio::time::sleep_until(then).await;
             }
             let begun = Instant::now();
             scan_state.begun = Some(begun);
@@ -532,7 +535,9 @@ impl Tracker {
                 inner.listen();
                 missed
             });
-            inner.scans.add(begun.elapsed());
+            let cost = begun.elapsed();
+            inner.scans.add(cost);
+            scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
             let before = std::mem::replace(&mut *inner.outcome.lock(), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome

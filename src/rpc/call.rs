@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::METHOD;
+use super::dispatcher::PING;
 use super::envelope::{self, EnvelopeError};
 use super::failure;
 
@@ -128,6 +129,23 @@ impl Call {
         ))
     }
 
+    /// The body of a question that every server answers, be it with a refusal, and for which nothing is looked up
+    /// (`PingEndpoint` in `rpc/dispatcher.py`).
+    #[must_use]
+    pub fn ping(&self) -> Vec<u8> {
+        let message = [
+            ("method", json!(PING)),
+            ("args", json!({})),
+            ("_msg_id", json!(self.msg_id)),
+            ("_reply_q", json!(self.reply_queue)),
+            ("_timeout", Value::Null),
+            ("_unique_id", json!(hex())),
+        ];
+        envelope::encode(&Map::from_iter(
+            message.map(|(key, value)| (key.to_owned(), value)),
+        ))
+    }
+
     /// Reads what came to the reply queue; `None` if it is not for this call.
     ///
     /// A reply without `ending` is the last one, as in `_drivers/amqpdriver.py`.
@@ -227,7 +245,7 @@ mod tests {
     use super::super::dispatcher::{Api, Dispatch, dispatch};
     use super::super::failure::Failure;
     use super::super::reply;
-    use super::super::request::{ReplyTo, Request};
+    use super::super::request::{ReplyTo, Request, RequestFields};
     use super::super::version::Version;
     use super::*;
 
@@ -260,7 +278,9 @@ mod tests {
     #[test]
     fn the_dispatcher_understands_it() {
         let call = Call::new();
-        let request = Request::from_message(request(&call.body(&question()))).unwrap();
+        let body = call.body(&question());
+        let text = envelope::open(&body, None, LIMIT).unwrap();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
         assert_eq!(request.reply_to, Some(reply_to(&call)));
         assert_eq!(request.monitor_interval, None);
         let api = Api {

@@ -24,8 +24,9 @@ use crate::config::{Driver, MigrationMode, Mode};
 use crate::progress::{self, Answer, DriverCall, Hardware, MigrationRequest, Question, Tracker};
 use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
 use crate::rpc::duplicates::Duplicates;
+use crate::rpc::envelope::EnvelopeError;
 use crate::rpc::failure::Failure;
-use crate::rpc::request::{ReplyTo, Request};
+use crate::rpc::request::{ReplyTo, Request, RequestFields};
 use crate::rpc::volume::Volume;
 use crate::rpc::{envelope, may_be_migration_request, may_be_progress_call, migrating, reply};
 
@@ -115,16 +116,13 @@ impl Worker {
     /// answer, and what is to be said waits for its connection.
     pub fn take(&self, message: Message<'_>) -> Disposition {
         match self.0.policy.now().mode {
-            Mode::Sidecar => match self.ours(message) {
-                Some(request) => {
-                    self.serve(request);
-                    Disposition::Taken
+            Mode::Sidecar => {
+                if self.serve_ours(message).is_some() {
+                    return Disposition::Taken;
                 }
-                None => {
-                    self.remember(message);
-                    Disposition::HandOver
-                }
-            },
+                self.remember(message);
+                Disposition::HandOver
+            }
             Mode::Direct | Mode::Standalone => {
                 self.take_all(message);
                 Disposition::Taken
@@ -132,7 +130,8 @@ impl Worker {
         }
     }
 
-    fn ours(&self, message: Message<'_>) -> Option<Request> {
+    /// Serves what is ours beside a cinder-volume; `None` if that is nothing.
+    fn serve_ours(&self, message: Message<'_>) -> Option<()> {
         if message.body.len() > LOOKED_INTO {
             return None;
         }
@@ -140,8 +139,8 @@ impl Worker {
         if message.compression.is_none() && !may_be_progress_call(message.body) {
             return None;
         }
-        let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
-        let request = Request::from_message(content).ok()?;
+        let text = envelope::open(message.body, message.compression, LOOKED_INTO).ok()?;
+        let request = Request::from_message(RequestFields::read(&text).ok()?).ok()?;
         if !self.0.policy.now().api.serves(&request) {
             return None;
         }
@@ -151,7 +150,8 @@ impl Worker {
             warn!("left a call to cinder-volume: no answer could leave");
             return None;
         }
-        Some(request)
+        self.serve(request);
+        Some(())
     }
 
     /// Keeps in mind what a request for a migration asks, on its way to cinder-volume. It is copied here and
@@ -201,14 +201,18 @@ impl Worker {
     }
 
     fn read(&self, message: Message<'_>, most: usize) {
-        let content = match envelope::decode(message.body, message.compression, most) {
+        // Without a readable body there is nobody to answer.
+        let malformed = |error: EnvelopeError| {
+            self.0.context.calls.note(CallOutcome::Malformed);
+            warn!(%error, "dropped a message that is no oslo.messaging message");
+        };
+        let text = match envelope::open(message.body, message.compression, most) {
+            Ok(text) => text,
+            Err(error) => return malformed(error),
+        };
+        let content = match RequestFields::read(&text) {
             Ok(content) => content,
-            Err(error) => {
-                // Without a readable body there is nobody to answer.
-                self.0.context.calls.note(CallOutcome::Malformed);
-                warn!(%error, "dropped a message that is no oslo.messaging message");
-                return;
-            }
+            Err(error) => return malformed(error),
         };
         match Request::from_message(content) {
             Ok(request) => self.serve(request),
@@ -222,7 +226,7 @@ impl Worker {
         }
     }
 
-    fn serve(&self, request: Request) {
+    fn serve(&self, request: Request<'_>) {
         {
             let mut answered = self.0.answered.lock();
             if !answered.is_new(request.unique_id.as_deref()) {
@@ -400,8 +404,8 @@ fn migration_request(
     compression: Option<&str>,
     template: &str,
 ) -> Option<MigrationRequest> {
-    let content = envelope::decode(body, compression, REQUEST_SIZE).ok()?;
-    let volume = migrating(&Request::from_message(content).ok()?)?;
+    let text = envelope::open(body, compression, REQUEST_SIZE).ok()?;
+    let volume = migrating(&Request::from_message(RequestFields::read(&text).ok()?).ok()?)?;
     Some(MigrationRequest {
         ids: volume.ids(),
         size: volume.bytes(),
@@ -481,11 +485,14 @@ mod tests {
 
     #[test]
     fn a_driver_is_told_the_volume_and_none_of_its_secrets() {
-        let arguments = json!({"volume": {"versioned_object.data": {
+        let message = json!({"method": "m", "args": {"volume": {"versioned_object.data": {
             "id": "1", "size": 2, "host": "h@b#p", "migration_status": "migrating",
             "provider_auth": "CHAP u HUSH", "encryption_key_id": "HUSH",
-        }}});
-        let volume = Volume::from_args(arguments.as_object().unwrap()).unwrap();
+        }}}});
+        let body = message.to_string();
+        let text = envelope::open(body.as_bytes(), None, body.len()).unwrap();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
+        let volume = Volume::from_args(&request.args).unwrap();
         let driver = Driver {
             command: vec!["ask".to_owned()],
             timeout: Duration::from_secs(1),

@@ -5,7 +5,7 @@
 //! Processes are read when they are new, when they are dd, or when they are young, because a process
 //! takes dd's name only when it calls exec, some time after it was born.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::schedule::Schedule;
 use super::operands::{Operands, Purpose};
 use crate::progress::Roots;
 use crate::progress::device::Identity;
@@ -22,6 +23,9 @@ use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo;
 use crate::progress::proc::new_pids;
 use crate::progress::proc::process::{self, Pid, ProcessId};
+
+/// When which process is looked at.
+mod schedule;
 
 /// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
 /// call exec within a second or two, on a slow node within ten. Afterwards it is looked at again whenever
@@ -108,6 +112,9 @@ pub(in crate::progress) struct Scan {
 #[derive(Debug, Default)]
 pub(in crate::progress) struct Table {
     known: HashMap<Pid, KnownProcess>,
+    schedule: Schedule,
+    /// Those with the name of programs that copy through open files.
+    copiers: BTreeMap<Pid, Copier>,
     cursor: Option<Cursor>,
     /// Whether other people's processes are hidden.
     hidden: bool,
@@ -142,8 +149,6 @@ struct KnownProcess {
     first_seen: Option<Instant>,
     looked_at: Instant,
     kind: Kind,
-    /// Whether it has the name of those that copy through open files.
-    copier: Copier,
 }
 
 /// What a process is called, as far as copies through open files go.
@@ -189,15 +194,17 @@ enum Seen {
 }
 
 impl KnownProcess {
-    /// Whether it is to be looked at.
-    fn is_due(&self, now: Instant) -> bool {
+    /// When it is to be looked at again; `None` where that is in every scan.
+    fn due(&self) -> Option<Instant> {
+        if self.kind != Kind::NotDd {
+            return None;
+        }
+        // A quarter of the age that it will have by then is a third of the one it had at the last look.
         let pause = self.first_seen.map_or(SECOND_LOOK, |first_seen| {
-            (now.duration_since(first_seen)
-                .saturating_sub(NEW_PROCESS_WINDOW)
-                / 4)
-            .min(SECOND_LOOK)
+            let age = self.looked_at.saturating_duration_since(first_seen);
+            (age.saturating_sub(NEW_PROCESS_WINDOW) / 3).min(SECOND_LOOK)
         });
-        self.kind != Kind::NotDd || now.duration_since(self.looked_at) >= pause
+        Some(self.looked_at + pause)
     }
 }
 
@@ -230,7 +237,10 @@ impl Table {
         match listing {
             PidListing::All(list, hidden) => {
                 let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
-                self.known.retain(|pid, _| present.contains(pid));
+                let gone: Vec<Pid> = self.known.keys().copied().collect();
+                for pid in gone.into_iter().filter(|pid| !present.contains(pid)) {
+                    self.forget(pid);
+                }
                 self.hidden = hidden;
                 listed = begun;
                 // Without the kernel's word, or with another kernel's, nobody is known to be old.
@@ -255,10 +265,15 @@ impl Table {
                         .get(&pid)
                         .is_some_and(|known| known.inode != inode)
                     {
-                        self.known.remove(&pid);
+                        self.forget(pid);
                     }
-                    let known = self.observe(pid, inode, begun, Some(begun));
-                    known.first_seen.get_or_insert(begun);
+                    self.observe(pid, inode, begun, Some(begun));
+                    if let Some(known) = self.known.get_mut(&pid)
+                        && known.first_seen.is_none()
+                    {
+                        known.first_seen = Some(begun);
+                        self.schedule.arrange(pid, known.due());
+                    }
                 }
             }
         }
@@ -274,17 +289,11 @@ impl Table {
             ..Scan::default()
         };
 
-        let due: Vec<Pid> = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.is_due(begun))
-            .map(|(&pid, _)| pid)
-            .collect();
-
+        let due = self.take_due(begun);
         let understood: HashMap<Pid, ProcessId> = self
-            .known
-            .iter()
-            .filter_map(|(&pid, known)| match known.kind {
+            .schedule
+            .always()
+            .filter_map(|pid| match self.known.get(&pid)?.kind {
                 Kind::Dd(id) => Some((pid, id)),
                 _ => None,
             })
@@ -296,40 +305,50 @@ impl Table {
                 self.note(pid, seen, begun, &mut scan)
             })
             .await;
-        scan.copiers = self.called(|copier| copier != Copier::No);
-        scan.cinder_volumes = self.called(|copier| copier == Copier::CinderVolume);
+        scan.copiers = self.copiers.keys().copied().collect();
+        let copiers = self.copiers.iter();
+        scan.cinder_volumes = copiers
+            .filter(|&(_, &copier)| copier == Copier::CinderVolume)
+            .map(|(&pid, _)| pid)
+            .collect();
         Ok(scan)
     }
 
-    fn called(&self, so: impl Fn(Copier) -> bool) -> Vec<Pid> {
-        let known = self.known.iter().filter(|(_, known)| so(known.copier));
-        known.map(|(&pid, _)| pid).collect()
+    /// Who is to be looked at now.
+    fn take_due(&mut self, now: Instant) -> Vec<Pid> {
+        let known = &self.known;
+        self.schedule.take_due(now, |pid, at| {
+            let known = known.get(&pid);
+            known.and_then(KnownProcess::due) == Some(at)
+        })
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.known.remove(&pid);
+        self.schedule.forget(pid);
+        self.copiers.remove(&pid);
     }
 
     /// Makes the acquaintance of a process, if it is a new one.
     ///
     /// Another inode number means another process, or that the kernel has dropped the folder from its
     /// memory for a while: it is looked at, but not taken for young.
-    fn observe(
-        &mut self,
-        pid: Pid,
-        inode: u64,
-        now: Instant,
-        first_seen: Option<Instant>,
-    ) -> &mut KnownProcess {
-        let known = self.known.entry(pid).or_insert(KnownProcess {
-            inode,
-            first_seen,
-            looked_at: now,
-            kind: Kind::Open,
-            copier: Copier::No,
+    fn observe(&mut self, pid: Pid, inode: u64, now: Instant, first_seen: Option<Instant>) {
+        let known = self.known.entry(pid).or_insert_with(|| {
+            self.schedule.arrange(pid, None);
+            KnownProcess {
+                inode,
+                first_seen,
+                looked_at: now,
+                kind: Kind::Open,
+            }
         });
         if known.inode != inode {
             known.inode = inode;
             known.kind = Kind::Open;
-            known.copier = Copier::No;
+            self.schedule.arrange(pid, None);
+            self.copiers.remove(&pid);
         }
-        known
     }
 
     fn note(&mut self, pid: Pid, seen: Result<Seen, ProgressError>, now: Instant, scan: &mut Scan) {
@@ -337,14 +356,19 @@ impl Table {
             return;
         };
         known.looked_at = now;
-        known.copier = match &seen {
-            Ok(Seen::NotDd { copier }) => *copier,
-            Ok(_) => Copier::No,
-            Err(_) => known.copier,
-        };
+        match &seen {
+            Ok(Seen::NotDd { copier }) if *copier != Copier::No => {
+                self.copiers.insert(pid, *copier);
+            }
+            Ok(_) => {
+                self.copiers.remove(&pid);
+            }
+            Err(_) => {}
+        }
         match seen {
             Ok(Seen::Gone) => {
-                self.known.remove(&pid);
+                self.forget(pid);
+                return;
             }
             Ok(Seen::NotDd { .. }) => known.kind = Kind::NotDd,
             Ok(Seen::Unchanged(id)) => {
@@ -382,6 +406,7 @@ impl Table {
                 }
             }
         }
+        self.schedule.arrange(pid, known.due());
     }
 }
 

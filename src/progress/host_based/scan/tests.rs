@@ -83,7 +83,8 @@ async fn an_old_process_is_looked_at_ever_more_seldom() {
     let mut looks = Vec::new();
     for second in 0..7200 {
         let now = begun + Duration::from_secs(second);
-        if table.observe(7, 70, now, Some(begun)).is_due(now) {
+        table.observe(7, 70, now, Some(begun));
+        if table.take_due(now) == [7] {
             let not_dd = Ok(Seen::NotDd { copier: Copier::No });
             table.note(7, not_dd, now, &mut Scan::default());
             looks.push(second);
@@ -103,7 +104,8 @@ async fn who_was_there_before_is_looked_at_once_and_another_inode_means_once_mor
     let now = Instant::now();
     let mut due = |inode, after: u64| {
         let now = now + Duration::from_secs(after);
-        let due = table.observe(7, inode, now, None).is_due(now);
+        table.observe(7, inode, now, None);
+        let due = table.take_due(now) == [7];
         let not_dd = Ok(Seen::NotDd { copier: Copier::No });
         table.note(7, not_dd, now, &mut Scan::default());
         due

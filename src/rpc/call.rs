@@ -241,13 +241,13 @@ fn hex() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::captured;
     use super::super::dispatcher::{Api, Dispatch, dispatch};
     use super::super::failure::Failure;
     use super::super::reply;
     use super::super::request::{ReplyTo, Request, RequestFields};
     use super::super::version::Version;
     use super::*;
+    use crate::rpc::tests::captured;
 
     fn question() -> ProgressQuery {
         ProgressQuery {

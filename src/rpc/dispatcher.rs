@@ -121,8 +121,8 @@ fn text(value: &Option<Json<'_>>) -> Option<String> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::captured;
     use super::*;
+    use crate::rpc::tests::captured;
 
     const API: Api = Api {
         version: Version::new(3, 11),

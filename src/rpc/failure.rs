@@ -109,8 +109,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::captured;
     use super::*;
+    use crate::rpc::tests::captured;
 
     /// The failure in a captured reply, and ours, both without the traceback.
     fn without_traceback(json: &str) -> Value {

@@ -50,14 +50,6 @@ pub mod volume;
 /// JSON of which little is needed.
 mod json;
 
-/// Tests of the whole room against messages captured from real peers.
-#[cfg(test)]
-mod captured;
-
-/// Tests of the readers against such as build all of a body.
-#[cfg(test)]
-mod reference;
-
 /// The method that cinder-api calls to ask how far a migration is.
 pub const METHOD: &str = "get_migrate_volume_progress";
 
@@ -96,18 +88,4 @@ pub fn migrating(request: &request::Request<'_>) -> Option<volume::Volume> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_is_found_wherever_it_stands() {
-        assert!(may_be_progress_call(METHOD.as_bytes()));
-        assert!(may_be_progress_call(
-            br#"{"a": "{\"method\": \"get_migrate_volume_progress\"}"}"#
-        ));
-        assert!(may_be_progress_call(DETAILS_METHOD.as_bytes()));
-        assert!(!may_be_progress_call(b""));
-        assert!(!may_be_progress_call(b"get_migrate_volume_progres"));
-        assert!(!may_be_progress_call(b"GET_MIGRATE_VOLUME_PROGRESS"));
-    }
-}
+mod tests;

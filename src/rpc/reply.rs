@@ -51,8 +51,8 @@ fn payload(reply_to: &ReplyTo, result: Value, failure: Value, ending: bool) -> V
 mod tests {
     use serde_json::Map;
 
-    use super::super::captured;
     use super::*;
+    use crate::rpc::tests::captured;
 
     fn reply_to() -> ReplyTo {
         ReplyTo {

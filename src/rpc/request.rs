@@ -257,8 +257,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::captured::with_request;
     use super::*;
+    use crate::rpc::tests::captured::with_request;
 
     fn interval(timeout: Value) -> Option<Duration> {
         with_request(&json!({"method": "m", "_timeout": timeout}), |request| {

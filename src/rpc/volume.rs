@@ -361,8 +361,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::captured;
     use super::*;
+    use crate::rpc::tests::captured;
 
     const ID: &str = "b4d1c0de-0000-4000-8000-000000000001";
 

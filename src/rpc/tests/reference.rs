@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::captured::{LIMIT, all};
-use super::compression;
-use super::dispatcher::ProgressCall;
-use super::envelope::{self, EnvelopeError};
-use super::request::{MethodArgs, ReplyTo, Request, RequestFields};
-use super::version::Version;
-use super::volume::Volume;
+use crate::rpc::compression;
+use crate::rpc::dispatcher::ProgressCall;
+use crate::rpc::envelope::{self, EnvelopeError};
+use crate::rpc::request::{MethodArgs, ReplyTo, Request, RequestFields};
+use crate::rpc::version::Version;
+use crate::rpc::volume::Volume;
 
 /// All that is made of a body, errors in their words.
 type Outcome = Result<Result<Content, (Option<ReplyTo>, String)>, String>;
@@ -37,7 +37,7 @@ fn real(body: &[u8], compression: Option<&str>) -> Outcome {
     let request = Request::from_message(RequestFields::read(&text).map_err(wrong)?);
     Ok(request
         .map(|request| Content {
-            migrates: super::migrating(&request).is_some(),
+            migrates: crate::rpc::migrating(&request).is_some(),
             volume: volume(&request.args),
             paths: ProgressCall::from_args(&request.args)
                 .ok()
@@ -108,7 +108,7 @@ fn reference(body: &[u8], compression: Option<&str>) -> Outcome {
     // written anew without anything else, each once.
     let plain = Value::Object(without_the_rest(&args)).to_string();
     let args = super::captured::args(&plain);
-    let path = |value: Option<&super::json::Json<'_>>| {
+    let path = |value: Option<&crate::rpc::json::Json<'_>>| {
         let text = value?.as_text()?;
         let usable = !text.is_empty() && text.len() <= 4095 && !text.contains(char::is_control);
         usable.then(|| text.to_owned())

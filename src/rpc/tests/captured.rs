@@ -9,22 +9,22 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::dispatcher::{Api, Dispatch, dispatch};
-use super::envelope::{self, EnvelopeError, MessageText};
-use super::json::Json;
-use super::request::{MethodArgs, Request, RequestError, RequestFields, RequestProblem};
-use super::version::Version;
-use super::volume::{DriverRecord, Volume};
-use super::{METHOD, may_be_progress_call};
+use crate::rpc::dispatcher::{Api, Dispatch, dispatch};
+use crate::rpc::envelope::{self, EnvelopeError, MessageText};
+use crate::rpc::json::Json;
+use crate::rpc::request::{MethodArgs, Request, RequestError, RequestFields, RequestProblem};
+use crate::rpc::version::Version;
+use crate::rpc::volume::{DriverRecord, Volume};
+use crate::rpc::{METHOD, may_be_progress_call};
 
-pub(super) const LIMIT: usize = 16 << 20;
+pub(in crate::rpc) const LIMIT: usize = 16 << 20;
 const API: Api = Api {
     version: Version::new(3, 11),
     ping_enabled: false,
 };
 
 /// One captured message.
-pub(super) struct Captured {
+pub(in crate::rpc) struct Captured {
     /// What it is and which release sent it: `call-gzip`, `latest`.
     pub what: String,
     pub release: String,
@@ -67,7 +67,7 @@ impl Captured {
 }
 
 /// The arguments in a JSON object.
-pub(super) fn args(text: &str) -> MethodArgs<'_> {
+pub(in crate::rpc) fn args(text: &str) -> MethodArgs<'_> {
     match serde_json::from_str(text).unwrap() {
         Json::Object(args) => args,
         other => panic!("{}", Json::<MethodArgs<'_>>::kind(&other)),
@@ -75,7 +75,7 @@ pub(super) fn args(text: &str) -> MethodArgs<'_> {
 }
 
 /// What becomes of a message that is a request, or should be.
-pub(super) fn with_request<T>(
+pub(in crate::rpc) fn with_request<T>(
     message: &Value,
     then: impl FnOnce(Result<Request<'_>, RequestError>) -> T,
 ) -> T {
@@ -85,7 +85,7 @@ pub(super) fn with_request<T>(
 }
 
 /// Every captured message whose name starts with `prefix`; there are some.
-pub(super) fn all(prefix: &str) -> Vec<Captured> {
+pub(in crate::rpc) fn all(prefix: &str) -> Vec<Captured> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wire");
     let messages: Vec<_> = fs::read_dir(folder)
         .unwrap()

@@ -15,7 +15,7 @@ use crate::rpc::version::Version;
 use crate::rpc::volume::Volume;
 
 /// All that is made of a body, errors in their words.
-type Outcome = Result<Result<Content, (Option<ReplyTo>, String)>, String>;
+type FullOutcome = Result<Result<Content, (Option<ReplyTo>, String)>, String>;
 
 #[derive(Debug, PartialEq)]
 struct Content {
@@ -31,7 +31,7 @@ struct Content {
     migrates: bool,
 }
 
-fn real(body: &[u8], compression: Option<&str>) -> Outcome {
+fn real(body: &[u8], compression: Option<&str>) -> FullOutcome {
     let wrong = |error: EnvelopeError| error.to_string();
     let text = envelope::open(body, compression, LIMIT).map_err(wrong)?;
     let request = Request::from_message(RequestFields::read(&text).map_err(wrong)?);
@@ -58,7 +58,7 @@ fn volume(args: &MethodArgs<'_>) -> Result<(Volume, Vec<String>), String> {
     Ok((volume, record))
 }
 
-fn reference(body: &[u8], compression: Option<&str>) -> Outcome {
+fn reference(body: &[u8], compression: Option<&str>) -> FullOutcome {
     let mut message = decode(body, compression).map_err(|error| error.to_string())?;
     let short = |key: &str| {
         let text = message.get(key)?.as_str()?;

@@ -19,6 +19,8 @@ pub struct Caller<'a> {
     connection: &'a Connection,
     channel: Channel,
     replies: Consumer,
+    /// Who says that it asks.
+    name: Option<&'a str>,
 }
 
 /// What became of a message.
@@ -97,7 +99,17 @@ impl<'a> Caller<'a> {
             connection,
             channel,
             replies,
+            name: None,
         })
+    }
+
+    /// Says who asks, in the property `app_id`. Callers of cinder's do not.
+    #[must_use]
+    pub fn named(self, name: &'a str) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
     }
 
     /// Sends `body` as callers of every release do, persistent and with an expiration, and
@@ -118,13 +130,16 @@ impl<'a> Caller<'a> {
             mandatory: true,
             ..BasicPublishOptions::default()
         };
-        let properties = BasicProperties::default()
+        let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())
             .with_headers(FieldTable::default())
             .with_delivery_mode(2)
             .with_priority(0)
             .with_expiration(patience.as_millis().to_string().into());
+        if let Some(name) = self.name {
+            properties = properties.with_app_id(name.into());
+        }
         let sending = async {
             let (exchange, routing_key) = (exchange.into(), routing_key.into());
             self.channel

@@ -8,8 +8,8 @@
 //!
 //! **The rule.** A claim is a hint. It holds while its daemon is seen to live, which is while the broker
 //! node of the claim answers and Q has more consumers than cinder-volume's. Consumers alone say nothing: a quorum
-//! queue counts those of a killed node until that is back. Whoever finds a claim waits here and says so, and nothing
-//! ends for it.
+//! queue counts those of a killed node until that is back. A daemon that stands aside consumes nothing, so before it is
+//! given up it is asked on its own topic. Whoever finds a claim waits here and says so, and nothing ends for it.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::connection::{Connection, ConnectionError};
 use super::handover::probe::Probe;
+use super::neighbour::Neighbours;
 use super::topology::{TopicNames, is_locked, is_missing, is_refused, is_soft, look_up};
 use crate::liveness::{TaskHandle, TaskState};
 
@@ -30,6 +31,10 @@ const UNSEEN: Duration = Duration::from_secs(10);
 
 /// The same where we have served before: most likely it was our own connection.
 const UNSEEN_AGAIN: Duration = Duration::from_secs(3);
+
+/// How long a claim holds whose daemon has answered. A claim goes with its connection, nearly always, and each question
+/// is a line in the other's log.
+const ANSWERED: Duration = Duration::from_secs(60);
 
 /// How long the broker node of a claim may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -60,8 +65,8 @@ impl ExpectedConsumers {
 struct Occupied {
     /// Who, and what to do about it.
     by: String,
-    /// Where the claim does not tell whether its daemon lives, the queue to look at.
-    claimed: Option<String>,
+    /// Where it is a claim, of which backend. A claim does not tell whether its daemon lives.
+    claimed: Option<usize>,
 }
 
 /// Claims the queues of all backends for `connection`; waits for as long as somebody else has one of
@@ -78,21 +83,33 @@ pub async fn enter(
     backends: &[TopicNames],
     expected: ExpectedConsumers,
     served: bool,
+    neighbours: Neighbours<'_>,
     task: &TaskHandle,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let patience = if served { UNSEEN_AGAIN } else { UNSEEN };
+    let mut patience = if served { UNSEEN_AGAIN } else { UNSEEN };
     let mut last_seen = Instant::now();
     let mut said = String::new();
     loop {
         let Some(occupied) = look_around(connection, backends, expected, served).await? else {
             return Ok(());
         };
-        match &occupied.claimed {
-            Some(queue) if !is_attended(connection, queue, expected).await? => {
+        let claimed = occupied
+            .claimed
+            .map(|backend| (backend, &backends[backend].server));
+        match claimed {
+            Some((backend, queue)) if !is_attended(connection, queue, expected).await? => {
                 if last_seen.elapsed() >= patience {
-                    warn!(%queue, "claimed by a daemon that is not seen to live: serving all the same");
-                    return Ok(());
+                    let answers = tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        answers = neighbours.answers(connection, backend) => answers?,
+                    };
+                    if !answers {
+                        warn!(%queue, "claimed by a daemon that is not seen to live: serving all the same");
+                        return Ok(());
+                    }
+                    info!(%queue, "the other cinder-progress stands aside, and answers on its own topic");
+                    (last_seen, patience) = (Instant::now(), ANSWERED);
                 }
             }
             _ => last_seen = Instant::now(),
@@ -120,8 +137,11 @@ async fn look_around(
     expected: ExpectedConsumers,
     served: bool,
 ) -> Result<Option<Occupied>, ConnectionError> {
-    for names in backends {
-        let mut occupied = claim(connection, names).await?;
+    for (backend, names) in backends.iter().enumerate() {
+        let mut occupied = claim(connection, names).await?.map(|by| Occupied {
+            by,
+            claimed: Some(backend),
+        });
         if occupied.is_none() && expected == ExpectedConsumers::Nobody && !served {
             occupied = strangers(connection, names).await?;
         }
@@ -178,7 +198,7 @@ async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, Conne
 async fn claim(
     connection: &Connection,
     names: &TopicNames,
-) -> Result<Option<Occupied>, ConnectionError> {
+) -> Result<Option<String>, ConnectionError> {
     let queue = &names.server;
     let claimed = connection
         .channel()
@@ -195,12 +215,9 @@ async fn claim(
         .await;
     match claimed {
         Ok(_) => Ok(None),
-        Err(error) if is_locked(&error) => Ok(Some(Occupied {
-            by: format!(
-                "another cinder-progress serves {queue}: stop it, or give this one another host"
-            ),
-            claimed: Some(queue.clone()),
-        })),
+        Err(error) if is_locked(&error) => Ok(Some(format!(
+            "another cinder-progress serves {queue}: stop it, or give this one another host"
+        ))),
         Err(error) if is_refused(&error) => {
             warn!(%queue, %error, "cannot keep a second daemon from running");
             Ok(None)

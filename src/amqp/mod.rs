@@ -35,6 +35,8 @@ pub mod inspect;
 pub mod message;
 /// What happened on the broker's side, in numbers.
 pub mod metrics;
+/// Whether another daemon serves where we would.
+pub mod neighbour;
 /// The daemon's own topic.
 pub mod own_topic;
 /// Replies: confirmed, and patient with reply queues that are not there yet.

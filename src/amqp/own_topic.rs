@@ -19,6 +19,7 @@ use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::rights::may_publish;
 use super::message::Message;
+use super::neighbour;
 use super::topology::{TopicNames, bind, is_missing, is_refused};
 use crate::liveness::{TaskHandle, TaskState};
 
@@ -149,6 +150,8 @@ async fn deliver(
             },
             () = task.idle() => continue,
         };
-        take(Message::of(&delivery));
+        if !neighbour::is_own(&delivery) {
+            take(Message::of(&delivery));
+        }
     }
 }

@@ -130,7 +130,7 @@ pub async fn run(
         .collect();
     let paces = Paces::new(tracker.clone());
     let sampled = AbortOnDropHandle::new(tokio::spawn(paces.clone().watch()));
-    let means = WorkerContext {
+    let context = WorkerContext {
         tracker: tracker.clone(),
         paces,
         replies: sender.clone(),
@@ -141,10 +141,10 @@ pub async fn run(
     };
     let workers: Vec<Worker> = policies
         .iter()
-        .map(|policy| Worker::new(policy.clone(), means.clone()))
+        .map(|policy| Worker::new(policy.clone(), context.clone()))
         .collect();
     // The publisher ends with the last sender: none is kept here but the one that is dropped below.
-    drop(means);
+    drop(context);
 
     let found = FoundBroker::default();
     let line = |what: &str, role: Role| ConnectionConfig {
@@ -321,6 +321,8 @@ async fn intake(
     let exchange = &settings.control_exchange;
     let names = |backend: &Backend| TopicNames::of(exchange, &backend.address);
     let backends = settings.backends.iter().map(names);
+    let own = |backend: &Backend| TopicNames::of(exchange, &backend.own);
+    let own_topics = settings.backends.iter().map(own).collect();
     match settings.progress.mode {
         Mode::Sidecar => {
             let backends = backends
@@ -329,6 +331,7 @@ async fn intake(
                 .collect();
             let session = SidecarSession {
                 backends,
+                own_topics,
                 served: false,
                 patience: (settings.brokers.hosts.len() > 1).then(missing_patience),
                 counters,
@@ -342,6 +345,7 @@ async fn intake(
         Mode::Standalone => {
             let session = StandaloneSession {
                 backends: backends.zip(workers).collect(),
+                own_topics,
                 rabbit: &settings.rabbit,
                 served: false,
                 liveness,

@@ -12,11 +12,13 @@ use crate::amqp::handover::elsewhere::Elsewhere;
 use crate::amqp::handover::{HandOver, HandOverContext};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
+use crate::amqp::neighbour::{Neighbours, Ping};
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::TopicNames;
 use crate::amqp::{own_topic, standalone};
 use crate::config::Rabbit;
 use crate::liveness::{Liveness, Role};
+use crate::rpc::call::Call;
 use crate::worker::Worker;
 
 /// Sends the replies of all backends.
@@ -48,6 +50,8 @@ impl Session for Replies<'_> {
 pub struct SidecarSession<'a> {
     /// The hand-over of each backend, and who is asked what is ours.
     pub backends: Vec<(HandOver, Worker)>,
+    /// The own topic of each.
+    pub own_topics: Vec<TopicNames>,
     /// Whether we have served before: then somebody in our place is our own lost connection.
     pub served: bool,
     /// How long the queues may be missing on the next host; `None` where there is one host only.
@@ -70,6 +74,7 @@ impl Session for SidecarSession<'_> {
             .collect();
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
         let expected = ExpectedConsumers::CinderVolume;
+        let neighbours = neighbours(&self.own_topics);
         // What an earlier connection could not put back waits for nobody's claim, and not for the end of the daemon.
         let entered = CancellationToken::new();
         let putting_back = self
@@ -78,7 +83,10 @@ impl Session for SidecarSession<'_> {
             .map(|(hand_over, _)| hand_over.republish(connection, counters, &entry, &entered));
         let enter = async {
             let served = self.served;
-            let found = claim::enter(connection, &names, expected, served, &entry, stop).await;
+            let found = claim::enter(
+                connection, &names, expected, served, neighbours, &entry, stop,
+            )
+            .await;
             if found.is_err() || !stop.is_cancelled() {
                 entered.cancel();
             }
@@ -122,10 +130,24 @@ impl Session for SidecarSession<'_> {
     }
 }
 
+/// Others are asked by a ping on their own topics.
+fn neighbours(own_topics: &[TopicNames]) -> Neighbours<'_> {
+    let ping = || {
+        let call = Call::new();
+        Ping {
+            body: call.ping(),
+            reply_queue: call.reply_queue,
+        }
+    };
+    Neighbours { own_topics, ping }
+}
+
 /// Serves all backends alone.
 pub struct StandaloneSession<'a> {
     /// The names of each backend, and who answers.
     pub backends: Vec<(TopicNames, Worker)>,
+    /// The own topic of each.
+    pub own_topics: Vec<TopicNames>,
     /// What queues look like.
     pub rabbit: &'a Rabbit,
     /// Whether we have served before: then somebody in our place is our own lost connection.
@@ -146,7 +168,16 @@ impl Session for StandaloneSession<'_> {
             .collect();
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
         let expected = ExpectedConsumers::Nobody;
-        claim::enter(connection, &names, expected, self.served, &entry, stop).await?;
+        claim::enter(
+            connection,
+            &names,
+            expected,
+            self.served,
+            neighbours(&self.own_topics),
+            &entry,
+            stop,
+        )
+        .await?;
         drop(entry);
         if stop.is_cancelled() {
             return Ok(());

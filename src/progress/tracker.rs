@@ -22,11 +22,11 @@ use super::file_based::history::FileCopies;
 use super::host_based;
 use super::host_based::history::History;
 use super::host_based::operands::Purpose;
-use super::host_based::position::Known;
+use super::host_based::position::PositionProbe;
 use super::host_based::record::Record;
 use super::host_based::scan::Table;
 use super::journal::CopyEnd;
-use super::proc::bounded::Looks;
+use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
@@ -64,7 +64,7 @@ pub struct Tracker {
 struct Inner {
     roots: Roots,
     scan_interval: Duration,
-    looks: Looks,
+    reads: BoundedReads,
     files: FileBased,
     drivers: Drivers,
     history: Arc<Mutex<History>>,
@@ -79,12 +79,12 @@ struct Inner {
     /// What the last scan could not see, or why it failed.
     outcome: Mutex<Outcome>,
     /// Held for the length of a scan, so that there is one at a time.
-    book: Arc<tokio::sync::Mutex<Book>>,
+    scan_state: Arc<tokio::sync::Mutex<ScanState>>,
 }
 
 /// The scans so far.
 #[derive(Debug)]
-struct Book {
+struct ScanState {
     table: Table,
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
@@ -130,18 +130,18 @@ impl Tracker {
         history: History,
         files: FileCopies,
     ) -> Self {
-        let looks = Looks::new(&roots.proc);
+        let reads = BoundedReads::new(&roots.proc);
         Self {
             inner: Arc::new(Inner {
                 drivers: Drivers::default(),
-                files: FileBased::new(roots.clone(), looks.clone(), files),
-                looks,
+                files: FileBased::new(roots.clone(), reads.clone(), files),
+                reads,
                 roots,
                 scan_interval,
                 history: Arc::new(Mutex::new(history)),
                 state_file,
                 found: Notify::new(),
-                book: Arc::new(tokio::sync::Mutex::new(Book {
+                scan_state: Arc::new(tokio::sync::Mutex::new(ScanState {
                     table: Table::default(),
                     copiers: Vec::new(),
                     begun: None,
@@ -244,7 +244,7 @@ impl Tracker {
             return Ok(verdict);
         }
         self.scan_since(asked).await?;
-        let copiers = self.inner.book.lock().await.copiers.clone();
+        let copiers = self.inner.scan_state.lock().await.copiers.clone();
         self.inner.files.find(question, requested, copiers).await
     }
 
@@ -428,7 +428,9 @@ impl Tracker {
         {
             return outcome.clone();
         }
-        let known = self.with_record(id, |record| record.runs().then(|| Known::of(record)));
+        let known = self.with_record(id, |record| {
+            record.runs().then(|| PositionProbe::of(record))
+        });
         let Some(known) = known else {
             return Ok(());
         };
@@ -436,7 +438,7 @@ impl Tracker {
         let proc = self.inner.roots.proc.clone();
         let reading = self
             .inner
-            .looks
+            .reads
             .one(id.pid, move |_| {
                 let (reading, folder) = known.read(&proc)?;
                 Ok((reading, folder, Instant::now()))
@@ -450,13 +452,13 @@ impl Tracker {
                 Some(())
             });
         });
-        self.tell(id, &outcome);
+        self.log_once(id, &outcome);
         *last = Some((begun, outcome.clone()));
         outcome
     }
 
     /// Says in the log what is wrong with a process, once until it changes.
-    fn tell(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
+    fn log_once(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
         let trouble = outcome.as_ref().err().cloned();
         self.with_record(id, |record| {
             if record.said.trouble != trouble {
@@ -475,11 +477,11 @@ impl Tracker {
 
     /// Waits for a scan that began after `since`; tells what it could not see.
     async fn scan_since(&self, since: Instant) -> Outcome {
-        let book = Arc::clone(&self.inner.book).lock_owned().await;
-        if book.begun.is_some_and(|begun| begun >= since) {
+        let scan_state = Arc::clone(&self.inner.scan_state).lock_owned().await;
+        if scan_state.begun.is_some_and(|begun| begun >= since) {
             return lock(&self.inner.outcome).clone();
         }
-        self.scan(book).await.unwrap_or_else(|broken| {
+        self.scan(scan_state).await.unwrap_or_else(|broken| {
             Err(ProgressError::Io {
                 path: self.inner.roots.proc.clone(),
                 kind: std::io::ErrorKind::Other,
@@ -490,29 +492,31 @@ impl Tracker {
 
     /// Begins a scan in the background if none is going on and the last is old.
     fn scan_if_older_than(&self, age: Duration) {
-        if let Ok(book) = Arc::clone(&self.inner.book).try_lock_owned()
-            && book.begun.is_none_or(|begun| begun.elapsed() >= age)
+        if let Ok(scan_state) = Arc::clone(&self.inner.scan_state).try_lock_owned()
+            && scan_state.begun.is_none_or(|begun| begun.elapsed() >= age)
         {
-            drop(self.scan(book));
+            drop(self.scan(scan_state));
         }
     }
 
     /// A scan is a task of its own: it is not lost with the caller who began it.
-    fn scan(&self, mut book: OwnedMutexGuard<Book>) -> JoinHandle<Outcome> {
+    fn scan(&self, mut scan_state: OwnedMutexGuard<ScanState>) -> JoinHandle<Outcome> {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             // The shortest sleep takes a millisecond or two.
-            if let Some(then) = book.not_before
+            if let Some(then) = scan_state.not_before
                 && Instant::now() < then
             {
                 tokio::time::sleep_until(then).await;
             }
             let begun = Instant::now();
-            book.begun = Some(begun);
-            let outcome = book.table.scan(&inner.looks, &inner.roots).await;
+            scan_state.begun = Some(begun);
+            let outcome = scan_state.table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
-                book.copiers = std::mem::take(&mut scan.copiers);
-                inner.files.meet(std::mem::take(&mut scan.cinder_volumes));
+                scan_state.copiers = std::mem::take(&mut scan.copiers);
+                inner
+                    .files
+                    .observe(std::mem::take(&mut scan.cinder_volumes));
                 let missed = scan.trouble.take();
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
@@ -532,7 +536,7 @@ impl Tracker {
             });
             let cost = begun.elapsed();
             inner.scans.add(cost);
-            book.not_before = Some(Instant::now() + scan_gap::after(cost));
+            scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
             let before = std::mem::replace(&mut *lock(&inner.outcome), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome
@@ -570,7 +574,7 @@ impl Tracker {
     #[cfg(test)]
     pub(super) async fn scans(&self) -> u64 {
         // Not while one is going on.
-        let _book = self.inner.book.lock().await;
+        let _scan_state = self.inner.scan_state.lock().await;
         self.inner.scans.now().count()
     }
 }

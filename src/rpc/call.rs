@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::METHOD;
+use super::dispatcher::PING;
 use super::envelope::{self, EnvelopeError};
 use super::failure;
 
@@ -122,6 +123,23 @@ impl Call {
                 "_context_request_id",
                 json!(format!("req-{}", Uuid::new_v4())),
             ),
+        ];
+        envelope::encode(&Map::from_iter(
+            message.map(|(key, value)| (key.to_owned(), value)),
+        ))
+    }
+
+    /// The body of a question that every server answers, be it with a refusal, and for which nothing is looked up
+    /// (`PingEndpoint` in `rpc/dispatcher.py`).
+    #[must_use]
+    pub fn ping(&self) -> Vec<u8> {
+        let message = [
+            ("method", json!(PING)),
+            ("args", json!({})),
+            ("_msg_id", json!(self.msg_id)),
+            ("_reply_q", json!(self.reply_queue)),
+            ("_timeout", Value::Null),
+            ("_unique_id", json!(hex())),
         ];
         envelope::encode(&Map::from_iter(
             message.map(|(key, value)| (key.to_owned(), value)),

@@ -65,7 +65,7 @@ pub struct Worker(Arc<WorkerInner>);
 #[derive(Debug)]
 struct WorkerInner {
     policy: LivePolicy,
-    means: WorkerContext,
+    context: WorkerContext,
     answered: Mutex<Duplicates>,
     /// Room for requests for migrations that are being read.
     requests: Arc<Semaphore>,
@@ -99,10 +99,10 @@ pub fn room() -> Arc<Semaphore> {
 impl Worker {
     /// A worker that answers by `policy`.
     #[must_use]
-    pub fn new(policy: LivePolicy, means: WorkerContext) -> Self {
+    pub fn new(policy: LivePolicy, context: WorkerContext) -> Self {
         Self(Arc::new(WorkerInner {
             policy,
-            means,
+            context,
             answered: Mutex::default(),
             requests: Arc::new(Semaphore::new(REQUESTS)),
         }))
@@ -144,8 +144,8 @@ impl Worker {
             return None;
         }
         // Whoever waits for an answer gets cinder-volume's at once, though it is an error, instead of none.
-        if request.reply_to.is_some() && self.0.means.replies.is_blocked() {
-            self.0.means.calls.note(CallOutcome::Passed);
+        if request.reply_to.is_some() && self.0.context.replies.is_blocked() {
+            self.0.context.calls.note(CallOutcome::Passed);
             warn!("left a call to cinder-volume: no answer could leave");
             return None;
         }
@@ -169,10 +169,10 @@ impl Worker {
         let passed = Instant::now();
         let (body, compression) = (body.to_vec(), message.compression.map(str::to_owned));
         let worker = self.clone();
-        self.0.means.tasks.spawn_blocking(move || {
+        self.0.context.tasks.spawn_blocking(move || {
             let template = &worker.0.policy.now().volume_name_template;
             if let Some(request) = migration_request(&body, compression.as_deref(), template) {
-                let tracker = &worker.0.means.tracker;
+                let tracker = &worker.0.context.tracker;
                 tracker.requested(request, passed.elapsed());
             }
             drop(permit);
@@ -189,7 +189,7 @@ impl Worker {
     /// them would take the time in which operations are handed over.
     pub fn take_own(&self, message: Message<'_>) {
         if message.body.len() > LOOKED_INTO {
-            self.0.means.calls.note(CallOutcome::Malformed);
+            self.0.context.calls.note(CallOutcome::Malformed);
             warn!(
                 bytes = message.body.len(),
                 "dropped a message that is too large for a call"
@@ -202,7 +202,7 @@ impl Worker {
     fn read(&self, message: Message<'_>, most: usize) {
         // Without a readable body there is nobody to answer.
         let malformed = |error: EnvelopeError| {
-            self.0.means.calls.note(CallOutcome::Malformed);
+            self.0.context.calls.note(CallOutcome::Malformed);
             warn!(%error, "dropped a message that is no oslo.messaging message");
         };
         let text = match envelope::open(message.body, message.compression, most) {
@@ -216,7 +216,7 @@ impl Worker {
         match Request::from_message(content) {
             Ok(request) => self.serve(request),
             Err(error) => {
-                self.0.means.calls.note(CallOutcome::Malformed);
+                self.0.context.calls.note(CallOutcome::Malformed);
                 warn!(%error, "refused a malformed request");
                 if let Some(to) = &error.reply_to {
                     self.post(to, reply::failure(to, &error.failure()));
@@ -233,7 +233,7 @@ impl Worker {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if !answered.is_new(request.unique_id.as_deref()) {
-                self.0.means.calls.note(CallOutcome::Duplicate);
+                self.0.context.calls.note(CallOutcome::Duplicate);
                 info!("dropped a call that was delivered twice");
                 return;
             }
@@ -243,11 +243,14 @@ impl Worker {
                 self.start(*call, request.reply_to, request.monitor_interval)
             }
             Dispatch::Ping => {
-                self.0.means.calls.note(CallOutcome::Ping);
+                self.0.context.calls.note(CallOutcome::Ping);
                 self.reply(request.reply_to.as_ref(), Ok(PONG.into()));
             }
             Dispatch::Refuse(failure) => {
-                self.0.means.calls.note(CallOutcome::refused(failure.class));
+                self.0
+                    .context
+                    .calls
+                    .note(CallOutcome::refused(failure.class));
                 info!(class = failure.class, reason = %failure.message, "refused a call");
                 self.reply(request.reply_to.as_ref(), Err(&failure));
             }
@@ -257,19 +260,19 @@ impl Worker {
     fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
         // A cast asks for nothing.
         let Some(to) = reply_to else {
-            self.0.means.calls.note(CallOutcome::Cast);
+            self.0.context.calls.note(CallOutcome::Cast);
             return;
         };
-        match Arc::clone(&self.0.means.room).try_acquire_owned() {
+        match Arc::clone(&self.0.context.room).try_acquire_owned() {
             Ok(permit) => {
                 let worker = self.clone();
                 self.0
-                    .means
+                    .context
                     .tasks
                     .spawn(worker.answer(call, to, monitor, permit));
             }
             Err(_) => {
-                self.0.means.calls.note(CallOutcome::Overloaded);
+                self.0.context.calls.note(CallOutcome::Overloaded);
                 let failure = Failure::internal("too many progress calls at once; ask again later");
                 self.reply(Some(&to), Err(&failure));
             }
@@ -289,13 +292,13 @@ impl Worker {
             .details
             .then(|| (call.volume.id.clone(), call.volume.name_id.clone()));
         let policy = self.0.policy.now();
-        let looking = self.0.means.tracker.answer(question(&policy, call));
+        let looking = self.0.context.tracker.answer(question(&policy, call));
         let answer = match monitor {
             Some(interval) => self.with_heartbeats(looking, &to, interval).await,
             None => looking.await,
         };
         let elapsed = since.elapsed();
-        let calls = &self.0.means.calls;
+        let calls = &self.0.context.calls;
         calls.durations.add(elapsed);
         match answer {
             Ok(answer) => {
@@ -309,7 +312,7 @@ impl Worker {
                     None => text.into(),
                     Some((id, name_id)) => {
                         let bears = |copy: &str| copy == id || Some(copy) == name_id.as_deref();
-                        self.0.means.paces.details(&policy, answer, text, bears)
+                        self.0.context.paces.details(&policy, answer, text, bears)
                     }
                 };
                 self.reply(Some(&to), Ok(result));
@@ -352,8 +355,8 @@ impl Worker {
             queue: to.queue.clone(),
             body,
         };
-        if let Err(reply) = self.0.means.replies.send(reply) {
-            self.0.means.counters.replies_dropped.add(1);
+        if let Err(reply) = self.0.context.replies.send(reply) {
+            self.0.context.counters.replies_dropped.add(1);
             warn!(queue = %reply.queue, "too many replies wait for the broker: dropped one");
         }
     }

@@ -182,15 +182,52 @@ const CALM: Duration = Duration::from_secs(8);
 const IMPATIENT: &str =
     "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 10\nrabbit_retry_backoff = 0";
 
-/// As the daemon is told, and the queues that RabbitMQ 4.3 wants.
-const OPTIONS: [&str; 6] = [
-    "--conf",
-    "oslo_messaging_rabbit.rabbit_quorum_queue=true",
-    "--conf",
-    "oslo_messaging_rabbit.rabbit_transient_quorum_queue=true",
-    "--conf",
-    "oslo_messaging_rabbit.heartbeat_timeout_threshold=10",
-];
+/// The queues of cinder-volume.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Quorum queues.
+    Quorum,
+    /// Durable classic queues, mirrored on all nodes by a policy: RabbitMQ had them until 3.13.
+    Mirrored,
+}
+
+impl Kind {
+    /// What clouds use on the version that is asked for.
+    fn of_version() -> Self {
+        match std::env::var("CINDER_PROGRESS_BROKER_VERSION") {
+            Ok(version) if version.starts_with("4.") => Self::Quorum,
+            _ => Self::Mirrored,
+        }
+    }
+
+    /// As the daemon is told, and the queues that RabbitMQ 4.3 wants.
+    fn options(self) -> Vec<String> {
+        let queues: &[&str] = match self {
+            Self::Quorum => &["rabbit_quorum_queue", "rabbit_transient_quorum_queue"],
+            Self::Mirrored => &["amqp_durable_queues"],
+        };
+        let mut options = vec!["heartbeat_timeout_threshold=10".to_owned()];
+        options.extend(queues.iter().map(|queue| format!("{queue}=true")));
+        let conf = |option| {
+            [
+                "--conf".to_owned(),
+                format!("oslo_messaging_rabbit.{option}"),
+            ]
+        };
+        options.into_iter().flat_map(conf).collect()
+    }
+}
+
+/// Starts the nodes for the rows.
+pub async fn start() -> Cluster {
+    let cluster = Cluster::start().await;
+    if Kind::of_version() == Kind::Mirrored {
+        let definition = r#"{"ha-mode": "all", "ha-sync-mode": "automatic"}"#;
+        let set = ["set_policy", "mirrored", "^cinder-volume", definition];
+        cluster.of_queues.ctl(&set).await;
+    }
+    cluster
+}
 
 /// Makes it.
 pub async fn row(cluster: &Cluster, trouble: Trouble, beside: bool) -> Row {
@@ -216,8 +253,9 @@ pub async fn row(cluster: &Cluster, trouble: Trouble, beside: bool) -> Row {
         Place::Each => cluster.transport_url(),
         _ => healthy.transport_url(),
     };
-    let options = &OPTIONS;
-    let server = CinderVolume::start_with(Release::Latest, &url, &service, options).await;
+    let options = Kind::of_version().options();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let server = CinderVolume::start_with(Release::Latest, &url, &service, &options).await;
     if let Some(daemon) = &daemon {
         daemon.wait_for_log("serving beside").await;
     }
@@ -274,8 +312,10 @@ async fn declare(node: &Broker, queue: &str) {
         ..QueueDeclareOptions::default()
     };
     let mut arguments = FieldTable::default();
-    let quorum = AMQPValue::LongString(LongString::from("quorum"));
-    arguments.insert("x-queue-type".into(), quorum);
+    if Kind::of_version() == Kind::Quorum {
+        let quorum = AMQPValue::LongString(LongString::from("quorum"));
+        arguments.insert("x-queue-type".into(), quorum);
+    }
     let declared = channel.queue_declare(queue.into(), durable, arguments);
     declared.await.unwrap();
 }

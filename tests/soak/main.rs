@@ -23,7 +23,6 @@ mod row;
 use row::Row;
 use support::backlog;
 use support::broker::SharedBroker;
-use support::cluster::Cluster;
 use support::environment::Release;
 
 /// Messages that wait when the daemon starts.
@@ -62,7 +61,7 @@ async fn main() {
     }
     // Last, because its nodes need the whole machine.
     if cluster::FAULTS.iter().any(|trouble| wants(trouble.0)) && Release::Latest.available() {
-        let nodes = Cluster::start().await;
+        let nodes = cluster::start().await;
         for trouble in cluster::FAULTS {
             for beside in [false, true] {
                 if wants(trouble.0) {

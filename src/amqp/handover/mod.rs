@@ -394,7 +394,7 @@ impl HandOver {
     where
         T: Fn(Message<'_>) -> Disposition + Sync,
     {
-        self.enter(spell, on.connection).await?;
+        self.enter(spell, on.connection, task).await?;
         info!(queue = %self.names.server, target = %self.names.topic, "serving beside cinder-volume");
         said.clear();
         missing.looked(false);
@@ -416,7 +416,8 @@ impl HandOver {
                         first = spell.consumers[0].next() => first,
                         () = on.elsewhere.is_better() => return Err(on.why_to_leave().into()),
                         () = task.idle() => {
-                            self.look_idly(spell, on.connection).await?;
+                            spell.lookout.idly(task).await?;
+                            self.redeliveries.calm();
                             if careful && !leaves {
                                 leaves = true;
                                 spell.cancel().await?;
@@ -462,8 +463,13 @@ impl HandOver {
     }
 
     /// Consumes Q, if everything is as it must be.
-    async fn enter(&mut self, spell: &mut Spell, connection: &Connection) -> Result<(), Aside> {
-        let waiting = spell.lookout.enter().await?;
+    async fn enter(
+        &mut self,
+        spell: &mut Spell,
+        connection: &Connection,
+        task: &TaskHandle,
+    ) -> Result<(), Aside> {
+        let waiting = spell.lookout.enter(task).await?;
         if self.redeliveries.is_left() {
             if waiting > 0 {
                 return Err(Aside::Repeated(self.names.server.clone()));
@@ -483,17 +489,6 @@ impl HandOver {
         };
         spell.consume(&self.names, &self.options, prefetch).await?;
         self.redeliveries.begin();
-        Ok(())
-    }
-
-    /// Looks whether cinder-volume is still there while nothing is in hand.
-    async fn look_idly(&mut self, spell: &mut Spell, connection: &Connection) -> Result<(), Aside> {
-        match spell.lookout.idly().await {
-            Ok(()) => self.redeliveries.calm(),
-            // Nothing waits for the answer.
-            Err(Aside::Slow(_)) => spell.lookout.ask_anew(connection).await?,
-            Err(aside) => return Err(aside),
-        }
         Ok(())
     }
 
@@ -519,7 +514,7 @@ impl HandOver {
             task.heartbeat();
             self.redeliveries
                 .hold(spell.in_hand.iter().map(|(delivery, _)| delivery));
-            let count = self.fill(spell).await?;
+            let count = self.fill(spell, task).await?;
             let begun = Instant::now();
             self.commit(&spell.work, &spell.in_hand[..count], on)
                 .await?;
@@ -538,7 +533,7 @@ impl HandOver {
 
     /// Fills the next transaction, onto a T that was seen ready for it, and says how many of the
     /// messages in hand are in it.
-    async fn fill(&mut self, spell: &mut Spell) -> Result<usize, Aside> {
+    async fn fill(&mut self, spell: &mut Spell, task: &TaskHandle) -> Result<usize, Aside> {
         let count = batch_end(&spell.in_hand, spell.window);
         let now = &spell.in_hand[..count];
         if now.is_empty() {
@@ -549,15 +544,17 @@ impl HandOver {
         } else if spell.window == 1 {
             // Whatever the look-up says, this transaction is the same: it is filled while the
             // answer is on its way, and stays without effect until the commit, which waits for it.
-            let (ready, prepared) =
-                join!(spell.lookout.stay(), prepare(&spell.work, &self.names, now));
+            let (ready, prepared) = join!(
+                spell.lookout.stay(task),
+                prepare(&spell.work, &self.names, now)
+            );
             ready?;
             prepared?;
             if !spell.one_by_one {
                 spell.window = 2;
             }
         } else {
-            if spell.lookout.stay().await? > 0 {
+            if spell.lookout.stay(task).await? > 0 {
                 spell.window = 1;
             }
             let count = batch_end(&spell.in_hand, spell.window);

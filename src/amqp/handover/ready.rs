@@ -10,6 +10,7 @@ use super::probe::Probe;
 use super::stand_aside::Aside;
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::topology::{QueueState, TopicNames, is_missing};
+use crate::liveness::TaskHandle;
 
 /// Messages that may wait on T while we still hand over to it.
 ///
@@ -42,6 +43,17 @@ pub(super) const BEFORE_COMMIT: TopicRequirements = TopicRequirements {
     answer: Duration::from_secs(1),
 };
 
+/// How long the broker may take to answer while nothing is in hand. What arrives meanwhile waits for that answer and
+/// for the next one. A single answer may be late: longer than [`BEFORE_COMMIT`] permits, so that it does not end a
+/// spell in which nothing waited for it. A broker that takes longer than this would hold up what arrives next.
+const IDLE_ANSWER: Duration = Duration::from_secs(2);
+
+/// How long Q may be without a leader in reach. It has another one some seconds after the node of its leader has hung.
+const NEXT_LEADER: Duration = Duration::from_secs(30);
+
+/// Between two looks for the next leader.
+const LEADER_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long the backlog of T may take to shrink before we stand aside.
 const BACKLOG_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -54,12 +66,18 @@ pub(super) struct Lookout {
     /// A channel for each queue: both are asked for at once.
     topic: Probe,
     server: Probe,
-    /// Consumers that T has had since we serve.
-    topic_consumers: u32,
-    /// Consumers of Q that are ours.
-    ours: u32,
+    consumers: Consumers,
     /// What is demanded before each commit.
     stay: TopicRequirements,
+}
+
+/// The consumers that are known of.
+#[derive(Debug, Default)]
+struct Consumers {
+    /// Those that T has had since we serve.
+    topic: u32,
+    /// Those of Q that are ours.
+    ours: u32,
 }
 
 impl Lookout {
@@ -76,8 +94,7 @@ impl Lookout {
             names,
             topic: Probe::open(connection).await?,
             server: Probe::open(connection).await?,
-            topic_consumers: 0,
-            ours: 0,
+            consumers: Consumers::default(),
             stay: BEFORE_COMMIT,
         })
     }
@@ -87,19 +104,19 @@ impl Lookout {
     /// # Errors
     ///
     /// Why it cannot.
-    pub(super) async fn enter(&mut self) -> Result<u32, Aside> {
-        let (_, server) = self.look(BEFORE_CONSUMING).await?;
+    pub(super) async fn enter(&mut self, task: &TaskHandle) -> Result<u32, Aside> {
+        let (_, server) = self.look(BEFORE_CONSUMING, task).await?;
         Ok(server.ready)
     }
 
     /// From now on one more consumer of Q is ours.
     pub(super) fn consumes(&mut self) {
-        self.ours += 1;
+        self.consumers.ours += 1;
     }
 
     /// From now on no consumer of Q is ours.
     pub(super) fn consumes_no_more(&mut self) {
-        self.ours = 0;
+        self.consumers.ours = 0;
     }
 
     /// From now on T must be seen empty before each commit.
@@ -112,8 +129,8 @@ impl Lookout {
     /// # Errors
     ///
     /// Why it cannot.
-    pub(super) async fn stay(&mut self) -> Result<u32, Aside> {
-        let (topic, _) = self.look(self.stay).await?;
+    pub(super) async fn stay(&mut self, task: &TaskHandle) -> Result<u32, Aside> {
+        let (topic, _) = self.look(self.stay, task).await?;
         Ok(topic.ready)
     }
 
@@ -122,41 +139,29 @@ impl Lookout {
     /// # Errors
     ///
     /// Why Q cannot be consumed any longer.
-    pub(super) async fn idly(&mut self) -> Result<(), Aside> {
+    pub(super) async fn idly(&mut self, task: &TaskHandle) -> Result<(), Aside> {
         let requirements = TopicRequirements {
             backlog: u32::MAX,
-            ..self.stay
+            answer: IDLE_ANSWER,
         };
-        self.look(requirements).await.map(drop)
-    }
-
-    /// Starts afresh with new channels after a question that was given up.
-    ///
-    /// # Errors
-    ///
-    /// What ended the connection.
-    pub(super) async fn ask_anew(
-        &mut self,
-        connection: &Connection,
-    ) -> Result<(), ConnectionError> {
-        let (topic, server) = (
-            Probe::open(connection).await?,
-            Probe::open(connection).await?,
-        );
-        let topic = std::mem::replace(&mut self.topic, topic);
-        let server = std::mem::replace(&mut self.server, server);
-        topic.close().await;
-        server.close().await;
-        Ok(())
+        self.look(requirements, task).await.map(drop)
     }
 
     /// Both queues are there, others than we consume each, T as many as before, no more waits on T
     /// than is demanded, and the broker says so in time.
+    ///
+    /// While the leader of a quorum queue is out of reach the broker says at once that the queue has no consumers and no
+    /// messages. Of Q we know better. To cancel our consumer or to consume anew would then block the whole channel for
+    /// 65 s (`rabbit_fifo_client`, `try_process_command`), during which the next leader delivers to it. To close the
+    /// channel would drop acknowledgements that are still on their way: the next leader gets them from the channel. So
+    /// nothing is done until there is one. Nobody else gets anything from Q either until then.
     async fn look(
         &mut self,
         requirements: TopicRequirements,
+        task: &TaskHandle,
     ) -> Result<(QueueState, QueueState), Aside> {
-        let patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
+        let leaderless = tokio::time::Instant::now() + NEXT_LEADER;
+        let mut patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
             let (topic, server) = join!(
                 find(&self.topic, &self.names.topic, requirements.answer),
@@ -164,30 +169,25 @@ impl Lookout {
             );
             let (server, topic) = (server?, topic?);
             debug!(queue = %self.names.topic, ?topic, ?server, "looked up");
-            self.judge(topic, server)?;
+            let now = tokio::time::Instant::now();
+            if self.consumers.is_leaderless(server) {
+                if now >= leaderless {
+                    return Err(Aside::Slow(NEXT_LEADER));
+                }
+                task.heartbeat();
+                patience = now + LEADER_PAUSE + BACKLOG_PATIENCE;
+                tokio::time::sleep(LEADER_PAUSE).await;
+                continue;
+            }
+            self.consumers.judge(&self.names, topic, server)?;
             if topic.ready <= requirements.backlog {
                 return Ok((topic, server));
             }
-            if tokio::time::Instant::now() >= patience {
+            if now >= patience {
                 return Err(Aside::Backlog(self.names.topic.clone()));
             }
             tokio::time::sleep(BACKLOG_PAUSE).await;
         }
-    }
-
-    /// Whether both queues have the consumers that they must have.
-    fn judge(&mut self, topic: QueueState, server: QueueState) -> Result<(), Aside> {
-        if topic.consumers == 0 {
-            return Err(Aside::Unattended(self.names.topic.clone()));
-        }
-        if topic.consumers < self.topic_consumers {
-            return Err(Aside::Leaving(self.names.topic.clone()));
-        }
-        if server.consumers <= self.ours {
-            return Err(Aside::Alone(self.names.server.clone()));
-        }
-        self.topic_consumers = topic.consumers;
-        Ok(())
     }
 
     /// Whether the consumers of T are all gone or complete again; `None` if the broker does not say
@@ -199,7 +199,7 @@ impl Lookout {
     pub(super) async fn is_decided(&self, limit: Duration) -> Result<Option<bool>, Aside> {
         match find(&self.topic, &self.names.topic, limit).await {
             Ok(topic) => Ok(Some(
-                topic.consumers == 0 || topic.consumers >= self.topic_consumers,
+                topic.consumers == 0 || topic.consumers >= self.consumers.topic,
             )),
             Err(Aside::Slow(_)) => Ok(None),
             Err(error) => Err(error),
@@ -213,11 +213,76 @@ impl Lookout {
     }
 }
 
+impl Consumers {
+    /// Whether this cannot be true, as we consume Q ourselves.
+    fn is_leaderless(&self, server: QueueState) -> bool {
+        server.consumers < self.ours
+    }
+
+    /// Whether both queues have the consumers that they must have.
+    fn judge(
+        &mut self,
+        names: &TopicNames,
+        topic: QueueState,
+        server: QueueState,
+    ) -> Result<(), Aside> {
+        if topic.consumers == 0 {
+            return Err(Aside::Unattended(names.topic.clone()));
+        }
+        if topic.consumers < self.topic {
+            return Err(Aside::Leaving(names.topic.clone()));
+        }
+        if server.consumers <= self.ours {
+            return Err(Aside::Alone(names.server.clone()));
+        }
+        self.topic = topic.consumers;
+        Ok(())
+    }
+}
+
 async fn find(probe: &Probe, queue: &str, limit: Duration) -> Result<QueueState, Aside> {
     match probe.find(queue, limit).await {
         Ok(Some(standing)) => Ok(standing),
         Ok(None) => Err(Aside::Slow(limit)),
         Err(error) if is_missing(&error) => Err(Aside::Missing(queue.to_owned())),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Address;
+
+    fn consumed_by(consumers: u32) -> QueueState {
+        QueueState {
+            ready: 0,
+            consumers,
+        }
+    }
+
+    #[test]
+    fn fewer_consumers_than_ours_say_that_nobody_knows() {
+        let mut consumers = Consumers::default();
+        assert!(!consumers.is_leaderless(consumed_by(0)));
+        consumers.ours = 1;
+        assert!(consumers.is_leaderless(consumed_by(0)));
+        // Cinder-volume has left: that is known.
+        assert!(!consumers.is_leaderless(consumed_by(1)));
+        assert!(!consumers.is_leaderless(consumed_by(2)));
+    }
+
+    #[test]
+    fn both_queues_must_keep_the_consumers_of_cinder_volume() {
+        let address = Address::of_volume_host("node@lvm#pool");
+        let names = TopicNames::of("openstack", &address);
+        let mut consumers = Consumers { topic: 0, ours: 1 };
+        let mut judge =
+            |topic, server| consumers.judge(&names, consumed_by(topic), consumed_by(server));
+        assert!(matches!(judge(0, 2), Err(Aside::Unattended(_))));
+        assert!(judge(1, 2).is_ok());
+        assert!(judge(2, 2).is_ok());
+        assert!(matches!(judge(1, 2), Err(Aside::Leaving(_))));
+        assert!(matches!(judge(2, 1), Err(Aside::Alone(_))));
     }
 }

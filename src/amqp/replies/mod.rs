@@ -150,7 +150,7 @@ impl ReplyPublisher {
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        let _open = self.outlet.open();
+        let open = self.outlet.open();
         let mut confirmations = FuturesUnordered::new();
         // In their order, and before what has not been sent at all: a heartbeat must not
         // overtake the answer that ends its call.
@@ -171,7 +171,10 @@ impl ReplyPublisher {
                 // The first poll puts the frames in line: in this order, without waiting until each
                 // is written, which would cost every reply a turn of lapin's thread.
                 match poll!(sending.as_mut()) {
-                    Poll::Ready((id, confirmation)) => self.confirmed(id, confirmation?, counters),
+                    Poll::Ready((id, confirmation)) => {
+                        self.confirmed(id, confirmation?, counters);
+                        open.confirmed();
+                    }
                     Poll::Pending => confirmations.push(sending),
                 }
             }
@@ -186,6 +189,7 @@ impl ReplyPublisher {
                 Some((id, confirmation)) = confirmations.next() => {
                     // Unconfirmed until there is a confirmation: an error leaves it to be sent again.
                     self.confirmed(id, confirmation?, counters);
+                    open.confirmed();
                 }
                 () = task.idle() => {}
                 () = sleep_until(due) => {

@@ -9,28 +9,59 @@ use tokio::time::Instant;
 /// caller waits for a minute.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Since when no reply leaves; `None` while they do. Cheap to clone.
+/// Whether replies leave, and since when they do not. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Outlet(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Outlet(Arc<Mutex<OutletState>>);
+
+#[derive(Debug)]
+struct OutletState {
+    /// When it was last known that replies leave, and at first when it was made.
+    known: Instant,
+    /// Since when there is a connection.
+    open: Option<Instant>,
+    /// The broker has confirmed something on this connection.
+    confirmed: bool,
+    /// The connection before this one ended soon, and nothing was confirmed on it.
+    doubted: bool,
+}
+
+impl OutletState {
+    /// Whether the connection that there is has shown what it is worth. Where nothing is to be sent, nothing can be
+    /// confirmed: then it is enough that it lasts.
+    fn is_proven(&self) -> bool {
+        self.open
+            .is_some_and(|since| self.confirmed || since.elapsed() > PATIENCE)
+    }
+}
 
 impl Outlet {
     /// Closed as of now.
     pub(super) fn closed() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+        Self(Arc::new(Mutex::new(OutletState {
+            known: Instant::now(),
+            open: None,
+            confirmed: false,
+            doubted: false,
+        })))
     }
 
     /// Open until what is returned is dropped.
     pub(super) fn open(&self) -> Open {
-        *self.lock() = None;
+        let mut state = self.lock();
+        state.open = Some(Instant::now());
+        state.confirmed = false;
         Open(self.clone())
     }
 
-    /// Whether it has been closed for longer than it takes to come back.
+    /// Whether it has been closed for longer than it takes to come back. Connections that come and go and on which
+    /// nothing leaves do not count.
     pub(super) fn is_lost(&self) -> bool {
-        self.lock().is_some_and(|since| since.elapsed() > PATIENCE)
+        let state = self.lock();
+        let trusted = state.open.is_some() && !state.doubted;
+        !trusted && !state.is_proven() && state.known.elapsed() > PATIENCE
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn lock(&self) -> MutexGuard<'_, OutletState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -38,15 +69,31 @@ impl Outlet {
 /// Replies leave while this is there.
 pub(super) struct Open(Outlet);
 
+impl Open {
+    /// The broker has confirmed a reply.
+    pub(super) fn confirmed(&self) {
+        let mut state = self.0.lock();
+        state.confirmed = true;
+        state.doubted = false;
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
-        *self.0.lock() = Some(Instant::now());
+        let mut state = self.0.lock();
+        state.doubted = !state.is_proven();
+        if !state.doubted {
+            state.known = Instant::now();
+        }
+        state.open = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MOMENT: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
     async fn it_is_lost_when_it_was_closed_for_some_seconds() {
@@ -57,11 +104,53 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(seen.is_lost());
         let open = outlet.open();
+        assert!(!seen.is_lost());
         tokio::time::advance(PATIENCE * 100).await;
         assert!(!seen.is_lost());
         drop(open);
         assert!(!seen.is_lost());
         tokio::time::advance(PATIENCE * 2).await;
         assert!(seen.is_lost());
+    }
+
+    /// One that came, stayed for a moment and confirmed nothing.
+    async fn flap(outlet: &Outlet) {
+        let open = outlet.open();
+        tokio::time::advance(MOMENT).await;
+        drop(open);
+        tokio::time::advance(MOMENT).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_fail_again_at_once_do_not_start_the_time_anew() {
+        let outlet = Outlet::closed();
+        for _ in 0..3 {
+            flap(&outlet).await;
+        }
+        assert!(outlet.is_lost());
+        // The next one is believed when something leaves on it, and only then.
+        let open = outlet.open();
+        assert!(outlet.is_lost());
+        open.confirmed();
+        assert!(!outlet.is_lost());
+        drop(open);
+        tokio::time::advance(PATIENCE).await;
+        assert!(!outlet.is_lost());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_nothing_to_send_it_is_enough_that_a_connection_lasts() {
+        let outlet = Outlet::closed();
+        for _ in 0..3 {
+            flap(&outlet).await;
+        }
+        let open = outlet.open();
+        tokio::time::advance(PATIENCE).await;
+        assert!(outlet.is_lost());
+        tokio::time::advance(MOMENT).await;
+        assert!(!outlet.is_lost());
+        drop(open);
+        assert!(!outlet.is_lost());
+        assert!(!outlet.lock().doubted);
     }
 }

@@ -18,7 +18,7 @@ use super::operands::{Operands, Purpose};
 use crate::progress::Roots;
 use crate::progress::device::Identity;
 use crate::progress::file_based::open_files;
-use crate::progress::proc::bounded::{EVERYONE, Looks};
+use crate::progress::proc::bounded::{BoundedReads, PROC_ROOT_KEY};
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo;
 use crate::progress::proc::new_pids;
@@ -30,7 +30,7 @@ mod schedule;
 /// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
 /// call exec within a second or two, on a slow node within ten. Afterwards it is looked at again whenever
 /// it has grown older by a quarter, for those that call exec late in life.
-const YOUTH: Duration = Duration::from_secs(10);
+const NEW_PROCESS_WINDOW: Duration = Duration::from_secs(10);
 
 /// The longest time between two looks at a process.
 const SECOND_LOOK: Duration = Duration::from_secs(600);
@@ -111,7 +111,7 @@ pub(in crate::progress) struct Scan {
 /// What is known of the processes from earlier scans.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct Table {
-    known: HashMap<Pid, Known>,
+    known: HashMap<Pid, KnownProcess>,
     schedule: Schedule,
     /// Those with the name of programs that copy through open files.
     copiers: BTreeMap<Pid, Copier>,
@@ -135,7 +135,7 @@ struct Cursor {
 }
 
 /// Who is to be looked at.
-enum Census {
+enum PidListing {
     /// Every process, with the inode number of its folder, and whether there are others hidden.
     All(Vec<(Pid, u64)>, bool),
     /// Those born since; the others are known.
@@ -143,7 +143,7 @@ enum Census {
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownProcess {
     inode: u64,
     /// `None` for who was there before us.
     first_seen: Option<Instant>,
@@ -193,7 +193,7 @@ enum Seen {
     Found(Box<FoundDd>),
 }
 
-impl Known {
+impl KnownProcess {
     /// When it is to be looked at again; `None` where that is in every scan.
     fn due(&self) -> Option<Instant> {
         if self.kind != Kind::NotDd {
@@ -202,7 +202,7 @@ impl Known {
         // A quarter of the age that it will have by then is a third of the one it had at the last look.
         let pause = self.first_seen.map_or(SECOND_LOOK, |first_seen| {
             let age = self.looked_at.saturating_duration_since(first_seen);
-            (age.saturating_sub(YOUTH) / 3).min(SECOND_LOOK)
+            (age.saturating_sub(NEW_PROCESS_WINDOW) / 3).min(SECOND_LOOK)
         });
         Some(self.looked_at + pause)
     }
@@ -212,7 +212,7 @@ impl Table {
     /// Looks at all processes that may be, or may have become, dd.
     pub(in crate::progress) async fn scan(
         &mut self,
-        looks: &Looks,
+        reads: &BoundedReads,
         roots: &Roots,
     ) -> Result<Scan, ProgressError> {
         let begun = Instant::now();
@@ -220,10 +220,10 @@ impl Table {
         // Where processes are hidden all that are to be seen are listed, until none is hidden.
         let cursor = self.cursor.filter(|_| !self.hidden);
         let recent = self.recent(cursor);
-        let (mut census, last) = looks
-            .one(EVERYONE, move |_| take_census(&proc, cursor, &recent))
+        let (mut listing, last) = reads
+            .one(PROC_ROOT_KEY, move |_| list_pids(&proc, cursor, &recent))
             .await?;
-        if let (Census::Born(born), Some(cursor)) = (&census, cursor) {
+        if let (PidListing::Born(born), Some(cursor)) = (&listing, cursor) {
             let announced = |(pid, inode): &(Pid, u64)| {
                 let known = self.known.get(pid);
                 *pid > cursor.last && known.is_none_or(|known| known.inode != *inode)
@@ -231,12 +231,12 @@ impl Table {
             self.proved |= born.iter().any(announced);
             if !self.proved && last != Some(cursor.last) {
                 let proc = roots.proc.clone();
-                census = looks.one(EVERYONE, move |_| list_all(&proc)).await?;
+                listing = reads.one(PROC_ROOT_KEY, move |_| list_all(&proc)).await?;
             }
         }
         let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
-        match census {
-            Census::All(list, hidden) => {
+        match listing {
+            PidListing::All(list, hidden) => {
                 let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
                 let gone: Vec<Pid> = self.known.keys().copied().collect();
                 for pid in gone.into_iter().filter(|pid| !present.contains(pid)) {
@@ -255,10 +255,10 @@ impl Table {
                 };
                 for (pid, inode) in list {
                     let first_seen = young.contains(&pid).then_some(begun);
-                    self.meet(pid, inode, begun, first_seen);
+                    self.observe(pid, inode, begun, first_seen);
                 }
             }
-            Census::Born(born) => {
+            PidListing::Born(born) => {
                 for (pid, inode) in born {
                     // One that had this id before has ended unseen.
                     if self
@@ -268,7 +268,7 @@ impl Table {
                     {
                         self.forget(pid);
                     }
-                    self.meet(pid, inode, begun, Some(begun));
+                    self.observe(pid, inode, begun, Some(begun));
                     if let Some(known) = self.known.get_mut(&pid)
                         && known.first_seen.is_none()
                     {
@@ -301,7 +301,7 @@ impl Table {
             .collect();
         let roots = Arc::new(roots.clone());
         let work = move |pid| look(&roots, pid, understood.get(&pid).copied());
-        looks
+        reads
             .each(due, work, |pid, seen| {
                 self.note(pid, seen, begun, &mut scan)
             })
@@ -330,7 +330,7 @@ impl Table {
         let known = &self.known;
         self.schedule.take_due(now, |pid, at| {
             let known = known.get(&pid);
-            known.and_then(Known::due) == Some(at)
+            known.and_then(KnownProcess::due) == Some(at)
         })
     }
 
@@ -344,10 +344,10 @@ impl Table {
     ///
     /// Another inode number means another process, or that the kernel has dropped the folder from its
     /// memory for a while: it is looked at, but not taken for young.
-    fn meet(&mut self, pid: Pid, inode: u64, now: Instant, first_seen: Option<Instant>) {
+    fn observe(&mut self, pid: Pid, inode: u64, now: Instant, first_seen: Option<Instant>) {
         let known = self.known.entry(pid).or_insert_with(|| {
             self.schedule.arrange(pid, None);
-            Known {
+            KnownProcess {
                 inode,
                 first_seen,
                 looked_at: now,
@@ -401,7 +401,7 @@ impl Table {
                     Purpose::Wipe => &dd.destination,
                     Purpose::Copy | Purpose::Other => &dd.source,
                 };
-                known.kind = if volume.is_traced() {
+                known.kind = if volume.is_resolved() {
                     Kind::Dd(dd.id)
                 } else {
                     Kind::Open
@@ -422,26 +422,26 @@ impl Table {
 }
 
 /// Lists all processes, or only those born since `cursor` where the kernel tells who they are.
-fn take_census(
+fn list_pids(
     proc: &Path,
     cursor: Option<Cursor>,
     recent: &HashMap<Pid, u64>,
-) -> Result<(Census, Option<Pid>), ProgressError> {
+) -> Result<(PidListing, Option<Pid>), ProgressError> {
     // Before the list is read: who is born meanwhile is on the next one if not on this.
     let last = new_pids::last_pid(proc);
     if let (Some(cursor), Some(last)) = (cursor, last)
         && cursor.listed.elapsed() < CENSUS
         && let Some(born) = new_pids::between(proc, cursor.before, last, recent)
     {
-        return Ok((Census::Born(born), Some(last)));
+        return Ok((PidListing::Born(born), Some(last)));
     }
     Ok((list_all(proc)?, last))
 }
 
-fn list_all(proc: &Path) -> Result<Census, ProgressError> {
+fn list_all(proc: &Path) -> Result<PidListing, ProgressError> {
     let list = process::list(proc)?;
     let hidden = list.iter().all(|&(pid, _)| pid != 1) && process::hides_others(proc);
-    Ok(Census::All(list, hidden))
+    Ok(PidListing::All(list, hidden))
 }
 
 /// Looks at one process. `comm` comes first: the command line of a process stuck in the kernel can

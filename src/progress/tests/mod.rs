@@ -8,6 +8,8 @@ mod ends;
 pub(super) mod fake_host;
 /// Copies through open files, answered from made-up processes.
 mod file_based;
+/// What is found by index is what would be found among all.
+mod found_by_index;
 /// Every row of the table of answers, proved on made-up processes.
 mod host_based;
 /// When 0 may be said, in both ways of copying.

@@ -5,7 +5,8 @@
 //! of its operations. Ending instead of waiting was wrong: after a power failure the claim of the
 //! daemon before stands for minutes, and a service manager gives up on who ends too often.
 
-use lapin::options::QueueDeclareOptions;
+use lapin::ExchangeKind;
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 use crate::support::broker::SharedBroker;
@@ -14,7 +15,7 @@ use crate::support::daemon::Daemon;
 use crate::support::environment::Release;
 use crate::support::load::publisher;
 use crate::support::recorder::{Queues, Recorder};
-use crate::support::service::Service;
+use crate::support::service::{Service, unique_name};
 
 const TAKEN: &str = "another cinder-progress serves";
 
@@ -67,6 +68,54 @@ async fn but_not_for_a_claim_whose_daemon_is_dead() {
     daemon.wait_for_log(TAKEN).await;
     daemon.wait_for_log("not seen to live").await;
     daemon.wait_for_log("serving beside").await;
+}
+
+/// While cinder-volume is away the first consumes nothing that it could be seen by, and answers all the same.
+#[tokio::test]
+async fn a_second_daemon_while_the_first_stands_aside() {
+    let service = Service::unique();
+    let (amqp, url) = (SharedBroker::amqp_uri(), SharedBroker::transport_url());
+    let (_connection, channel) = publisher(&amqp).await.unwrap();
+    // Without cinder's exchange nobody could ask.
+    let exchange = unique_name("cinder");
+    let declared = channel.exchange_declare(
+        exchange.as_str().into(),
+        ExchangeKind::Topic,
+        ExchangeDeclareOptions {
+            durable: true,
+            auto_delete: true,
+            ..ExchangeDeclareOptions::default()
+        },
+        FieldTable::default(),
+    );
+    declared.await.unwrap();
+    let mut cinder_volume = Recorder::start(&amqp, &service, Queues::transient()).await;
+    let start = || {
+        let exchange = format!("[DEFAULT]\ncontrol_exchange = {exchange}");
+        Daemon::start_with(&url, &service, "", &exchange)
+    };
+    let mut first = start();
+    first.wait_for_log("serving the own topic").await;
+    first.wait_for_log("serving beside").await;
+    cinder_volume.stop().await;
+    first.wait_for_log("standing aside").await;
+
+    let second = start();
+    second.wait_for_log(TAKEN).await;
+    second.wait_for_log("answers on its own topic").await;
+    assert!(
+        !second.log().contains("not seen to live"),
+        "{}",
+        second.log()
+    );
+    first.process.kill().await;
+    cinder_volume.start_again().await;
+    second.wait_for_log("serving beside").await;
+    assert!(
+        !second.log().contains("not seen to live"),
+        "{}",
+        second.log()
+    );
 }
 
 /// With the same state file they meet on the node already.

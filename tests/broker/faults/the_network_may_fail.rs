@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::broker::SharedBroker;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::{Flow, Proxy};
-use crate::support::recorder::{Queues, Via};
+use crate::support::recorder::{Queues, Recorder, Via};
 use crate::support::service::Service;
 use crate::support::trial::Trial;
 
@@ -20,6 +20,7 @@ const CUTS: usize = 5;
 /// A long way to the broker, each way, and one that is too long.
 const FAR: Flow = Flow::Slow(Duration::from_millis(100));
 const TOO_FAR: Flow = Flow::Slow(Duration::from_millis(600));
+const MUCH_TOO_FAR: Flow = Flow::Slow(Duration::from_millis(1500));
 
 struct Bench {
     trial: Trial,
@@ -135,4 +136,20 @@ async fn a_broker_that_is_too_far_away() {
     bench.proxy.flow(Flow::Free, Flow::Free);
     bench.trial.recorder.wait_for_one_via(Via::Topic).await;
     bench.trial.finish().await.assert_exact_and_in_order();
+}
+
+/// What comes next would wait in its hands for the broker.
+#[tokio::test]
+async fn a_broker_that_is_too_far_away_while_nothing_comes() {
+    let service = Service::unique();
+    let broker = SharedBroker::amqp_uri();
+    let _cinder_volume = Recorder::start(&broker, &service, Queues::durable()).await;
+    let proxy = Proxy::start(&SharedBroker::transport_url()).await;
+    let daemon = Daemon::start(&proxy.transport_url(), &service, "");
+    daemon.wait_for_log("serving beside").await;
+    proxy.flow(MUCH_TOO_FAR, MUCH_TOO_FAR);
+    daemon.wait_for_log("takes more than 2s").await;
+    let from = daemon.process.stderr.len();
+    proxy.flow(Flow::Free, Flow::Free);
+    daemon.wait_for_log_from(from, "serving beside").await;
 }

@@ -1,7 +1,8 @@
 //! One look at a dd that is known: its position, and that it is still the same process.
 //!
-//! It is made on a thread that may hang ([`BoundedReads`](crate::progress::proc::bounded::BoundedReads)), though `fdinfo` takes no lock
-//! that could be held for long. The kernel's `seq_show` (`fs/proc/fd.c`) takes two spin locks, `task_lock` and
+//! It is made on a thread that may hang
+//! ([`BoundedReads`](crate::progress::proc::bounded::BoundedReads)), though `fdinfo` takes no lock that could be held for
+//! long. The kernel's `seq_show` (`fs/proc/fd.c`) takes two spin locks, `task_lock` and
 //! that of the file table, and in between a reference to the open file (`get_file`), which it puts at the end
 //! (`fput`). Whoever puts the last one releases the file: where dd closes it, or ends, just then, that is the reader,
 //! before its `read` returns (`____fput` as task work, `__fput`, `might_sleep`). And to release a block device last is to

@@ -1,5 +1,6 @@
 //! One transaction: what it takes along, filling it, and publishing.
 
+use std::pin::pin;
 use std::task::Poll;
 
 use futures_util::poll;
@@ -54,7 +55,8 @@ pub(super) fn batch_end(messages: &[Judged], window: usize) -> usize {
     messages.len()
 }
 
-/// Fills a transaction: messages to T or to us, all off Q.
+/// Fills a transaction: messages to T or to us, all off Q. The publishes are written when it returns, and the
+/// acknowledgement is in line; nothing but the commit or the end of the channel may follow.
 ///
 /// # Errors
 ///
@@ -65,11 +67,19 @@ pub(super) async fn prepare(
     messages: &[Judged],
 ) -> Result<(), Aside> {
     publish(channel, &names.topic, &to_hand_over(messages)).await?;
-    if let Some((last, _)) = messages.last()
-        && !last.acker.ack(BasicAckOptions { multiple: true }).await?
-    {
+    let Some((last, _)) = messages.last() else {
+        return Ok(());
+    };
+    if !last.acker.usable() {
         // Stale: it will come again. Committed now, the publishes would stand alone.
         return Err(Aside::Cancelled(names.server.clone()));
+    }
+    // One poll puts the frame in line, and the commit, which the channel is given next, stands behind it: both leave in
+    // one packet. (lapin's `Acker` gives the frame to a task of its own, which a commit could overtake.)
+    let all = BasicAckOptions { multiple: true };
+    let acknowledging = pin!(channel.basic_ack(last.delivery_tag, all));
+    if let Poll::Ready(acknowledged) = poll!(acknowledging) {
+        acknowledged?;
     }
     Ok(())
 }

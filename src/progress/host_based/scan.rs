@@ -219,8 +219,9 @@ impl Table {
         let proc = roots.proc.clone();
         // Where processes are hidden all that are to be seen are listed, until none is hidden.
         let cursor = self.cursor.filter(|_| !self.hidden);
+        let recent = self.recent(cursor);
         let (mut listing, last) = reads
-            .one(PROC_ROOT_KEY, move |_| list_pids(&proc, cursor))
+            .one(PROC_ROOT_KEY, move |_| list_pids(&proc, cursor, &recent))
             .await?;
         if let (PidListing::Born(born), Some(cursor)) = (&listing, cursor) {
             let announced = |(pid, inode): &(Pid, u64)| {
@@ -312,6 +313,16 @@ impl Table {
             .map(|(&pid, _)| pid)
             .collect();
         Ok(scan)
+    }
+
+    /// Those among the last born who were seen already, with the inode numbers of their folders.
+    fn recent(&self, cursor: Option<Cursor>) -> HashMap<Pid, u64> {
+        let ids = cursor.map(|cursor| cursor.before..=cursor.last);
+        ids.into_iter()
+            .flatten()
+            .take(new_pids::COUNT_LIMIT as usize)
+            .filter_map(|pid| Some((pid, self.known.get(&pid)?.inode)))
+            .collect()
     }
 
     /// Who is to be looked at now.
@@ -414,12 +425,13 @@ impl Table {
 fn list_pids(
     proc: &Path,
     cursor: Option<Cursor>,
+    recent: &HashMap<Pid, u64>,
 ) -> Result<(PidListing, Option<Pid>), ProgressError> {
     // Before the list is read: who is born meanwhile is on the next one if not on this.
     let last = new_pids::last_pid(proc);
     if let (Some(cursor), Some(last)) = (cursor, last)
         && cursor.listed.elapsed() < CENSUS
-        && let Some(born) = new_pids::between(proc, cursor.before, last)
+        && let Some(born) = new_pids::between(proc, cursor.before, last, recent)
     {
         return Ok((PidListing::Born(born), Some(last)));
     }

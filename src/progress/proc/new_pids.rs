@@ -4,6 +4,7 @@
 //! out. So who was born since is known by counting, where listing a node's thousands of processes each
 //! second would take half a percent of a core.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::error::PROC_NEEDS;
 use super::process::{self, Pid};
 
 /// How many ids are tried one by one; beyond that, listing all is no dearer.
-const COUNT_LIMIT: Pid = 256;
+pub(in crate::progress) const COUNT_LIMIT: Pid = 256;
 
 /// The last process id given out; `None` where it cannot be known.
 ///
@@ -42,8 +43,14 @@ pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
 }
 
 /// Those of the processes after `before` up to `last` that are there, with the inode number of their
-/// folders; `None` when there are too many, or ids have begun anew.
-pub(in crate::progress) fn between(proc: &Path, before: Pid, last: Pid) -> Option<Vec<(Pid, u64)>> {
+/// folders; `None` when there are too many, or ids have begun anew. Those in `known`, by the same inode number, are
+/// known to be processes and no threads.
+pub(in crate::progress) fn between(
+    proc: &Path,
+    before: Pid,
+    last: Pid,
+    known: &HashMap<Pid, u64>,
+) -> Option<Vec<(Pid, u64)>> {
     let count = last.checked_sub(before)?;
     if !(0..=COUNT_LIMIT).contains(&count) {
         return None;
@@ -54,7 +61,8 @@ pub(in crate::progress) fn between(proc: &Path, before: Pid, last: Pid) -> Optio
             .filter_map(|pid| {
                 let folder = proc.join(pid.to_string());
                 let inode = fs::metadata(&folder).ok()?.ino();
-                is_process(&folder, pid).then_some((pid, inode))
+                let is_known = known.get(&pid) == Some(&inode);
+                (is_known || is_process(&folder, pid)).then_some((pid, inode))
             })
             .collect(),
     )
@@ -103,7 +111,7 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id().cast_signed();
         let last = last_pid(proc).unwrap();
-        let born = between(proc, before, last);
+        let born = between(proc, before, last, &HashMap::new());
         drop(child.stdin.take());
         child.wait().unwrap();
         let Some(born) = born else { return false };
@@ -128,11 +136,27 @@ mod tests {
     #[test]
     fn counting_has_its_limits() {
         let folder = tempfile::tempdir().unwrap();
-        let between = |before, last| between(folder.path(), before, last);
+        let known = HashMap::new();
+        let between = |before, last| between(folder.path(), before, last, &known);
         assert_eq!(between(7, 7), Some(vec![]));
         assert_eq!(between(7, 7 + COUNT_LIMIT), Some(vec![]));
         assert_eq!(between(7, 8 + COUNT_LIMIT), None);
         assert_eq!(between(7, 6), None);
         assert_eq!(between(Pid::MIN, Pid::MAX), None);
+    }
+
+    #[test]
+    fn who_is_known_to_be_a_process_is_not_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = folder.path().join("8");
+        fs::create_dir(&process).unwrap();
+        let inode = fs::metadata(&process).unwrap().ino();
+        for (known, born) in [
+            (HashMap::from([(8, inode)]), vec![(8, inode)]),
+            (HashMap::from([(8, inode + 1)]), vec![]),
+            (HashMap::new(), vec![]),
+        ] {
+            assert_eq!(between(folder.path(), 7, 9, &known), Some(born));
+        }
     }
 }

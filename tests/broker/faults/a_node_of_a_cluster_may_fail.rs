@@ -67,25 +67,24 @@ impl Bench {
     }
 }
 
-/// One cluster for all of it: starting three nodes takes longer than the faults.
+/// One cluster for all of it: starting three nodes takes longer than the faults. A node starts again while the daemon
+/// comes back on another one.
 #[tokio::test]
 async fn it_is_killed_leaves_restarts_and_hangs() {
     let bench = Bench::start().await;
     let node = bench.of_daemon();
     node.kill().await;
-    bench.is_handing_over().await;
-    node.start_again().await;
-    bench.is_handing_over().await;
+    tokio::join!(bench.is_handing_over(), node.start_again());
 
     let node = bench.of_daemon();
     node.ctl(&["stop_app"]).await;
     bench.is_handing_over().await;
     node.ctl(&["start_app"]).await;
-    bench.is_handing_over().await;
 
     // Stopped cleanly, as a rolling upgrade does it.
-    bench.of_daemon().restart().await;
-    bench.is_handing_over().await;
+    let node = bench.of_daemon();
+    node.stop().await;
+    tokio::join!(bench.is_handing_over(), node.start_again());
 
     let node = bench.of_daemon();
     node.signal("STOP").await;

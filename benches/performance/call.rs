@@ -112,9 +112,9 @@ pub async fn measure() -> String {
                 .collect();
             goals.row(&row);
         };
-        goal("median at most 1.15 × floor", &|all| {
+        goal("median at most 1.2 × floor", &|all| {
             let figure = ratio(&all[at].median, &all[0].median);
-            (figure, at_most(figure, 1.15))
+            (figure, at_most(figure, 1.2))
         });
         goal("p99 at most 1.5 × floor", &|all| {
             let figure = ratio(&all[at].p99, &all[0].p99);
@@ -123,6 +123,10 @@ pub async fn measure() -> String {
         goal("calls/s at least 0.9 × floor", &|all| {
             let figure = ratio(&all[at].throughput, &all[0].throughput);
             (figure, at_least(figure, 0.9))
+        });
+        goal("CPU per call at most 1.4 × floor", &|all| {
+            let figure = all[at].processor_per_call() / all[0].processor_per_call();
+            (figure, at_most(figure, 1.4))
         });
         goal("calls/s at least 20 × Python", &|all| {
             let figure = ratio(&all[at].throughput, &all[3].throughput);

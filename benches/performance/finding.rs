@@ -27,11 +27,14 @@ const NODES: [(usize, Duration); 4] = [
     (100, Duration::from_secs(12)),
 ];
 
-/// Until a process is not young any more: 30 s, and a look after that.
+/// Until a process is not young any more and is looked at every few seconds only.
 const YOUTH: Duration = Duration::from_secs(33);
 
 /// Questions about a known dd.
 const QUESTIONS: usize = 500;
+
+/// Questions about a volume that has no dd, as one caller asks them: each waits for a scan, and for the rest before it.
+const UNKNOWN: usize = 200;
 
 /// New dd.
 const NEW: usize = 7;
@@ -48,9 +51,11 @@ pub async fn measure() -> String {
         "processes",
         "known dd",
         "new dd",
+        "no dd",
         "psutil",
         "psutil ÷ known",
         "psutil ÷ new",
+        "psutil ÷ none",
         "idle, share of a core",
     ]);
     let service = Service::unique();
@@ -66,7 +71,8 @@ pub async fn measure() -> String {
     sleep(YOUTH).await;
 
     let mut ratios = (0.0, 0.0);
-    let mut idle_at_5000 = 0.0;
+    let mut idle_at_most: f64 = 0.0;
+    let mut unknown_at_1000 = 0.0;
     let mut known_at_most: f64 = 0.0;
     for (node, watched) in NODES {
         crowd.shrink_to(node.saturating_sub(others));
@@ -74,20 +80,24 @@ pub async fn measure() -> String {
         // One look settles what has changed.
         tracker.running().await.unwrap();
         let (known, new) = (known(&tracker).await, new(&tracker).await);
+        let unknown = unknown(&tracker).await;
         let psutil = psutil().await;
         table.row(&[
             node.to_string(),
             time(known),
             time(new),
+            time(unknown),
             time(psutil),
             format!("{:.0}", psutil / known),
             format!("{:.0}", psutil / new),
+            format!("{:.0}", psutil / unknown),
             format!("{:.3}%", idle * 100.0),
         ]);
         known_at_most = known_at_most.max(known);
+        idle_at_most = idle_at_most.max(idle);
         match node {
             10_000 => ratios = (psutil / known, psutil / new),
-            5_000 => idle_at_5000 = idle,
+            1_000 => unknown_at_1000 = unknown,
             _ => {}
         }
     }
@@ -99,9 +109,14 @@ pub async fn measure() -> String {
             at_most(known_at_most, 50e-6),
         ),
         (
-            "idle with 5,000 processes: at most 0.1% of a core",
-            format!("{:.3}%", idle_at_5000 * 100.0),
-            at_most(idle_at_5000, 0.001),
+            "no dd among 1,000: at most 3 ms",
+            time(unknown_at_1000),
+            at_most(unknown_at_1000, 3e-3),
+        ),
+        (
+            "idle, however many processes: at most 0.05% of a core",
+            format!("{:.3}%", idle_at_most * 100.0),
+            at_most(idle_at_most, 0.0005),
         ),
         (
             "a known dd among 10,000: 100 × psutil",
@@ -162,7 +177,24 @@ async fn new(tracker: &Tracker) -> f64 {
     median(times)
 }
 
+/// Seconds of an answer about a volume that has no dd, for one who asks again and again.
+async fn unknown(tracker: &Tracker) -> f64 {
+    let volume = Volume::unique();
+    let mut times = Vec::new();
+    for _ in 0..UNKNOWN {
+        let begun = Instant::now();
+        assert_eq!(ask(tracker, &volume).await, Answer::Percent(0));
+        times.push(begun.elapsed().as_secs_f64());
+    }
+    median(times)
+}
+
 async fn assert_is_seen(tracker: &Tracker, volume: &Volume) {
+    let answer = ask(tracker, volume).await;
+    assert!(matches!(answer, Answer::Percent(1..)), "{answer:?}");
+}
+
+async fn ask(tracker: &Tracker, volume: &Volume) -> Answer {
     let argument = volume.argument();
     let id = argument["id"].as_str().unwrap();
     let answer = tracker.answer(Question {
@@ -170,8 +202,7 @@ async fn assert_is_seen(tracker: &Tracker, volume: &Volume) {
         mode: CopyMode::HostBased,
         ..Question::about(id, &format!("volume-{id}"), GIB)
     });
-    let answer = answer.await.unwrap();
-    assert!(matches!(answer, Answer::Percent(1..)), "{answer:?}");
+    answer.await.unwrap()
 }
 
 /// Seconds of a look-up by psutil.

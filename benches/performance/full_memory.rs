@@ -11,10 +11,18 @@ use futures_util::future::join_all;
 use tokio::runtime::Builder;
 
 use crate::figures::{Table, at_most, median, ratio};
-use cinder_progress::progress::{Answer, CopyMode, Question, Roots, Tracker};
+use cinder_progress::progress::{
+    Answer, CopyMode, Hardware, MigrationRequest, Question, Roots, Tracker,
+};
 
 /// As many as are remembered at most.
 const FULL: u32 = 1024;
+
+/// Bytes of each volume that is asked about.
+const SIZE: u64 = 1 << 30;
+
+/// The first number of these.
+const ASKED: u32 = 900_000;
 
 /// Rounds, in turns.
 const ROUNDS: usize = 9;
@@ -36,35 +44,58 @@ pub async fn measure() -> String {
 }
 
 async fn compare() -> String {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (empty, full) = (
-        remembering(folder.path(), 0).await,
-        remembering(other.path(), FULL).await,
-    );
-    for _ in 0..WARM_UP {
-        an_answer(&empty).await;
-        an_answer(&full).await;
+    let memories = [
+        (0, Read::Volumes),
+        (FULL, Read::Volumes),
+        (FULL, Read::Disks(SIZE / 2)),
+        (FULL, Read::Disks(SIZE)),
+    ];
+    let folders = memories.map(|_| tempfile::tempdir().unwrap());
+    let mut trackers = Vec::new();
+    for (folder, (copies, read)) in folders.iter().zip(memories) {
+        trackers.push(remembering(folder.path(), copies, read).await);
     }
-    let (mut with_empty, mut with_full) = (vec![], vec![]);
-    for _ in 0..ROUNDS {
-        with_empty.push(an_answer(&empty).await);
-        with_full.push(an_answer(&full).await);
+    let mut taken = memories.map(|_| vec![]);
+    for round in 0..WARM_UP + ROUNDS {
+        for (tracker, taken) in trackers.iter().zip(&mut taken) {
+            let seconds = an_answer(tracker).await;
+            if round >= WARM_UP {
+                taken.push(seconds);
+            }
+        }
     }
-    let times = ratio(&with_full, &with_empty);
     let micros = |seconds: &[f64]| format!("{:.1} µs", median(seconds.iter().copied()) * 1e6);
     let mut table = Table::new(&["remembered", "one answer, of that thread", "goal", ""]);
-    table.row(&["nothing", &micros(&with_empty), "", ""]);
-    table.row(&[
-        &format!("{FULL} copies"),
-        &format!("{} ({times:.2} × empty)", micros(&with_full)),
-        "2 × empty",
-        at_most(times, 2.0),
-    ]);
+    let [empty, full @ ..] = &taken;
+    table.row(&["nothing", &micros(empty), "", ""]);
+    let what = [
+        "copies",
+        "copies of disks that nothing names",
+        "such copies of the very size that is asked about",
+    ];
+    for (what, full) in what.into_iter().zip(full) {
+        let times = ratio(full, empty);
+        table.row(&[
+            &format!("{FULL} {what}"),
+            &format!("{} ({times:.2} × empty)", micros(full)),
+            "2 × empty",
+            at_most(times, 2.0),
+        ]);
+    }
     table.text().to_owned()
 }
 
+/// What the copies read.
+#[derive(Clone, Copy)]
+enum Read {
+    /// Volumes of LVM.
+    Volumes,
+    /// Disks of so many bytes, which neither a link nor the kernel gives a name.
+    Disks(u64),
+}
+
 /// A tracker that has seen so many copies run and end.
-async fn remembering(folder: &Path, copies: u32) -> Tracker {
+async fn remembering(folder: &Path, copies: u32, read: Read) -> Tracker {
     for tree in ["proc", "sys", "dev"] {
         fs::create_dir(folder.join(tree)).unwrap();
     }
@@ -76,7 +107,12 @@ async fn remembering(folder: &Path, copies: u32) -> Tracker {
     };
     let tracker = Tracker::new(roots, Duration::from_secs(3600));
     for number in 0..copies {
-        dd(&folder.join("proc"), 1000 + number);
+        let pid = 1000 + number;
+        let source = match read {
+            Read::Volumes => format!("/dev/vg-a/volume-{}", id(pid)),
+            Read::Disks(bytes) => disk(folder, number, bytes),
+        };
+        dd(&folder.join("proc"), pid, &source);
     }
     let seen = tracker.running().await.unwrap();
     assert_eq!(seen.running.len(), copies as usize);
@@ -85,11 +121,38 @@ async fn remembering(folder: &Path, copies: u32) -> Tracker {
         fs::remove_dir_all(folder.join(process)).unwrap();
     }
     assert!(tracker.running().await.unwrap().running.is_empty());
+    // What is asked about is to be migrated since: none of the copies can be of it.
+    for number in 0..QUESTIONS {
+        tracker.requested(request(number), Duration::ZERO);
+    }
     tracker
 }
 
+/// The request for the migration of a volume that a question is about.
+fn request(number: u32) -> MigrationRequest {
+    let id = id(ASKED + number);
+    MigrationRequest {
+        volume_id: id.clone(),
+        ids: vec![id],
+        size: SIZE,
+        record: Hardware::default(),
+        attached: false,
+        volume_name_template: "volume-%s".to_owned(),
+    }
+}
+
+/// A made-up disk without a name.
+fn disk(folder: &Path, number: u32, bytes: u64) -> String {
+    let name = format!("sd{number}");
+    fs::write(folder.join("dev").join(&name), "").unwrap();
+    let facts = folder.join("sys/class/block").join(&name);
+    fs::create_dir_all(&facts).unwrap();
+    fs::write(facts.join("size"), format!("{}\n", bytes / 512)).unwrap();
+    format!("/dev/{name}")
+}
+
 /// A made-up dd in the midst of its copy.
-fn dd(proc: &Path, pid: u32) {
+fn dd(proc: &Path, pid: u32, source: &str) {
     let folder = proc.join(pid.to_string());
     fs::create_dir_all(folder.join("fdinfo")).unwrap();
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
@@ -97,7 +160,7 @@ fn dd(proc: &Path, pid: u32) {
     write("comm", "dd\n");
     write(
         "cmdline",
-        &format!("dd\0if=/dev/vg-a/volume-{volume}\0of=/dev/vg-b/volume-{volume}\0bs=1M\0"),
+        &format!("dd\0if={source}\0of=/dev/vg-b/volume-{volume}\0bs=1M\0"),
     );
     write("status", &format!("Tgid:\t{pid}\nUid:\t0\t0\t0\t0\n"));
     let rest = "1 1 1 0 -1 4194304 101 0 0 0 0 0 0 0 20 0 1 0";
@@ -118,10 +181,10 @@ fn id(number: u32) -> String {
 async fn an_answer(tracker: &Tracker) -> f64 {
     let before = processor();
     let answers = (0..QUESTIONS).map(|number| {
-        let id = id(900_000 + number);
+        let id = id(ASKED + number);
         let question = Question {
             mode: CopyMode::HostBased,
-            ..Question::about(&id, &format!("volume-{id}"), 1 << 30)
+            ..Question::about(&id, &format!("volume-{id}"), SIZE)
         };
         tracker.answer(question)
     });

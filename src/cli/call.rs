@@ -32,16 +32,16 @@ pub(super) struct CallArguments {
     /// The volume's size
     #[arg(long, value_name = "GIB")]
     size: u64,
-    /// The id in the volume's name on the backend, where it is another since an earlier migration
+    /// The id in the volume's name on the backend, if it differs since an earlier migration
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     name_id: Option<String>,
     /// The volume's migration_status
     #[arg(long, value_name = "STATUS", default_value = "migrating")]
     migration_status: String,
-    /// The RPC version to ask for [default: that of the settings]
+    /// The RPC version of the call [default: rpc_version of the settings]
     #[arg(long, value_name = "VERSION")]
     rpc_version: Option<String>,
-    /// How long to wait for the answer [default: rpc_response_timeout of the settings]
+    /// How long to wait for the answer, 1 to 86400 [default: rpc_response_timeout of the settings]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
 }

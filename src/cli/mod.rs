@@ -37,25 +37,27 @@ Exit status:
 Example:
   cinder-progress status --watch
 
-On a terminal it is a table that fits; otherwise each copy is one line.
-The last line tells how the daemon of this node stands: serving, standing
-aside and why, or not running. The daemon writes that beside [progress]
-state_file, so whoever asks needs the rights to read there.
+On a terminal the copies are a table as wide as the terminal; otherwise each
+copy is one line. The last line is the state of this node's daemon: serving,
+standing aside and why, or not running. The daemon writes that line to a file
+beside [progress] state_file, which only root and the daemon's user may read.
 
 Exit status:
   0   the copies are shown, or none runs
-  1   the processes of this node cannot be looked at
+  1   the processes of this node cannot be read
+  2   a mistake on the command line
   78  a mistake in the settings";
 
     pub(super) const CHECK: &str = "\
 Example:
   cinder-progress check
 
-It may be run at any time: it consumes nothing and leaves nothing behind.
+It can be run at any time: it consumes nothing and leaves nothing on the broker.
 
 Exit status:
   0   nothing fails
-  1   something fails; each line that does says what to do
+  1   something fails; each line that fails says what to do
+  2   a mistake on the command line
   78  a mistake in the settings: the daemon would not start with them";
 
     pub(super) const CALL: &str = "\
@@ -64,7 +66,7 @@ Example:
 
 Exit status:
   0   the answer is on standard output
-  1   there is none; the reason is on standard error
+  1   there is no answer; the reason is on standard error
   2   a mistake on the command line
   78  a mistake in the settings";
 
@@ -72,16 +74,17 @@ Exit status:
 Example:
   cinder-progress serve --config-file /etc/kolla/cinder-volume/cinder.conf
 
-SIGTERM and SIGINT end it within five seconds, SIGHUP makes it read its
-settings again.
+SIGTERM and SIGINT end the daemon within five seconds. SIGHUP makes it read
+its settings again.
 
 Exit status:
-  0   told to stop
-  1   it cannot go on; the service manager starts it again
-  78  a mistake in the settings: the same would not be better next time";
+  0   ended by a signal
+  1   the daemon cannot go on; the service manager starts it again
+  2   a mistake on the command line
+  78  a mistake in the settings: a restart does not help";
 }
 
-/// Tells how far cinder-volume's migrations are, over RPC, beside cinder-volume.
+/// Reports the progress of cinder-volume's migrations, over RPC, beside cinder-volume.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = words::PROGRAM)]
 pub struct Arguments {
@@ -95,13 +98,13 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Settings")]
 struct SettingsArguments {
-    /// A file to read settings from, instead of the default ones; may be given several times
+    /// A file of settings, instead of the default files; may be given several times
     #[arg(long, value_name = "FILE", global = true)]
     config_file: Vec<PathBuf>,
-    /// A folder of *.conf files to read settings from; may be given several times
+    /// A folder of *.conf files of settings, instead of the default files; may be given several times
     #[arg(long, value_name = "DIR", global = true)]
     config_dir: Vec<PathBuf>,
-    /// More log lines
+    /// Log more lines
     #[arg(long, short, global = true)]
     debug: bool,
 }
@@ -109,13 +112,13 @@ struct SettingsArguments {
 /// The order is that in which people need them.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show the copies that run on this node and how its daemon stands; needs no broker
+    /// Show the copies that run on this node and the state of its daemon; needs no broker
     #[command(after_help = words::STATUS)]
     Status(status::StatusArguments),
-    /// Check settings, brokers, queues and what can be seen of processes
+    /// Check settings, brokers, queues and what may be read of processes
     #[command(after_help = words::CHECK)]
     Check,
-    /// Ask over the broker how far a volume is, as cinder-api would
+    /// Ask over the broker for the progress of a volume, as cinder-api would
     #[command(after_help = words::CALL)]
     Call(call::CallArguments),
     /// Answer calls until told to stop (the default)

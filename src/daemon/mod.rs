@@ -130,7 +130,7 @@ pub async fn run(
         .collect();
     let paces = Paces::new(tracker.clone());
     let sampled = AbortOnDropHandle::new(tokio::spawn(paces.clone().watch()));
-    let means = WorkerContext {
+    let context = WorkerContext {
         tracker: tracker.clone(),
         paces,
         replies: sender.clone(),
@@ -141,10 +141,10 @@ pub async fn run(
     };
     let workers: Vec<Worker> = policies
         .iter()
-        .map(|policy| Worker::new(policy.clone(), means.clone()))
+        .map(|policy| Worker::new(policy.clone(), context.clone()))
         .collect();
     // The publisher ends with the last sender: none is kept here but the one that is dropped below.
-    drop(means);
+    drop(context);
 
     let found = FoundBroker::default();
     let line = |what: &str, role: Role| ConnectionConfig {

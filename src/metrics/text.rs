@@ -413,3 +413,81 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
     });
     Metric::from_label(pairs.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::amqp::metrics::Counters;
+    use crate::liveness::Liveness;
+    use crate::progress::{Roots, Tracker};
+    use crate::worker::outcomes::Calls;
+
+    /// What is told of a daemon that serves one queue.
+    fn watched() -> Watched {
+        Watched {
+            started: UNIX_EPOCH + Duration::from_secs(7),
+            counters: Arc::new(Counters::default()),
+            calls: Arc::new(Calls::default()),
+            tracker: Tracker::new(Roots::default(), Duration::from_secs(1)),
+            liveness: Liveness::new(Duration::from_secs(1)),
+            queues: vec!["q".to_owned()],
+            own_topics: vec!["t".to_owned()],
+            policies: Vec::new(),
+            settings_good: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn what_was_counted_is_told_and_every_label_has_its_series() {
+        let watched = watched();
+        watched.counters.handed_over.add(3);
+        watched.counters.stood_aside.of(Reason::Backlog).add(2);
+        watched.calls.note(CallOutcome::Answered);
+        watched.calls.durations.add(Duration::from_millis(3));
+        let text = text(&watched).unwrap();
+        for line in [
+            "process_start_time_seconds 7",
+            "cinder_progress_config_last_reload_successful 0",
+            r#"cinder_progress_calls_total{outcome="answered"} 1"#,
+            r#"cinder_progress_calls_total{outcome="passed"} 0"#,
+            r#"cinder_progress_answer_duration_seconds_bucket{le="0.001"} 0"#,
+            r#"cinder_progress_answer_duration_seconds_bucket{le="0.005"} 1"#,
+            r#"cinder_progress_answer_duration_seconds_bucket{le="+Inf"} 1"#,
+            "cinder_progress_answer_duration_seconds_sum 0.003",
+            "cinder_progress_handed_over_total 3",
+            r#"cinder_progress_stood_aside_total{reason="backlog"} 2"#,
+            r#"cinder_progress_stood_aside_total{reason="missing"} 0"#,
+            r#"cinder_progress_serving{queue="q"} 0"#,
+            r#"cinder_progress_serving_own_topic{topic="t"} 0"#,
+            r#"cinder_progress_scan_trouble{reason="denied"} 0"#,
+            r#"cinder_progress_copies_ended_total{outcome="done"} 0"#,
+            "cinder_progress_copies 0",
+        ] {
+            assert!(
+                text.lines().any(|told| told == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        let help = text
+            .lines()
+            .filter(|line| line.starts_with("# HELP "))
+            .count();
+        let kinds = text
+            .lines()
+            .filter(|line| line.starts_with("# TYPE "))
+            .count();
+        assert_eq!(help, kinds);
+        // Of copies nothing is told while there is none.
+        assert!(!text.contains("cinder_progress_copy_info"), "{text}");
+    }
+
+    #[test]
+    fn a_path_is_cut_between_two_characters() {
+        let path = "ä".repeat(PATH + 1);
+        assert_eq!(cut(&path).chars().count(), PATH);
+        assert_eq!(cut("/dev/sda"), "/dev/sda");
+    }
+}

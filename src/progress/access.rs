@@ -26,7 +26,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 
 /// What can be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sight {
+pub struct NodeAccess {
     /// Positions, in `fdinfo`: copies by dd.
     pub positions: Result<(), ProgressError>,
     /// What is open, by the links in `fd`: copies through open files.
@@ -64,17 +64,17 @@ pub struct Daemon {
 }
 
 /// Looks at `proc` with this process's rights, and at the daemons that run. Within a runtime.
-pub async fn sight(proc: &Path) -> Sight {
+pub async fn access(proc: &Path) -> NodeAccess {
     let folder = proc.to_owned();
     let looking = tokio::task::spawn_blocking(move || look(&folder));
     match tokio::time::timeout(LIMIT, looking).await {
-        Ok(Ok(sight)) => sight,
+        Ok(Ok(access)) => access,
         _ => {
             let hangs = ProgressError::TimedOut {
                 path: proc.to_owned(),
                 limit: LIMIT,
             };
-            Sight {
+            NodeAccess {
                 positions: Err(hangs.clone()),
                 links: Err(hangs),
                 container: Container::default(),
@@ -85,13 +85,13 @@ pub async fn sight(proc: &Path) -> Sight {
     }
 }
 
-fn look(proc: &Path) -> Sight {
+fn look(proc: &Path) -> NodeAccess {
     let root = |pid: &process::Pid| {
         fs::metadata(proc.join(pid.to_string())).is_ok_and(|folder| folder.uid() == 0)
     };
     let positions = any(proc, positions);
     let refused = matches!(positions, Err(ProgressError::Refused { .. }));
-    Sight {
+    NodeAccess {
         container: container(proc, refused),
         positions,
         links: any(proc, links),
@@ -253,9 +253,9 @@ mod tests {
     fn what_can_be_read_is_seen() {
         let fake = Fake::new();
         fake.process(1, "init").fd(0, "/dev/null", 0, "0100000");
-        let sight = look(&fake.roots().proc);
-        assert_eq!((sight.positions, sight.links), (Ok(()), Ok(())));
-        assert_eq!(sight.daemons, []);
+        let access = look(&fake.roots().proc);
+        assert_eq!((access.positions, access.links), (Ok(()), Ok(())));
+        assert_eq!(access.daemons, []);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Gives copies that no name leads to, to the volumes whose they can only be: by a number in the volume's record,
 //! or as the only copy that the only migration asked for can have made.
 
+use uuid::Uuid;
+
 use super::Question;
 use super::copy_store::CopyRecord;
 use super::device::Identity;
@@ -8,7 +10,7 @@ use super::file_based::history::FileCopies;
 use super::host_based::history::History;
 use super::migration::MigrationNotes;
 use super::proc::process::{self, ProcessId};
-use super::volumes::KnownBy;
+use super::volumes::{Eligible, KnownBy};
 
 /// One copy, by whichever way.
 #[derive(Debug, Clone, Copy)]
@@ -20,15 +22,15 @@ enum Which {
 /// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
 /// there came to be two.
 pub(super) fn by_request(history: &mut History, files: &mut FileCopies) {
-    // Rare; and this is asked for at each call.
-    if !history.unnamed().any(CopyRecord::runs) && !files.unnamed().any(CopyRecord::runs) {
-        return;
-    }
     let now = process::now();
-    for which in history.volumes.doubtful(&all(history, files), now) {
+    for which in eligible(history, files, |eligible| {
+        history.volumes.doubtful(eligible, now)
+    }) {
         give(history, files, which, None);
     }
-    for (which, volume) in history.volumes.assigned(&all(history, files), now) {
+    for (which, volume) in eligible(history, files, |eligible| {
+        history.volumes.assigned(eligible, now)
+    }) {
         give(history, files, which, Some((volume, KnownBy::Request)));
     }
 }
@@ -37,17 +39,20 @@ pub(super) fn by_request(history: &mut History, files: &mut FileCopies) {
 /// it is asked for.
 pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question: &Question) {
     let template = question.template();
+    let records = history.volumes.records(question);
+    let met = files.meeting(&records);
     let sources = || {
-        let by_dd = history.unnamed().filter_map(CopyRecord::source);
-        by_dd.chain(files.unnamed().filter_map(CopyRecord::source))
+        let by_dd = history.meeting(&records).into_iter();
+        let through_files = met.iter().filter_map(|(_, copy)| copy.source());
+        by_dd.filter_map(CopyRecord::source).chain(through_files)
     };
     let is_told_of = |disk: &Identity| {
-        disk.may_be_any(&template) && history.volumes.tells_of(question, disk, sources())
+        disk.may_be_unnamed_volume(&template) && history.volumes.tells_of(question, disk, sources())
     };
-    let unknown = files.copies().filter(|(_, copy)| {
+    let unknown = met.iter().filter(|(_, copy)| {
         copy.runs() && copy.notes.volume.is_none() && copy.source().is_some_and(is_told_of)
     });
-    let known: Vec<u64> = unknown.map(|(number, _)| number).collect();
+    let known: Vec<u64> = unknown.map(|&(number, _)| number).collect();
     for number in known {
         let volume = question.volume_id.clone();
         let which = Which::Files(number);
@@ -55,14 +60,34 @@ pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question:
     }
 }
 
-fn all<'a>(history: &'a History, files: &'a FileCopies) -> Vec<(Which, &'a dyn CopyRecord)> {
-    let by_dd = history
-        .records()
-        .map(|record| (Which::Dd(record.dd.id), record as &dyn CopyRecord));
-    let through_files = files
-        .copies()
-        .map(|(number, copy)| (Which::Files(number), copy as &dyn CopyRecord));
-    by_dd.chain(through_files).collect()
+/// Asks about the copies of which a request may tell whose they are, if there are any. Mostly there are none, and
+/// this is asked at each call.
+fn eligible<T>(
+    history: &History,
+    files: &FileCopies,
+    ask: impl FnOnce(&Eligible<'_, Which>) -> Vec<T>,
+) -> Vec<T> {
+    let by_dd = history.running_unnamed().into_iter();
+    let by_dd = by_dd.map(|record| (Which::Dd(record.dd.id), record as &dyn CopyRecord));
+    let through_files = files.running_unnamed().into_iter();
+    let through_files =
+        through_files.map(|(number, copy)| (Which::Files(number), copy as &dyn CopyRecord));
+    let unnamed: Vec<_> = by_dd.chain(through_files).collect();
+    if unnamed.is_empty() {
+        return Vec::new();
+    }
+    let of_volume = |volume_id: &str, ids: &[Uuid]| {
+        let by_dd = history.of_volume(volume_id, ids).into_iter();
+        let by_dd = by_dd.map(|record| record as &dyn CopyRecord);
+        let through_files = files.of_volume(volume_id, ids).into_iter();
+        by_dd
+            .chain(through_files.map(|copy| copy as &dyn CopyRecord))
+            .collect()
+    };
+    ask(&Eligible {
+        unnamed,
+        of_volume: &of_volume,
+    })
 }
 
 fn give(

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, RangeInclusive};
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::device::Identity;
+use super::device::{Hardware, Identity};
 use super::migration::{Evidence, MigrationNotes};
 use super::pace::Observation;
 use super::proc::process::Ticks;
-use super::volume_index::{Keys, VolumeIndex};
+use super::volume_index::{Indexed, Keys, VolumeIndex};
 use super::{Answer, Question};
 
 /// How many copies of one kind are remembered.
@@ -114,6 +115,9 @@ pub(super) struct CopyStore<K, C> {
     index: VolumeIndex<K>,
     /// Counts the changes that are worth writing down.
     revision: u64,
+    /// Whether everything is looked at, so that a test can compare.
+    #[cfg(test)]
+    pub unindexed: bool,
 }
 
 #[derive(Debug)]
@@ -129,6 +133,8 @@ impl<K, C> Default for CopyStore<K, C> {
             copies: BTreeMap::new(),
             index: VolumeIndex::default(),
             revision: 0,
+            #[cfg(test)]
+            unindexed: false,
         }
     }
 }
@@ -200,22 +206,49 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         all.map(|(&key, stored)| (key, &stored.copy))
     }
 
-    /// All that may be the volume's that is asked about, what no name leads to included, the oldest first: few,
-    /// however much is remembered.
-    pub(super) fn candidates(&self, question: &Question) -> Vec<(K, &C)> {
-        let Some(mut keys) = self.index.of(question) else {
+    /// All that may be the volume's that is asked about by a name, an id, a path or one of `numbers`, the oldest
+    /// first: few, however much is remembered.
+    pub(super) fn candidates(&self, question: &Question, numbers: &[&Hardware]) -> Vec<(K, &C)> {
+        let found = self.index.named(question).map(|mut keys| {
+            keys.extend(numbers.iter().flat_map(|own| self.index.meeting(own)));
+            keys
+        });
+        self.select(found)
+    }
+
+    /// All that was given to the volume of this id, or bears one of these ids.
+    pub(super) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<(K, &C)> {
+        self.select(Some(self.index.of_volume(volume_id, ids)))
+    }
+
+    /// What reads disks that no name leads to and that one of `numbers` may tell of.
+    pub(super) fn meeting(&self, numbers: &[&Hardware]) -> Vec<(K, &C)> {
+        let met = numbers.iter().flat_map(|own| self.index.meeting(own));
+        self.select(Some(met.collect()))
+    }
+
+    /// What runs and reads a disk that no name leads to.
+    pub(super) fn running_unnamed(&self) -> Vec<(K, &C)> {
+        self.select(Some(self.index.running_unnamed()))
+    }
+
+    /// What reads disks that no name leads to, was given to no volume, and ends at such a size or nobody knows
+    /// where.
+    pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>) -> Vec<(K, &C)> {
+        self.select(Some(self.index.unclaimed(bytes)))
+    }
+
+    /// These or, if there is no telling, all; the oldest first.
+    fn select(&self, keys: Option<Vec<K>>) -> Vec<(K, &C)> {
+        #[cfg(test)]
+        let keys = keys.filter(|_| !self.unindexed);
+        let Some(mut keys) = keys else {
             return self.all().collect();
         };
-        keys.extend(self.index.unnamed());
         keys.sort_unstable();
         keys.dedup();
         let keys = keys.into_iter();
         keys.filter_map(|key| Some((key, self.get(key)?))).collect()
-    }
-
-    /// What reads disks that no name leads to.
-    pub(super) fn unnamed(&self) -> impl Iterator<Item = &C> {
-        self.index.unnamed().filter_map(|key| self.get(key))
     }
 
     pub(super) fn keys(&self) -> Vec<K> {
@@ -250,13 +283,19 @@ fn fingerprint(copy: &impl Hash) -> u64 {
 
 /// What it is found by as things stand.
 fn keys(copy: &impl CopyRecord) -> Keys {
-    let volume = copy.notes().volume.as_deref();
-    Keys::of(copy.source(), copy.destination(), volume)
+    Keys::of(Indexed {
+        source: copy.source(),
+        destination: copy.destination(),
+        volume: copy.notes().volume.as_deref(),
+        runs: copy.runs(),
+        bytes: copy.bytes(),
+    })
 }
 
-/// Changes when it is to be found by something else. Names are only ever added.
+/// Changes when it is to be found by something else. Names and numbers are only ever added.
 fn names(copy: &impl CopyRecord) -> u64 {
     let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
     let unnamed = copy.source().is_some_and(Identity::is_unnamed);
-    fingerprint(&(words, unnamed, &copy.notes().volume))
+    let volume = &copy.notes().volume;
+    fingerprint(&(words, unnamed, volume, copy.runs(), copy.bytes()))
 }

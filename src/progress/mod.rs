@@ -58,7 +58,7 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Container, Daemon, Sight, sight};
+pub use access::{Container, Daemon, NodeAccess, access};
 pub use device::Hardware;
 pub use driver_based::DriverCall;
 pub use journal::{CopyEnd, EndedCopies};

@@ -62,7 +62,7 @@ pub struct RunningCopy {
     /// The process: dd, or cinder-volume.
     pub pid: i32,
     /// How it is made.
-    pub means: CopyMethod,
+    pub method: CopyMethod,
     /// When the dd was started, to the kernel's clock tick; `None` of open files, where nothing tells.
     pub started: Option<SystemTime>,
     /// What it reads, as dd's command line or the kernel has it.
@@ -87,7 +87,7 @@ impl RunningCopy {
         let dd = &record.dd;
         Self {
             pid: dd.id.pid,
-            means: CopyMethod::Dd,
+            method: CopyMethod::Dd,
             started: booted.and_then(|booted| booted.checked_add(process::ticks(dd.id.start))),
             source: dd.source.path().to_owned(),
             destination: dd.destination.path().to_owned(),
@@ -106,7 +106,7 @@ impl RunningCopy {
         let ends = copy.file.ends.as_ref()?;
         Some(Self {
             pid: copy.file.id.pid,
-            means: CopyMethod::OpenFiles(copy.file.fd),
+            method: CopyMethod::OpenFiles(copy.file.fd),
             started: None,
             source: ends.source.path().to_owned(),
             destination: ends.destination.path().to_owned(),

@@ -89,7 +89,7 @@ impl Speeds {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     pid: i32,
-    means: CopyMethod,
+    method: CopyMethod,
     source: String,
     destination: String,
 }
@@ -98,7 +98,7 @@ impl Key {
     fn of(copy: &RunningCopy) -> Self {
         Self {
             pid: copy.pid,
-            means: copy.means,
+            method: copy.method,
             source: copy.source.clone(),
             destination: copy.destination.clone(),
         }

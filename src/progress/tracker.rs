@@ -1,7 +1,7 @@
 //! The room's door: questions in, answers out, upkeep in the background.
 //!
 //! A question about a copy that is known costs one look at that process. Any other costs a scan, which
-//! all who ask at the same time share; scans keep a tenth of a second between them, so a flood of questions about
+//! all who ask at the same time share; scans rest nine times as long as they take, so a flood of questions about
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
@@ -22,11 +22,11 @@ use super::file_based::history::FileCopies;
 use super::host_based;
 use super::host_based::history::History;
 use super::host_based::operands::Purpose;
-use super::host_based::position::Known;
+use super::host_based::position::PositionProbe;
 use super::host_based::record::Record;
 use super::host_based::scan::Table;
 use super::journal::CopyEnd;
-use super::proc::bounded::Looks;
+use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
@@ -38,13 +38,12 @@ use crate::counters::Timings;
 
 /// Listening for the ends of processes.
 mod hearing;
+/// How long scans rest.
+mod scan_gap;
 /// The upkeep in the background.
 mod watch;
 
 use hearing::Hearing;
-
-/// The least time between the beginnings of two scans.
-const SCAN_GAP: Duration = Duration::from_millis(100);
 
 /// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
 pub(super) const CALL_LIMIT: Duration = Duration::from_millis(2_800);
@@ -65,7 +64,7 @@ pub struct Tracker {
 struct Inner {
     roots: Roots,
     scan_interval: Duration,
-    looks: Looks,
+    reads: BoundedReads,
     files: FileBased,
     drivers: Drivers,
     history: Arc<Mutex<History>>,
@@ -80,16 +79,18 @@ struct Inner {
     /// What the last scan could not see, or why it failed.
     outcome: Mutex<Outcome>,
     /// Held for the length of a scan, so that there is one at a time.
-    book: Arc<tokio::sync::Mutex<Book>>,
+    scan_state: Arc<tokio::sync::Mutex<ScanState>>,
 }
 
 /// The scans so far.
 #[derive(Debug)]
-struct Book {
+struct ScanState {
     table: Table,
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
+    /// Before when the next one is not begun.
+    not_before: Option<Instant>,
 }
 
 /// A scan's outcome: it may be through and still have missed something.
@@ -129,21 +130,22 @@ impl Tracker {
         history: History,
         files: FileCopies,
     ) -> Self {
-        let looks = Looks::new(&roots.proc);
+        let reads = BoundedReads::new(&roots.proc);
         Self {
             inner: Arc::new(Inner {
                 drivers: Drivers::default(),
-                files: FileBased::new(roots.clone(), looks.clone(), files),
-                looks,
+                files: FileBased::new(roots.clone(), reads.clone(), files),
+                reads,
                 roots,
                 scan_interval,
                 history: Arc::new(Mutex::new(history)),
                 state_file,
                 found: Notify::new(),
-                book: Arc::new(tokio::sync::Mutex::new(Book {
+                scan_state: Arc::new(tokio::sync::Mutex::new(ScanState {
                     table: Table::default(),
                     copiers: Vec::new(),
                     begun: None,
+                    not_before: None,
                 })),
                 ends: Mutex::default(),
                 scans: Timings::default(),
@@ -242,7 +244,7 @@ impl Tracker {
             return Ok(verdict);
         }
         self.scan_since(asked).await?;
-        let copiers = self.inner.book.lock().await.copiers.clone();
+        let copiers = self.inner.scan_state.lock().await.copiers.clone();
         self.inner.files.find(question, requested, copiers).await
     }
 
@@ -426,7 +428,9 @@ impl Tracker {
         {
             return outcome.clone();
         }
-        let known = self.with_record(id, |record| record.runs().then(|| Known::of(record)));
+        let known = self.with_record(id, |record| {
+            record.runs().then(|| PositionProbe::of(record))
+        });
         let Some(known) = known else {
             return Ok(());
         };
@@ -434,7 +438,7 @@ impl Tracker {
         let proc = self.inner.roots.proc.clone();
         let reading = self
             .inner
-            .looks
+            .reads
             .one(id.pid, move |_| {
                 let (reading, folder) = known.read(&proc)?;
                 Ok((reading, folder, Instant::now()))
@@ -448,13 +452,13 @@ impl Tracker {
                 Some(())
             });
         });
-        self.tell(id, &outcome);
+        self.log_once(id, &outcome);
         *last = Some((begun, outcome.clone()));
         outcome
     }
 
     /// Says in the log what is wrong with a process, once until it changes.
-    fn tell(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
+    fn log_once(&self, id: ProcessId, outcome: &Result<(), ProgressError>) {
         let trouble = outcome.as_ref().err().cloned();
         self.with_record(id, |record| {
             if record.said.trouble != trouble {
@@ -473,11 +477,11 @@ impl Tracker {
 
     /// Waits for a scan that began after `since`; tells what it could not see.
     async fn scan_since(&self, since: Instant) -> Outcome {
-        let book = Arc::clone(&self.inner.book).lock_owned().await;
-        if book.begun.is_some_and(|begun| begun >= since) {
+        let scan_state = Arc::clone(&self.inner.scan_state).lock_owned().await;
+        if scan_state.begun.is_some_and(|begun| begun >= since) {
             return lock(&self.inner.outcome).clone();
         }
-        self.scan(book).await.unwrap_or_else(|broken| {
+        self.scan(scan_state).await.unwrap_or_else(|broken| {
             Err(ProgressError::Io {
                 path: self.inner.roots.proc.clone(),
                 kind: std::io::ErrorKind::Other,
@@ -488,28 +492,31 @@ impl Tracker {
 
     /// Begins a scan in the background if none is going on and the last is old.
     fn scan_if_older_than(&self, age: Duration) {
-        if let Ok(book) = Arc::clone(&self.inner.book).try_lock_owned()
-            && book.begun.is_none_or(|begun| begun.elapsed() >= age)
+        if let Ok(scan_state) = Arc::clone(&self.inner.scan_state).try_lock_owned()
+            && scan_state.begun.is_none_or(|begun| begun.elapsed() >= age)
         {
-            drop(self.scan(book));
+            drop(self.scan(scan_state));
         }
     }
 
     /// A scan is a task of its own: it is not lost with the caller who began it.
-    fn scan(&self, mut book: OwnedMutexGuard<Book>) -> JoinHandle<Outcome> {
+    fn scan(&self, mut scan_state: OwnedMutexGuard<ScanState>) -> JoinHandle<Outcome> {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            let since = book.begun.map_or(SCAN_GAP, |begun| begun.elapsed());
             // The shortest sleep takes a millisecond or two.
-            if since < SCAN_GAP {
-                tokio::time::sleep(SCAN_GAP - since).await;
+            if let Some(then) = scan_state.not_before
+                && Instant::now() < then
+            {
+                tokio::time::sleep_until(then).await;
             }
             let begun = Instant::now();
-            book.begun = Some(begun);
-            let outcome = book.table.scan(&inner.looks, &inner.roots).await;
+            scan_state.begun = Some(begun);
+            let outcome = scan_state.table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
-                book.copiers = std::mem::take(&mut scan.copiers);
-                inner.files.meet(std::mem::take(&mut scan.cinder_volumes));
+                scan_state.copiers = std::mem::take(&mut scan.copiers);
+                inner
+                    .files
+                    .observe(std::mem::take(&mut scan.cinder_volumes));
                 let missed = scan.trouble.take();
                 if !scan.found.is_empty() {
                     inner.found.notify_one();
@@ -527,7 +534,9 @@ impl Tracker {
                 inner.listen();
                 missed
             });
-            inner.scans.add(begun.elapsed());
+            let cost = begun.elapsed();
+            inner.scans.add(cost);
+            scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
             let before = std::mem::replace(&mut *lock(&inner.outcome), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome
@@ -565,7 +574,7 @@ impl Tracker {
     #[cfg(test)]
     pub(super) async fn scans(&self) -> u64 {
         // Not while one is going on.
-        let _book = self.inner.book.lock().await;
+        let _scan_state = self.inner.scan_state.lock().await;
         self.inner.scans.now().count()
     }
 }

@@ -26,6 +26,8 @@
 //!
 //! What belongs to an earlier migration counts as not seen: [`migration::made_by`].
 
+use std::ops::RangeInclusive;
+
 use super::copy_store::CopyRecord;
 use super::migration::{self, MadeBy};
 use super::proc::process::Ticks;
@@ -98,7 +100,12 @@ pub(super) fn nothing_seen(question: &Question) -> Answer {
 
 /// Whether so many bytes may be the whole volume.
 pub(super) fn may_be_all_of(bytes: Option<u64>, question: &Question) -> bool {
-    bytes.is_none_or(|bytes| bytes <= question.size && question.size - bytes <= ENCRYPTION_TAKES)
+    bytes.is_none_or(|bytes| sizes_of(question).contains(&bytes))
+}
+
+/// How many bytes the whole volume may have.
+pub(super) fn sizes_of(question: &Question) -> RangeInclusive<u64> {
+    question.size.saturating_sub(ENCRYPTION_TAKES)..=question.size
 }
 
 /// `floor(position * 100 / size)`, at most 100.

@@ -1,81 +1,99 @@
 //! Finds what is remembered of a volume without looking at all that is remembered.
 //!
 //! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so whatever
-//! can be the volume's has that id in one of its names. What has no such id in its name is not indexed, and a
-//! question without one looks at everything.
+//! can be the volume's has that id in one of its names. Where there is no such id, a copy is found by the
+//! numbers of its disk, which the volume's record may hold, by its size, and while it runs. A question without an
+//! id looks at everything.
+//!
+//! What is found is little and holds all that fits; whoever looks something up compares it in full.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::RangeInclusive;
 
 use uuid::Uuid;
 
 use super::Question;
-use super::device::{Identity, mentions};
+use super::device::{Hardware, Identity, mentions};
 
-/// The key of those that no name leads to.
-const UNNAMED: &str = "";
-
-/// What may be a volume's, by hashes of ids and paths. Others of the same hash are found besides, so whoever
-/// looks something up compares the names themselves as well.
+/// What may be a volume's, by hashes of ids, paths and numbers, and by size.
 #[derive(Debug)]
 pub(super) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
+    unclaimed: BTreeMap<Option<u64>, Vec<K>>,
 }
 
 impl<K> Default for VolumeIndex<K> {
     fn default() -> Self {
         Self {
             found: HashMap::new(),
+            unclaimed: BTreeMap::new(),
         }
     }
 }
 
-/// The hashes by which one copy or wipe is found.
+/// What one copy or wipe is found by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Indexed<'a> {
+    /// What it reads: by each name, and by its numbers if it is a disk that no name leads to. A caller may say a
+    /// path.
+    pub source: Option<&'a Identity>,
+    /// What it writes: by the ids in its names.
+    pub destination: Option<&'a Identity>,
+    /// The volume that it was given to.
+    pub volume: Option<&'a str>,
+    /// Whether it runs.
+    pub runs: bool,
+    /// Where in its source it ends, where that is known.
+    pub bytes: Option<u64>,
+}
+
+/// The same as hashes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Keys(Vec<u64>);
+pub(super) struct Keys {
+    hashes: Vec<u64>,
+    /// Where in its source it ends, of a copy that nothing names and that no volume was given.
+    unclaimed: Option<Option<u64>>,
+}
 
 impl Keys {
-    /// By the names of what it reads, by the paths that a caller may say it reads, by the names of what it
-    /// writes, and by the volume that it was given to.
-    pub(super) fn of(
-        source: Option<&Identity>,
-        destination: Option<&Identity>,
-        volume: Option<&str>,
-    ) -> Self {
-        let mut keys = Self::default();
-        for alias in source.into_iter().flat_map(Identity::aliases) {
-            keys.add(alias);
+    pub(super) fn of(copy: Indexed<'_>) -> Self {
+        let mut hashes = Vec::new();
+        for alias in copy.source.into_iter().flat_map(Identity::aliases) {
+            hashes.push(key(alias));
         }
-        for identity in [source, destination].into_iter().flatten() {
-            identity.ids().for_each(|id| keys.add(&id.to_string()));
+        for identity in [copy.source, copy.destination].into_iter().flatten() {
+            hashes.extend(identity.ids().map(of_id));
         }
-        if let Some(volume) = volume {
-            keys.add(volume);
+        hashes.extend(copy.volume.map(key));
+        let unnamed = copy.source.filter(|source| source.is_unnamed());
+        if let Some(source) = unnamed {
+            hashes.extend(of_hardware(source.hardware()));
+            hashes.extend(copy.runs.then(|| key(RUNNING)));
         }
-        if source.is_some_and(Identity::is_unnamed) {
-            keys.add(UNNAMED);
+        hashes.sort_unstable();
+        hashes.dedup();
+        Self {
+            hashes,
+            unclaimed: (unnamed.is_some() && copy.volume.is_none()).then_some(copy.bytes),
         }
-        keys.0.sort_unstable();
-        keys.0.dedup();
-        keys
-    }
-
-    fn add(&mut self, text: &str) {
-        self.0.push(key(text));
     }
 }
 
 impl<K: Copy + Ord> VolumeIndex<K> {
     /// Lets `item` be found by `keys`.
     pub(super) fn add(&mut self, item: K, keys: &Keys) {
-        for &key in &keys.0 {
+        for &key in &keys.hashes {
             self.found.entry(key).or_default().push(item);
+        }
+        if let Some(bytes) = keys.unclaimed {
+            self.unclaimed.entry(bytes).or_default().push(item);
         }
     }
 
     /// Lets `item` be found by them no more.
     pub(super) fn remove(&mut self, item: K, keys: &Keys) {
-        for key in &keys.0 {
+        for key in &keys.hashes {
             if let Some(items) = self.found.get_mut(key) {
                 items.retain(|&other| other != item);
                 if items.is_empty() {
@@ -83,43 +101,95 @@ impl<K: Copy + Ord> VolumeIndex<K> {
                 }
             }
         }
+        if let Some(bytes) = keys.unclaimed
+            && let Some(items) = self.unclaimed.get_mut(&bytes)
+        {
+            items.retain(|&other| other != item);
+            if items.is_empty() {
+                self.unclaimed.remove(&bytes);
+            }
+        }
     }
 
-    /// All that may be the volume's that is asked about, in order; `None` where that may be anything.
-    pub(super) fn of(&self, question: &Question) -> Option<Vec<K>> {
+    /// All that may be the volume's that is asked about by its names, its ids and the caller's path; `None` where
+    /// that may be anything.
+    pub(super) fn named(&self, question: &Question) -> Option<Vec<K>> {
         let mut keys = vec![key(&question.volume_id)];
         for name in &question.names {
-            keys.push(key(&mentions(name).next()?.id.to_string()));
+            keys.push(of_id(&mentions(name).next()?.id));
         }
         let ids = question
             .ids
             .iter()
             .filter_map(|id| Uuid::try_parse(id).ok());
-        keys.extend(ids.map(|id| key(&id.to_string())));
+        keys.extend(ids.map(|id| of_id(&id)));
         let path = question.src_path.as_deref();
         keys.extend(path.and_then(|path| path.to_str()).map(key));
-        let found = keys.iter().filter_map(|key| self.found.get(key));
-        let mut items: Vec<K> = found.flatten().copied().collect();
-        items.sort_unstable();
-        items.dedup();
-        Some(items)
+        Some(self.by(keys))
     }
 
-    /// All that no name leads to.
-    pub(super) fn unnamed(&self) -> impl Iterator<Item = K> {
-        let found = self.found.get(&key(UNNAMED));
-        found.into_iter().flatten().copied()
+    /// All that was given to the volume of this id, or bears one of these ids.
+    pub(super) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<K> {
+        self.by([key(volume_id)].into_iter().chain(ids.iter().map(of_id)))
+    }
+
+    /// All disks that no name leads to and that these numbers may tell of.
+    pub(super) fn meeting(&self, hardware: &Hardware) -> Vec<K> {
+        self.by(of_hardware(hardware))
+    }
+
+    /// What runs and reads a disk that no name leads to.
+    pub(super) fn running_unnamed(&self) -> Vec<K> {
+        self.by([key(RUNNING)])
+    }
+
+    /// What reads disks that no name leads to, was given to no volume, and ends at such a size or nobody knows
+    /// where.
+    pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>) -> Vec<K> {
+        let unknown = self.unclaimed.get(&None);
+        let known = self
+            .unclaimed
+            .range(Some(*bytes.start())..=Some(*bytes.end()));
+        let all = unknown
+            .into_iter()
+            .chain(known.map(|(_, items)| items))
+            .flatten();
+        all.copied().collect()
+    }
+
+    fn by(&self, keys: impl IntoIterator<Item = u64>) -> Vec<K> {
+        let found = keys.into_iter().filter_map(|key| self.found.get(&key));
+        found.flatten().copied().collect()
     }
 }
 
+/// The key of what runs and is unnamed. No path and no id is like it.
+const RUNNING: &str = "";
+
 fn key(text: &str) -> u64 {
+    hash(text)
+}
+
+fn of_id(id: &Uuid) -> u64 {
+    key(&id.to_string())
+}
+
+/// By the same numbers two [meet](Hardware::meets).
+fn of_hardware(hardware: &Hardware) -> impl Iterator<Item = u64> {
+    let numbers = hardware.numbers().iter().map(hash);
+    numbers.chain(hardware.units().iter().map(hash))
+}
+
+fn hash<T: Hash + ?Sized>(what: &T) -> u64 {
     let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -131,9 +201,21 @@ mod tests {
         let mut index = VolumeIndex::default();
         for (number, path) in paths.iter().enumerate() {
             let source = Identity::of(&Roots::default(), path);
-            index.add(number, &Keys::of(Some(&source), None, None));
+            index.add(
+                number,
+                &Keys::of(Indexed {
+                    source: Some(&source),
+                    ..Indexed::default()
+                }),
+            );
         }
         index
+    }
+
+    /// Each once, in order.
+    fn found(index: &VolumeIndex<usize>, question: &Question) -> Option<Vec<usize>> {
+        let found = index.named(question)?;
+        Some(BTreeSet::from_iter(found).into_iter().collect())
     }
 
     #[test]
@@ -149,27 +231,40 @@ mod tests {
         ]);
         let name = format!("volume-{ID_OF_ONE}");
         let question = Question::about(ID_OF_ONE, &name, 1);
-        assert_eq!(index.of(&question), Some(vec![0, 1, 2]));
+        assert_eq!(found(&index, &question), Some(vec![0, 1, 2]));
         let by_path = Question {
             src_path: Some("/dev/no-such-disk".into()),
             ..Question::about(&other, &format!("volume-{other}"), 1)
         };
-        assert_eq!(index.of(&by_path), Some(vec![3, 4]));
-        assert_eq!(index.of(&Question::about("1", "volume-1", 1)), None);
+        assert_eq!(found(&index, &by_path), Some(vec![3, 4]));
+        assert_eq!(found(&index, &Question::about("1", "volume-1", 1)), None);
     }
 
     #[test]
     fn what_is_taken_out_leaves_nothing_behind() {
         let mut index = VolumeIndex::default();
-        let source = Identity::of(&Roots::default(), &format!("/mnt/volume-{ID_OF_ONE}"));
-        let keys = Keys::of(Some(&source), Some(&source), Some("1"));
-        index.add(7, &keys);
-        index.add(8, &keys);
-        index.remove(7, &keys);
-        let question = Question::about("1", &format!("volume-{ID_OF_ONE}"), 1);
-        assert_eq!(index.of(&question), Some(vec![8]));
-        index.remove(8, &keys);
-        assert!(index.found.is_empty());
+        let path = format!("/dev/disk/by-id/scsi-{ID_OF_ONE}");
+        let source = Identity::of(&Roots::default(), &path);
+        for volume in [Some("1"), None] {
+            let keys = Keys::of(Indexed {
+                source: Some(&source),
+                destination: Some(&source),
+                volume,
+                runs: true,
+                bytes: Some(8),
+            });
+            index.add(7, &keys);
+            index.add(8, &keys);
+            index.remove(7, &keys);
+            let question = Question::about("1", &format!("volume-{ID_OF_ONE}"), 1);
+            assert_eq!(found(&index, &question), Some(vec![8]));
+            assert_eq!(index.running_unnamed(), [8]);
+            let unclaimed = if volume.is_none() { vec![8] } else { vec![] };
+            assert_eq!(index.unclaimed(1..=8), unclaimed);
+            assert!(index.unclaimed(9..=10).is_empty());
+            index.remove(8, &keys);
+            assert!(index.found.is_empty() && index.unclaimed.is_empty());
+        }
     }
 
     proptest! {
@@ -191,8 +286,8 @@ mod tests {
             let source = Identity::of(&Roots::default(), &path);
             let index = index(&[path]);
             // A digit behind the id makes it another number: then everything is looked at.
-            let found = index.of(&Question::about("1", &name, 1));
-            let missed = found.is_some_and(|found| found != [0]);
+            let there = found(&index, &Question::about("1", &name, 1));
+            let missed = there.is_some_and(|there| there != [0]);
             prop_assert!(!source.names_volume(&name) || !missed);
         }
     }

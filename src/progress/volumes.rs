@@ -93,6 +93,17 @@ pub(super) struct KnownVolumes {
     changes: u64,
 }
 
+/// The copies among which those of a request are looked for.
+pub(super) struct Eligible<'a, W> {
+    /// Those that run and read a disk that no name leads to.
+    pub unnamed: Vec<(W, &'a dyn CopyRecord)>,
+    /// All that were given to the volume of an id, or bear one of some ids.
+    pub of_volume: &'a CopiesOf<'a>,
+}
+
+/// Finds copies by a volume's id, and all its ids.
+type CopiesOf<'a> = dyn Fn(&str, &[Uuid]) -> Vec<&'a dyn CopyRecord> + 'a;
+
 impl KnownVolumes {
     /// Takes in a request that passed at `at`.
     pub(super) fn request(&mut self, request: MigrationRequest, at: Ticks) {
@@ -173,6 +184,15 @@ impl KnownVolumes {
         self
     }
 
+    /// What is known of the volume's disk by its records.
+    pub(super) fn records<'a>(&'a self, question: &'a Question) -> Vec<&'a Hardware> {
+        let own = self.get(&question.volume_id).map(|volume| &volume.record);
+        [Some(&question.record), own]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
     /// Whether the volume's record tells of `disk`, and of none of the `others`, and no other volume's tells
     /// of it as well.
     pub(super) fn tells_of<'a>(
@@ -181,12 +201,8 @@ impl KnownVolumes {
         disk: &Identity,
         others: impl IntoIterator<Item = &'a Identity>,
     ) -> bool {
-        let own = self.get(&question.volume_id).map(|volume| &volume.record);
-        let records = [Some(&question.record), own];
-        let meets = |disk: &Identity| {
-            let mut records = records.iter().flatten();
-            records.any(|record| record.meets(disk.hardware()))
-        };
+        let records = self.records(question);
+        let meets = |disk: &Identity| records.iter().any(|record| record.meets(disk.hardware()));
         let another = |other: &Identity| {
             meets(other) && !other.same_as(disk) && !other.hardware().meets(disk.hardware())
         };
@@ -212,8 +228,9 @@ impl KnownVolumes {
 
     /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
     /// only a migration can have made which had one already.
-    pub(super) fn doubtful<W: Copy>(&self, copies: &[(W, &dyn CopyRecord)], now: Ticks) -> Vec<W> {
+    pub(super) fn doubtful<W: Copy>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<W> {
         let waiting = self.waiting(copies, now);
+        let copies = &copies.unnamed;
         let has_a_rival = |copy: &dyn CopyRecord| {
             let Some(volume) = copy.notes().volume.as_deref().and_then(|id| self.get(id)) else {
                 return false;
@@ -232,12 +249,9 @@ impl KnownVolumes {
 
     /// Each copy that nothing names and that only one migration can have made, which can have made no other;
     /// and that migration's volume.
-    pub(super) fn assigned<W: Copy>(
-        &self,
-        copies: &[(W, &dyn CopyRecord)],
-        now: Ticks,
-    ) -> Vec<(W, String)> {
+    pub(super) fn assigned<W: Copy>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<(W, String)> {
         let waiting = self.waiting(copies, now);
+        let copies = &copies.unnamed;
         let only = |&(which, copy): &(W, &dyn CopyRecord)| {
             let mut makers = waiting.iter().filter(|volume| volume.may_have_made(copy));
             let maker = *makers.next()?;
@@ -254,16 +268,19 @@ impl KnownVolumes {
     }
 
     /// The migrations that go on and of which no copy was found.
-    fn waiting<W>(&self, copies: &[(W, &dyn CopyRecord)], now: Ticks) -> Vec<&KnownVolume> {
+    fn waiting<W>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<&KnownVolume> {
         let sizes: HashSet<u64> = copies
+            .unnamed
             .iter()
             .filter(|(_, copy)| copy.runs() && copy.source().is_some_and(Identity::is_unnamed))
             .filter_map(|(_, copy)| copy.bytes())
             .collect();
         let volumes = self.volumes.iter();
         let volumes = volumes.filter(|volume| sizes.contains(&volume.size));
-        let has_a_copy =
-            |volume: &KnownVolume| copies.iter().any(|(_, copy)| volume.has_made(*copy));
+        let has_a_copy = |volume: &KnownVolume| {
+            let its_own = (copies.of_volume)(&volume.id, &volume.ids);
+            its_own.into_iter().any(|copy| volume.has_made(copy))
+        };
         volumes
             .filter(|volume| volume.is_open(now) && !has_a_copy(volume))
             .collect()
@@ -271,11 +288,12 @@ impl KnownVolumes {
 
     /// Whether it is a copy that runs and of which nothing tells whose it is.
     fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
-        let may_be_any = |disk: &Identity| disk.may_be_any(&self.template) && !self.names_one(disk);
+        let may_be_unnamed_volume =
+            |disk: &Identity| disk.may_be_unnamed_volume(&self.template) && !self.names_one(disk);
         copy.copies()
             && copy.runs()
             && copy.notes().volume.is_none()
-            && copy.source().is_some_and(may_be_any)
+            && copy.source().is_some_and(may_be_unnamed_volume)
     }
 }
 

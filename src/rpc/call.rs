@@ -245,7 +245,7 @@ mod tests {
     use super::super::dispatcher::{Api, Dispatch, dispatch};
     use super::super::failure::Failure;
     use super::super::reply;
-    use super::super::request::{ReplyTo, Request};
+    use super::super::request::{ReplyTo, Request, RequestFields};
     use super::super::version::Version;
     use super::*;
 
@@ -278,7 +278,9 @@ mod tests {
     #[test]
     fn the_dispatcher_understands_it() {
         let call = Call::new();
-        let request = Request::from_message(request(&call.body(&question()))).unwrap();
+        let body = call.body(&question());
+        let text = envelope::open(&body, None, LIMIT).unwrap();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
         assert_eq!(request.reply_to, Some(reply_to(&call)));
         assert_eq!(request.monitor_interval, None);
         let api = Api {

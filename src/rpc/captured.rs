@@ -10,13 +10,14 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::dispatcher::{Api, Dispatch, dispatch};
-use super::envelope::{self, EnvelopeError};
-use super::request::{Request, RequestProblem};
+use super::envelope::{self, EnvelopeError, MessageText};
+use super::json::Json;
+use super::request::{MethodArgs, Request, RequestError, RequestFields, RequestProblem};
 use super::version::Version;
 use super::volume::{DriverRecord, Volume};
 use super::{METHOD, may_be_progress_call};
 
-const LIMIT: usize = 16 << 20;
+pub(super) const LIMIT: usize = 16 << 20;
 const API: Api = Api {
     version: Version::new(3, 11),
     ping_enabled: false,
@@ -56,9 +57,31 @@ impl Captured {
         }
     }
 
+    pub fn open(&self) -> MessageText<'_> {
+        envelope::open(&self.body, self.compression.as_deref(), LIMIT).unwrap()
+    }
+
     pub fn decode(&self) -> Map<String, Value> {
         envelope::decode(&self.body, self.compression.as_deref(), LIMIT).unwrap()
     }
+}
+
+/// The arguments in a JSON object.
+pub(super) fn args(text: &str) -> MethodArgs<'_> {
+    match serde_json::from_str(text).unwrap() {
+        Json::Object(args) => args,
+        other => panic!("{}", Json::<MethodArgs<'_>>::kind(&other)),
+    }
+}
+
+/// What becomes of a message that is a request, or should be.
+pub(super) fn with_request<T>(
+    message: &Value,
+    then: impl FnOnce(Result<Request<'_>, RequestError>) -> T,
+) -> T {
+    let body = message.to_string();
+    let text = envelope::open(body.as_bytes(), None, LIMIT).unwrap();
+    then(Request::from_message(RequestFields::read(&text).unwrap()))
 }
 
 /// Every captured message whose name starts with `prefix`; there are some.
@@ -121,7 +144,8 @@ fn every_captured_request_reads_as_what_it_is() {
             other => panic!("no expectation for {other}"),
         };
         let decoded = message.decode();
-        let request = Request::from_message(decoded.clone()).unwrap();
+        let text = message.open();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
         assert_eq!(request.method, method, "{what}.{release}");
         assert_eq!(request.version, version, "{what}.{release}");
         assert_eq!(
@@ -216,7 +240,8 @@ fn the_ids_of_one_call_of_each_release_are_read_exactly() {
             ),
             other => panic!("no expectation for {other}"),
         };
-        let request = Request::from_message(message.decode()).unwrap();
+        let text = message.open();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
         let reply_to = request.reply_to.unwrap();
         assert_eq!(
             (reply_to.queue.as_str(), reply_to.msg_id.as_str()),
@@ -231,7 +256,8 @@ fn a_notification_is_a_message_but_no_request() {
     for message in all("notification") {
         let decoded = message.decode();
         assert_eq!(decoded["event_type"], "volume.migrate.start");
-        let error = Request::from_message(decoded).unwrap_err();
+        let text = message.open();
+        let error = Request::from_message(RequestFields::read(&text).unwrap()).unwrap_err();
         assert_eq!(error.problem, RequestProblem::MethodMissing);
         assert_eq!(error.reply_to, None);
     }
@@ -257,7 +283,8 @@ fn the_cheap_test_misses_no_call_that_is_not_compressed() {
 #[test]
 fn no_debug_output_shows_a_captured_secret_or_body() {
     for message in all("ca") {
-        let request = Request::from_message(message.decode()).unwrap();
+        let text = message.open();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
         let mut texts = vec![format!("{request:?}")];
         if let Dispatch::Progress(call) = dispatch(&request, &API) {
             texts.push(format!("{call:?}"));
@@ -279,7 +306,11 @@ fn no_debug_output_shows_a_captured_secret_or_body() {
 /// Everything that happens to a body, whatever it is.
 fn read_all_the_way(body: &[u8], compression: Option<&str>) {
     may_be_progress_call(body);
-    let Ok(message) = envelope::decode(body, compression, LIMIT) else {
+    let _ = envelope::decode(body, compression, LIMIT);
+    let Ok(text) = envelope::open(body, compression, LIMIT) else {
+        return;
+    };
+    let Ok(message) = RequestFields::read(&text) else {
         return;
     };
     match Request::from_message(message) {
@@ -397,10 +428,11 @@ fn ten_megabytes_are_read_and_more_than_the_limit_is_not() {
     call["args"]["volume"]["versioned_object.data"]["display_name"] =
         Value::from("x".repeat(10 << 20));
     let body = envelope::encode(&call);
-    let request = Request::from_message(envelope::decode(&body, None, LIMIT).unwrap()).unwrap();
+    let text = envelope::open(&body, None, LIMIT).unwrap();
+    let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
     assert!(matches!(dispatch(&request, &API), Dispatch::Progress(_)));
     assert!(matches!(
-        envelope::decode(&body, None, 1 << 20),
+        envelope::open(&body, None, 1 << 20),
         Err(EnvelopeError::TooLarge { limit: 1_048_576 })
     ));
     // Ten megabytes of nothing but nesting, too.
@@ -434,11 +466,11 @@ fn damaged_input_as_volumes() {
     let volumes = calls.map(|call| call.decode()["args"]["volume"].to_string().into_bytes());
     let volumes: Vec<Vec<u8>> = volumes.collect();
     crate::mutation::try_many("volumes", &volumes, |input| {
-        if let Ok(volume) = serde_json::from_slice::<Value>(input) {
-            let args = Map::from_iter([("volume".to_owned(), volume)]);
-            if let Ok(volume) = Volume::from_args(&args) {
-                let _ = (volume.attached(), volume.migrating(), volume.bytes());
-            }
+        let args = [&b"{\"volume\":"[..], input, b"}"].concat();
+        if let Ok(Json::Object(args)) = serde_json::from_slice::<Json<'_, MethodArgs<'_>>>(&args)
+            && let Ok(volume) = Volume::from_args(&args)
+        {
+            let _ = (volume.attached(), volume.migrating(), volume.bytes());
         }
     });
 }

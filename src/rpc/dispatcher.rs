@@ -1,9 +1,8 @@
 //! What to do with a request: answer it, or refuse it as oslo.messaging's dispatcher would.
 
-use serde_json::{Map, Value};
-
 use super::failure::Failure;
-use super::request::Request;
+use super::json::Json;
+use super::request::{MethodArgs, Request};
 use super::version::Version;
 use super::volume::{Volume, VolumeError};
 use super::{DETAILS_METHOD, METHOD};
@@ -60,12 +59,12 @@ impl ProgressCall {
     /// is ignored: the volume alone answers the question, and a newer caller that says more
     /// than that should get its answer. For the same reason an optional argument that is empty,
     /// not text or unfit for a path counts as absent.
-    pub fn from_args(args: &Map<String, Value>) -> Result<Self, VolumeError> {
+    pub fn from_args(args: &MethodArgs<'_>) -> Result<Self, VolumeError> {
         Ok(Self {
             volume: Volume::from_args(args)?,
-            src_path: text(args, "src_path"),
-            dest_path: text(args, "dest_path"),
-            migration_mode: text(args, "migration_mode"),
+            src_path: text(&args.src_path),
+            dest_path: text(&args.dest_path),
+            migration_mode: text(&args.migration_mode),
             details: false,
         })
     }
@@ -74,8 +73,8 @@ impl ProgressCall {
 impl Api {
     /// Whether `request` is the progress call in a version and a namespace served here. Beside a
     /// cinder-volume everything else is its business, refusals included.
-    pub fn serves(&self, request: &Request) -> bool {
-        [METHOD, DETAILS_METHOD].contains(&request.method.as_str())
+    pub fn serves(&self, request: &Request<'_>) -> bool {
+        [METHOD, DETAILS_METHOD].contains(&request.method.as_ref())
             && reachable(request, self.version)
     }
 }
@@ -84,7 +83,7 @@ impl Api {
 /// namespace and version fit and which has the method gets the request. Where none has it, the
 /// refusal depends on whether any endpoint fitted: `NoSuchMethod` if so, else
 /// `UnsupportedVersion` (also for a namespace that nobody serves).
-pub fn dispatch(request: &Request, api: &Api) -> Dispatch {
+pub fn dispatch(request: &Request<'_>, api: &Api) -> Dispatch {
     let ping_reachable = api.ping_enabled && reachable(request, PING_VERSION);
     if api.serves(request) {
         match ProgressCall::from_args(&request.args) {
@@ -108,20 +107,21 @@ pub fn dispatch(request: &Request, api: &Api) -> Dispatch {
 
 /// Whether an endpoint of version `served` is asked. All endpoints here serve the null namespace
 /// only, as those of cinder-volume do.
-fn reachable(request: &Request, served: Version) -> bool {
+fn reachable(request: &Request<'_>, served: Version) -> bool {
     request.namespace.is_none() && served.accepts(&request.version)
 }
 
-fn text(args: &Map<String, Value>, name: &str) -> Option<String> {
-    let text = args.get(name)?.as_str()?;
+fn text(value: &Option<Json<'_>>) -> Option<String> {
+    let text = value.as_ref()?.as_text()?;
     let usable = !text.is_empty() && text.len() <= PATH_MAX && !text.contains(char::is_control);
     usable.then(|| text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::captured;
     use super::*;
 
     const API: Api = Api {
@@ -133,12 +133,16 @@ mod tests {
         ..API
     };
 
-    fn request(message: Value) -> Request {
-        Request::from_message(message.as_object().unwrap().clone()).unwrap()
+    fn decided(message: Value, api: &Api) -> Dispatch {
+        captured::with_request(&message, |request| dispatch(&request.unwrap(), api))
+    }
+
+    fn is_served(message: &Value) -> bool {
+        captured::with_request(message, |request| API.serves(&request.unwrap()))
     }
 
     fn refusal(message: Value, api: &Api) -> (&'static str, String) {
-        match dispatch(&request(message), api) {
+        match decided(message, api) {
             Dispatch::Refuse(failure) => (failure.class, failure.message),
             other => panic!("{other:?}"),
         }
@@ -155,11 +159,11 @@ mod tests {
             (json!("a.b"), false),
             (json!(null), false),
         ] {
-            let request = request(json!({
+            let request = json!({
                 "method": METHOD, "version": version, "args": {"volume": {"id": "v", "size": 1}},
-            }));
-            assert_eq!(API.serves(&request), served, "{version}");
-            let progress = matches!(dispatch(&request, &API), Dispatch::Progress(_));
+            });
+            assert_eq!(is_served(&request), served, "{version}");
+            let progress = matches!(decided(request, &API), Dispatch::Progress(_));
             assert_eq!(progress, served, "{version}");
         }
     }
@@ -167,17 +171,17 @@ mod tests {
     #[test]
     fn details_are_asked_for_by_a_method_of_their_own() {
         for (method, details) in [(METHOD, false), (DETAILS_METHOD, true)] {
-            let request = request(json!({
+            let request = json!({
                 "method": method, "version": "3.0", "args": {"volume": {"id": "v", "size": 1}},
-            }));
-            assert!(API.serves(&request));
-            let Dispatch::Progress(call) = dispatch(&request, &API) else {
+            });
+            assert!(is_served(&request));
+            let Dispatch::Progress(call) = decided(request, &API) else {
                 panic!("{method}");
             };
             assert_eq!(call.details, details);
         }
         let longer = json!({"method": "get_migrate_volume_progress_detailsx", "version": "3.0"});
-        assert!(!API.serves(&request(longer.clone())));
+        assert!(!is_served(&longer));
         assert_eq!(refusal(longer, &API).0, "NoSuchMethod");
     }
 
@@ -206,7 +210,7 @@ mod tests {
     #[test]
     fn another_namespace_is_an_unsupported_version() {
         let message = json!({"method": METHOD, "version": "3.11", "namespace": "lab"});
-        assert!(!API.serves(&request(message.clone())));
+        assert!(!is_served(&message));
         assert_eq!(refusal(message.clone(), &API).0, "UnsupportedVersion");
         assert_eq!(refusal(message, &WITH_PING).0, "UnsupportedVersion");
     }
@@ -229,11 +233,8 @@ mod tests {
     #[test]
     fn pings_are_answered_where_enabled() {
         let ping = |version: &str| json!({"method": PING, "version": version});
-        assert_eq!(
-            dispatch(&request(json!({"method": PING})), &WITH_PING),
-            Dispatch::Ping
-        );
-        assert_eq!(dispatch(&request(ping("1.0")), &WITH_PING), Dispatch::Ping);
+        assert_eq!(decided(json!({"method": PING}), &WITH_PING), Dispatch::Ping);
+        assert_eq!(decided(ping("1.0"), &WITH_PING), Dispatch::Ping);
         assert_eq!(refusal(ping("1.0"), &API).0, "UnsupportedVersion");
         assert_eq!(refusal(ping("1.1"), &WITH_PING).0, "UnsupportedVersion");
         // Under our own version it reaches our endpoint, which has no such method.
@@ -255,7 +256,8 @@ mod tests {
 
     #[test]
     fn optional_arguments_are_honoured_and_others_ignored() {
-        let call = |args: Value| ProgressCall::from_args(args.as_object().unwrap()).unwrap();
+        let call =
+            |args: Value| ProgressCall::from_args(&captured::args(&args.to_string())).unwrap();
         let volume = json!({"id": "v", "size": 1});
         let told = call(json!({
             "volume": volume, "src_path": "/dev/sdb", "dest_path": "/dev/sda",

@@ -1,9 +1,13 @@
-//! The outermost layer of a message: body bytes to a JSON object and back.
+//! The outermost layer of a message: body bytes to the text of a JSON object and back.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde::de::MapAccess;
+use serde_json::{Map, Value};
 
 use super::compression::{self, CompressionError};
-use super::kind;
+use super::json::{Fields, Json, skip};
 use super::version::Version;
 
 /// The content type of what [`encode`] makes, as every captured message has it.
@@ -46,6 +50,24 @@ pub enum EnvelopeError {
     MessageNotAString(&'static str),
 }
 
+/// A message's own JSON text, out of its envelope. Its `Debug` shows none of it.
+pub struct MessageText<'a>(Cow<'a, str>);
+
+impl std::fmt::Debug for MessageText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl MessageText<'_> {
+    /// Reads the message, which must be an object.
+    ///
+    /// Nesting is bounded by serde_json (128 levels, an error beyond that).
+    pub(super) fn read<'a, T: Fields<'a>>(&'a self) -> Result<T, EnvelopeError> {
+        object(&self.0)
+    }
+}
+
 /// Takes a message out of `body`, whose `compression` header is given, reading at most
 /// `limit` bytes of text.
 ///
@@ -54,69 +76,113 @@ pub enum EnvelopeError {
 /// (what the sources call version 1.0; notifications still travel so). An envelope in an
 /// envelope is not opened. Unlike oslo, which takes 2.0 only, every 2.x is taken: a higher
 /// minor promises to be readable by older peers.
-///
-/// Nesting is bounded by serde_json (128 levels, an error beyond that).
-pub fn decode(
+pub fn open<'a>(
+    body: &'a [u8],
+    compression: Option<&str>,
+    limit: usize,
+) -> Result<MessageText<'a>, EnvelopeError> {
+    // Kombu takes an empty header for none.
+    match compression.filter(|header| !header.is_empty()) {
+        Some(header) => {
+            let text = compression::decompress(body, header, limit)?;
+            let text = String::from_utf8(text).map_err(|_| EnvelopeError::NotUtf8)?;
+            let message = enclosed(&text)?.map(Cow::into_owned);
+            Ok(MessageText(Cow::Owned(message.unwrap_or(text))))
+        }
+        None if body.len() > limit => Err(EnvelopeError::TooLarge { limit }),
+        None => {
+            let text = str::from_utf8(body).map_err(|_| EnvelopeError::NotUtf8)?;
+            Ok(MessageText(enclosed(text)?.unwrap_or(Cow::Borrowed(text))))
+        }
+    }
+}
+
+/// The same, with all that is in the message: for replies, which are small.
+pub(super) fn decode(
     body: &[u8],
     compression: Option<&str>,
     limit: usize,
 ) -> Result<Map<String, Value>, EnvelopeError> {
-    // Kombu takes an empty header for none.
-    match compression.filter(|header| !header.is_empty()) {
-        Some(header) => decode_text(&compression::decompress(body, header, limit)?),
-        None if body.len() > limit => Err(EnvelopeError::TooLarge { limit }),
-        None => decode_text(body),
-    }
+    open(body, compression, limit)?.read()
 }
 
 /// Puts `message` into an envelope 2.0.
-pub fn encode(message: &Map<String, Value>) -> Vec<u8> {
-    let message = Value::Object(message.clone()).to_string();
-    json!({VERSION_KEY: VERSION, MESSAGE_KEY: message})
-        .to_string()
-        .into_bytes()
+pub(super) fn encode(message: &impl Serialize) -> Vec<u8> {
+    /// The keys in their order, as a JSON object made of a map has them.
+    #[derive(Serialize)]
+    struct Envelope {
+        #[serde(rename = "oslo.message")]
+        message: String,
+        #[serde(rename = "oslo.version")]
+        version: &'static str,
+    }
+    // Texts, numbers and nothing else: there is nothing that JSON could not hold.
+    let message = serde_json::to_string(message).unwrap_or_default();
+    let version = VERSION;
+    serde_json::to_vec(&Envelope { message, version }).unwrap_or_default()
 }
 
-fn decode_text(text: &[u8]) -> Result<Map<String, Value>, EnvelopeError> {
-    let text = str::from_utf8(text).map_err(|_| EnvelopeError::NotUtf8)?;
-    let outer = object(text)?;
-    let (Some(version), Some(message)) = (outer.get(VERSION_KEY), outer.get(MESSAGE_KEY)) else {
-        return Ok(outer);
+/// What makes an object an envelope.
+#[derive(Default)]
+struct EnvelopeFields<'a> {
+    version: Option<Json<'a>>,
+    message: Option<Json<'a>>,
+}
+
+impl<'a> Fields<'a> for EnvelopeFields<'a> {
+    fn take<A: MapAccess<'a>>(&mut self, key: &str, values: &mut A) -> Result<(), A::Error> {
+        let field = match key {
+            VERSION_KEY => &mut self.version,
+            MESSAGE_KEY => &mut self.message,
+            _ => return skip(values),
+        };
+        *field = Some(values.next_value()?);
+        Ok(())
+    }
+}
+
+/// The message in an envelope; `None` where `text` is none.
+fn enclosed(text: &str) -> Result<Option<Cow<'_, str>>, EnvelopeError> {
+    let outer: EnvelopeFields<'_> = object(text)?;
+    let (Some(version), Some(message)) = (outer.version, outer.message) else {
+        return Ok(None);
     };
     let readable = version
-        .as_str()
+        .as_text()
         .and_then(|version| version.parse::<Version>().ok())
         .is_some_and(|version| version.major == MAJOR);
     if !readable {
-        return Err(EnvelopeError::UnsupportedVersion(in_words(version)));
+        return Err(EnvelopeError::UnsupportedVersion(in_words(&version)));
     }
     match message {
-        Value::String(message) => object(message),
-        other => Err(EnvelopeError::MessageNotAString(kind::of(other))),
+        Json::Text(message) => Ok(Some(message)),
+        other => Err(EnvelopeError::MessageNotAString(other.kind())),
     }
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, EnvelopeError> {
+fn object<'a, T: Fields<'a>>(text: &'a str) -> Result<T, EnvelopeError> {
     match serde_json::from_str(text).map_err(EnvelopeError::NotJson)? {
-        Value::Object(object) => Ok(object),
-        other => Err(EnvelopeError::NotAnObject(kind::of(&other))),
+        Json::Object(object) => Ok(object),
+        other => Err(EnvelopeError::NotAnObject(other.kind())),
     }
 }
 
 /// A version that is text is shown, but no more of it than a version can need.
-fn in_words(version: &Value) -> String {
-    match version {
-        Value::String(version) => version
+fn in_words(version: &Json<'_>) -> String {
+    match version.as_text() {
+        Some(version) => version
             .chars()
             .take(40)
             .flat_map(char::escape_debug)
             .collect(),
-        other => kind::of(other).to_owned(),
+        None => version.kind().to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const LIMIT: usize = 1 << 20;

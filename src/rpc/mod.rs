@@ -34,7 +34,7 @@ pub mod compression;
 pub mod dispatcher;
 /// The filter against answering one call twice.
 pub mod duplicates;
-/// Body bytes to a JSON object and back.
+/// Body bytes to the text of a JSON object and back.
 pub mod envelope;
 /// Exceptions for the caller.
 pub mod failure;
@@ -47,12 +47,16 @@ pub mod version;
 /// The volume of a call.
 pub mod volume;
 
-/// What sort of JSON a value is, in words.
-mod kind;
+/// JSON of which little is needed.
+mod json;
 
 /// Tests of the whole room against messages captured from real peers.
 #[cfg(test)]
 mod captured;
+
+/// Tests of the readers against such as build all of a body.
+#[cfg(test)]
+mod reference;
 
 /// The method that cinder-api calls to ask how far a migration is.
 pub const METHOD: &str = "get_migrate_volume_progress";
@@ -82,10 +86,10 @@ pub fn may_be_migration_request(body: &[u8]) -> bool {
 
 /// The volume that a request asks to migrate, if it is one. A retype that may not migrate is none.
 #[must_use]
-pub fn migrating(request: &request::Request) -> Option<volume::Volume> {
-    let policy = request.args.get("migration_policy");
-    let never = policy.and_then(serde_json::Value::as_str) == Some("never");
-    if !MIGRATING.contains(&request.method.as_str()) || request.namespace.is_some() || never {
+pub fn migrating(request: &request::Request<'_>) -> Option<volume::Volume> {
+    let policy = request.args.migration_policy.as_ref();
+    let never = policy.and_then(json::Json::as_text) == Some("never");
+    if !MIGRATING.contains(&request.method.as_ref()) || request.namespace.is_some() || never {
         return None;
     }
     volume::Volume::from_args(&request.args).ok()

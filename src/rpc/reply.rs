@@ -1,6 +1,7 @@
 //! Replies: the bodies that go to a caller's reply queue.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::envelope;
@@ -28,21 +29,28 @@ pub fn heartbeat(reply_to: &ReplyTo) -> Vec<u8> {
 /// looks `failure` up without a default. `_unique_id` is new in each, for the caller drops a
 /// reply whose id it has seen.
 fn payload(reply_to: &ReplyTo, result: Value, failure: Value, ending: bool) -> Vec<u8> {
-    let message = Map::from_iter([
-        ("result".to_owned(), result),
-        ("failure".to_owned(), failure),
-        ("ending".to_owned(), json!(ending)),
-        ("_msg_id".to_owned(), json!(reply_to.msg_id)),
-        (
-            "_unique_id".to_owned(),
-            json!(Uuid::new_v4().simple().to_string()),
-        ),
-    ]);
-    envelope::encode(&message)
+    /// The keys in their order, as a JSON object made of a map has them.
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        _msg_id: &'a str,
+        _unique_id: uuid::fmt::Simple,
+        ending: bool,
+        failure: Value,
+        result: Value,
+    }
+    envelope::encode(&Payload {
+        _msg_id: &reply_to.msg_id,
+        _unique_id: Uuid::new_v4().simple(),
+        ending,
+        failure,
+        result,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::super::captured;
     use super::*;
 

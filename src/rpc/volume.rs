@@ -1,14 +1,17 @@
 //! The volume of a call: the little of cinder's volume object that progress needs.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::de::MapAccess;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::kind;
+use super::json::{Fields, Json, Wrapped, skip};
+use super::request::MethodArgs;
 
 /// The largest size whose bytes still fit into 64 bits; 16 EiB, beyond any block device.
 const MAX_SIZE_GIB: u64 = (1 << 34) - 1;
@@ -71,12 +74,14 @@ impl DriverRecord {
         self.0.iter().map(String::as_str)
     }
 
-    fn of(fields: &Map<String, Value>) -> Self {
-        let own = ["provider_location", "provider_id"].map(|field| fields.get(field));
-        let admins = fields.get("admin_metadata").and_then(Value::as_object);
-        let texts = own.into_iter().flatten();
-        let texts = texts.chain(admins.into_iter().flat_map(Map::values));
-        let texts = texts.filter_map(Value::as_str);
+    fn of(fields: &VolumeFields<'_>) -> Self {
+        let own = [&fields.provider_location, &fields.provider_id];
+        let admins = match &fields.admin_metadata {
+            Some(Json::Object(AdminMetadata(texts))) => Some(texts.values()),
+            _ => None,
+        };
+        let texts = own.into_iter().filter_map(|text| text.as_ref()?.as_text());
+        let texts = texts.chain(admins.into_iter().flatten().filter_map(Option::as_deref));
         let short = texts.filter(|text| !text.is_empty() && text.len() <= RECORD_MAX);
         Self(short.take(RECORD_TEXTS).map(str::to_owned).collect())
     }
@@ -116,30 +121,114 @@ pub enum VolumeError {
     },
 }
 
+/// What a volume's fields say, before anything is made of it.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct VolumeFields<'a> {
+    id: Option<Json<'a>>,
+    own_name_id: Option<Json<'a>>,
+    name_id: Option<Json<'a>>,
+    name: Option<Json<'a>>,
+    size: Option<Json<'a>>,
+    host: Option<Json<'a>>,
+    status: Option<Json<'a>>,
+    migration_status: Option<Json<'a>>,
+    attach_status: Option<Json<'a>>,
+    updated_at: Option<Json<'a>>,
+    cluster_name: Option<Json<'a>>,
+    provider_location: Option<Json<'a>>,
+    provider_id: Option<Json<'a>>,
+    admin_metadata: Option<Json<'a, AdminMetadata<'a>>>,
+    attachments: Option<Json<'a, Wrapped<'a, AttachmentFields<'a>>>>,
+}
+
+impl<'a> Fields<'a> for VolumeFields<'a> {
+    fn take<A: MapAccess<'a>>(&mut self, key: &str, values: &mut A) -> Result<(), A::Error> {
+        let field = match key {
+            "id" => &mut self.id,
+            "_name_id" => &mut self.own_name_id,
+            "name_id" => &mut self.name_id,
+            "name" => &mut self.name,
+            "size" => &mut self.size,
+            "host" => &mut self.host,
+            "status" => &mut self.status,
+            "migration_status" => &mut self.migration_status,
+            "attach_status" => &mut self.attach_status,
+            "updated_at" => &mut self.updated_at,
+            "cluster_name" => &mut self.cluster_name,
+            "provider_location" => &mut self.provider_location,
+            "provider_id" => &mut self.provider_id,
+            "admin_metadata" => {
+                self.admin_metadata = Some(values.next_value()?);
+                return Ok(());
+            }
+            "volume_attachment" => {
+                self.attachments = Some(values.next_value()?);
+                return Ok(());
+            }
+            _ => return skip(values),
+        };
+        *field = Some(values.next_value()?);
+        Ok(())
+    }
+}
+
+/// The texts of `admin_metadata`, in the order of their keys; `None` where there is none.
+#[derive(Clone, Default, PartialEq)]
+struct AdminMetadata<'a>(BTreeMap<String, Option<Cow<'a, str>>>);
+
+impl<'a> Fields<'a> for AdminMetadata<'a> {
+    fn take<A: MapAccess<'a>>(&mut self, key: &str, values: &mut A) -> Result<(), A::Error> {
+        let text = match values.next_value::<Json<'a>>()? {
+            Json::Text(text) => Some(text),
+            _ => None,
+        };
+        self.0.insert(key.to_owned(), text);
+        Ok(())
+    }
+}
+
+/// Of a list of attachments, whether there are any.
+#[derive(Clone, Default, PartialEq)]
+struct AttachmentFields<'a> {
+    objects: Option<Json<'a>>,
+}
+
+impl<'a> Fields<'a> for AttachmentFields<'a> {
+    fn take<A: MapAccess<'a>>(&mut self, key: &str, values: &mut A) -> Result<(), A::Error> {
+        if key != "objects" {
+            return skip(values);
+        }
+        self.objects = Some(values.next_value()?);
+        Ok(())
+    }
+}
+
 impl Volume {
     /// Reads the argument `volume` of a call: a versioned object, as cinder sends it, or a plain
     /// dictionary. Fields that are not known here are ignored, and so are optional ones that are
     /// not text fit for a log.
-    pub fn from_args(args: &Map<String, Value>) -> Result<Self, VolumeError> {
-        let volume = args.get("volume").ok_or(VolumeError::Missing)?;
-        let fields = fields(volume).map_err(VolumeError::NotAnObject)?;
-        let id = required_id(fields)?;
-        let name_id = match optional_id(fields, "_name_id")? {
+    pub fn from_args(args: &MethodArgs<'_>) -> Result<Self, VolumeError> {
+        let fields = match args.volume.as_ref().ok_or(VolumeError::Missing)? {
+            Json::Object(volume) => volume.fields().map_err(VolumeError::NotAnObject)?,
+            other => return Err(VolumeError::NotAnObject(other.kind())),
+        };
+        let id = required_id(fields.id.as_ref())?;
+        let name_id = match optional_id(fields.own_name_id.as_ref(), "_name_id")? {
             Some(name_id) => Some(name_id),
-            None => optional_id(fields, "name_id")?,
+            None => optional_id(fields.name_id.as_ref(), "name_id")?,
         };
         Ok(Self {
-            size: size(fields.get("size"), &id)?,
+            size: size(fields.size.as_ref(), &id)?,
             // A dictionary made from cinder's model has name_id always, and mostly equal.
             name_id: name_id.filter(|name_id| *name_id != id),
-            name: text(fields, "name").filter(|name| unfit_for_a_path(name).is_none()),
-            host: text(fields, "host"),
-            status: text(fields, "status"),
-            migration_status: text(fields, "migration_status"),
-            attach_status: text(fields, "attach_status"),
-            has_attachments: has_attachments(fields.get("volume_attachment")),
-            updated_at: fields.get("updated_at").and_then(moment),
-            clustered: text(fields, "cluster_name").is_some_and(|name| !name.is_empty()),
+            name: text(&fields.name).filter(|name| unfit_for_a_path(name).is_none()),
+            host: text(&fields.host),
+            status: text(&fields.status),
+            migration_status: text(&fields.migration_status),
+            attach_status: text(&fields.attach_status),
+            has_attachments: fields.attachments.as_ref().is_some_and(has_attachments),
+            updated_at: fields.updated_at.as_ref().and_then(moment),
+            clustered: text(&fields.cluster_name).is_some_and(|name| !name.is_empty()),
             record: DriverRecord::of(fields),
             id,
         })
@@ -181,40 +270,29 @@ impl Volume {
     }
 }
 
-/// Looks through the wrapper of a versioned object (`oslo_versionedobjects/base.py`); if there is
-/// no object, says what there is.
-fn fields(value: &Value) -> Result<&Map<String, Value>, &'static str> {
-    let outer = value.as_object().ok_or_else(|| kind::of(value))?;
-    match outer.get("versioned_object.data") {
-        None => Ok(outer),
-        Some(Value::Object(inner)) => Ok(inner),
-        Some(other) => Err(kind::of(other)),
-    }
-}
-
-fn required_id(fields: &Map<String, Value>) -> Result<String, VolumeError> {
+fn required_id(value: Option<&Json<'_>>) -> Result<String, VolumeError> {
     let missing = VolumeError::Id {
         field: "id",
         found: "missing or empty",
     };
-    optional_id(fields, "id")?.ok_or(missing)
+    optional_id(value, "id")?.ok_or(missing)
 }
 
 /// An id that is absent, null or empty is none, as it is to cinder (`Volume.name_id`). One that is
 /// something else than an id is an error: to ignore it could mean to answer for another volume.
 fn optional_id(
-    fields: &Map<String, Value>,
+    value: Option<&Json<'_>>,
     field: &'static str,
 ) -> Result<Option<String>, VolumeError> {
     let wrong = |found| Err(VolumeError::Id { field, found });
-    match fields.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(id)) if id.is_empty() => Ok(None),
-        Some(Value::String(id)) => match unfit_for_a_path(id) {
-            None => Ok(Some(id.clone())),
+    match value {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Text(id)) if id.is_empty() => Ok(None),
+        Some(Json::Text(id)) => match unfit_for_a_path(id) {
+            None => Ok(Some(id.clone().into_owned())),
             Some(found) => wrong(found),
         },
-        Some(other) => wrong(kind::of(other)),
+        Some(other) => wrong(other.kind()),
     }
 }
 
@@ -230,17 +308,17 @@ fn unfit_for_a_path(name: &str) -> Option<&'static str> {
     }
 }
 
-fn text(fields: &Map<String, Value>, field: &str) -> Option<String> {
-    let text = fields.get(field)?.as_str()?;
+fn text(value: &Option<Json<'_>>) -> Option<String> {
+    let text = value.as_ref()?.as_text()?;
     let usable = text.len() <= NAME_MAX && !text.contains(char::is_control);
     usable.then(|| text.to_owned())
 }
 
 /// A number such as `10.0` is as whole as `10`; a boolean is no number, though Python has it so.
-fn size(value: Option<&Value>, id: &str) -> Result<u64, VolumeError> {
+fn size(value: Option<&Json<'_>>, id: &str) -> Result<u64, VolumeError> {
     let found = match value {
         None => "missing".to_owned(),
-        Some(Value::Number(number)) => {
+        Some(Json::Number(number)) => {
             let whole = number.as_u64().or_else(|| {
                 let float = number.as_f64()?;
                 // Above the maximum the cast saturates, and the range refuses it.
@@ -251,7 +329,7 @@ fn size(value: Option<&Value>, id: &str) -> Result<u64, VolumeError> {
                 _ => number.to_string(),
             }
         }
-        Some(other) => kind::of(other).to_owned(),
+        Some(other) => other.kind().to_owned(),
     };
     Err(VolumeError::Size {
         id: id.to_owned(),
@@ -260,35 +338,37 @@ fn size(value: Option<&Value>, id: &str) -> Result<u64, VolumeError> {
 }
 
 /// A moment as oslo.versionedobjects writes it, in UTC and whole seconds.
-fn moment(value: &Value) -> Option<SystemTime> {
-    let moment = OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()?;
+fn moment(value: &Json<'_>) -> Option<SystemTime> {
+    let moment = OffsetDateTime::parse(value.as_text()?, &Rfc3339).ok()?;
     (moment.unix_timestamp() > 0).then(|| moment.into())
 }
 
 /// A list of attachments is a versioned object with `objects`, or a plain list.
-fn has_attachments(value: Option<&Value>) -> bool {
-    let list = match value {
-        Some(Value::Array(list)) => Some(list),
-        Some(value) => fields(value)
+fn has_attachments(value: &Json<'_, Wrapped<'_, AttachmentFields<'_>>>) -> bool {
+    let objects = match value {
+        Json::List { is_empty } => return !is_empty,
+        Json::Object(list) => list
+            .fields()
             .ok()
-            .and_then(|fields| fields.get("objects"))
-            .and_then(Value::as_array),
-        None => None,
+            .and_then(|fields| fields.objects.as_ref()),
+        _ => None,
     };
-    list.is_some_and(|list| !list.is_empty())
+    matches!(objects, Some(Json::List { is_empty: false }))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::captured;
     use super::*;
 
     const ID: &str = "b4d1c0de-0000-4000-8000-000000000001";
 
     fn read(volume: Value) -> Result<Volume, VolumeError> {
-        Volume::from_args(json!({"volume": volume}).as_object().unwrap())
+        let args = json!({"volume": volume}).to_string();
+        Volume::from_args(&captured::args(&args))
     }
 
     fn with(field: &str, value: Value) -> Result<Volume, VolumeError> {
@@ -351,7 +431,9 @@ mod tests {
     #[test]
     fn a_call_without_a_usable_volume_says_so() {
         assert_eq!(
-            Volume::from_args(&Map::new()).unwrap_err().to_string(),
+            Volume::from_args(&MethodArgs::default())
+                .unwrap_err()
+                .to_string(),
             "the call carries no volume"
         );
         for (volume, text) in [

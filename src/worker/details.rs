@@ -83,7 +83,7 @@ fn of_a_copy(percent: String, copy: &RunningCopy, speed: Option<Speed>, at: Inst
         "seconds_left": speed.and_then(|speed| speed.seconds_left(copy.total, at)),
         "state": speed.map_or_else(|| json!(UNKNOWN), |speed| json!(speed.state(copy.total, at))),
         "since": copy.since(),
-        "kind": copy.means.name(),
+        "kind": copy.method.name(),
         "source": text::harmless(&copy.source),
         "destination": text::harmless(&copy.destination),
     })

@@ -23,8 +23,9 @@ use crate::config::{Driver, MigrationMode, Mode};
 use crate::progress::{self, Answer, DriverCall, Hardware, MigrationRequest, Question, Tracker};
 use crate::rpc::dispatcher::{Dispatch, PONG, ProgressCall, dispatch};
 use crate::rpc::duplicates::Duplicates;
+use crate::rpc::envelope::EnvelopeError;
 use crate::rpc::failure::Failure;
-use crate::rpc::request::{ReplyTo, Request};
+use crate::rpc::request::{ReplyTo, Request, RequestFields};
 use crate::rpc::volume::Volume;
 use crate::rpc::{envelope, may_be_migration_request, may_be_progress_call, migrating, reply};
 
@@ -64,7 +65,7 @@ pub struct Worker(Arc<WorkerInner>);
 #[derive(Debug)]
 struct WorkerInner {
     policy: LivePolicy,
-    means: WorkerContext,
+    context: WorkerContext,
     answered: Mutex<Duplicates>,
     /// Room for requests for migrations that are being read.
     requests: Arc<Semaphore>,
@@ -98,10 +99,10 @@ pub fn room() -> Arc<Semaphore> {
 impl Worker {
     /// A worker that answers by `policy`.
     #[must_use]
-    pub fn new(policy: LivePolicy, means: WorkerContext) -> Self {
+    pub fn new(policy: LivePolicy, context: WorkerContext) -> Self {
         Self(Arc::new(WorkerInner {
             policy,
-            means,
+            context,
             answered: Mutex::default(),
             requests: Arc::new(Semaphore::new(REQUESTS)),
         }))
@@ -114,16 +115,13 @@ impl Worker {
     /// answer, and what is to be said waits for its connection.
     pub fn take(&self, message: Message<'_>) -> Disposition {
         match self.0.policy.now().mode {
-            Mode::Sidecar => match self.ours(message) {
-                Some(request) => {
-                    self.serve(request);
-                    Disposition::Taken
+            Mode::Sidecar => {
+                if self.serve_ours(message).is_some() {
+                    return Disposition::Taken;
                 }
-                None => {
-                    self.remember(message);
-                    Disposition::HandOver
-                }
-            },
+                self.remember(message);
+                Disposition::HandOver
+            }
             Mode::Direct | Mode::Standalone => {
                 self.take_all(message);
                 Disposition::Taken
@@ -131,7 +129,8 @@ impl Worker {
         }
     }
 
-    fn ours(&self, message: Message<'_>) -> Option<Request> {
+    /// Serves what is ours beside a cinder-volume; `None` if that is nothing.
+    fn serve_ours(&self, message: Message<'_>) -> Option<()> {
         if message.body.len() > LOOKED_INTO {
             return None;
         }
@@ -139,18 +138,19 @@ impl Worker {
         if message.compression.is_none() && !may_be_progress_call(message.body) {
             return None;
         }
-        let content = envelope::decode(message.body, message.compression, LOOKED_INTO).ok()?;
-        let request = Request::from_message(content).ok()?;
+        let text = envelope::open(message.body, message.compression, LOOKED_INTO).ok()?;
+        let request = Request::from_message(RequestFields::read(&text).ok()?).ok()?;
         if !self.0.policy.now().api.serves(&request) {
             return None;
         }
         // Whoever waits for an answer gets cinder-volume's at once, though it is an error, instead of none.
-        if request.reply_to.is_some() && self.0.means.replies.is_blocked() {
-            self.0.means.calls.note(CallOutcome::Passed);
+        if request.reply_to.is_some() && self.0.context.replies.is_blocked() {
+            self.0.context.calls.note(CallOutcome::Passed);
             warn!("left a call to cinder-volume: no answer could leave");
             return None;
         }
-        Some(request)
+        self.serve(request);
+        Some(())
     }
 
     /// Keeps in mind what a request for a migration asks, on its way to cinder-volume. It is copied here and
@@ -169,10 +169,10 @@ impl Worker {
         let passed = Instant::now();
         let (body, compression) = (body.to_vec(), message.compression.map(str::to_owned));
         let worker = self.clone();
-        self.0.means.tasks.spawn_blocking(move || {
+        self.0.context.tasks.spawn_blocking(move || {
             let template = &worker.0.policy.now().volume_name_template;
             if let Some(request) = migration_request(&body, compression.as_deref(), template) {
-                let tracker = &worker.0.means.tracker;
+                let tracker = &worker.0.context.tracker;
                 tracker.requested(request, passed.elapsed());
             }
             drop(permit);
@@ -189,7 +189,7 @@ impl Worker {
     /// them would take the time in which operations are handed over.
     pub fn take_own(&self, message: Message<'_>) {
         if message.body.len() > LOOKED_INTO {
-            self.0.means.calls.note(CallOutcome::Malformed);
+            self.0.context.calls.note(CallOutcome::Malformed);
             warn!(
                 bytes = message.body.len(),
                 "dropped a message that is too large for a call"
@@ -200,19 +200,23 @@ impl Worker {
     }
 
     fn read(&self, message: Message<'_>, most: usize) {
-        let content = match envelope::decode(message.body, message.compression, most) {
+        // Without a readable body there is nobody to answer.
+        let malformed = |error: EnvelopeError| {
+            self.0.context.calls.note(CallOutcome::Malformed);
+            warn!(%error, "dropped a message that is no oslo.messaging message");
+        };
+        let text = match envelope::open(message.body, message.compression, most) {
+            Ok(text) => text,
+            Err(error) => return malformed(error),
+        };
+        let content = match RequestFields::read(&text) {
             Ok(content) => content,
-            Err(error) => {
-                // Without a readable body there is nobody to answer.
-                self.0.means.calls.note(CallOutcome::Malformed);
-                warn!(%error, "dropped a message that is no oslo.messaging message");
-                return;
-            }
+            Err(error) => return malformed(error),
         };
         match Request::from_message(content) {
             Ok(request) => self.serve(request),
             Err(error) => {
-                self.0.means.calls.note(CallOutcome::Malformed);
+                self.0.context.calls.note(CallOutcome::Malformed);
                 warn!(%error, "refused a malformed request");
                 if let Some(to) = &error.reply_to {
                     self.post(to, reply::failure(to, &error.failure()));
@@ -221,7 +225,7 @@ impl Worker {
         }
     }
 
-    fn serve(&self, request: Request) {
+    fn serve(&self, request: Request<'_>) {
         {
             let mut answered = self
                 .0
@@ -229,7 +233,7 @@ impl Worker {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if !answered.is_new(request.unique_id.as_deref()) {
-                self.0.means.calls.note(CallOutcome::Duplicate);
+                self.0.context.calls.note(CallOutcome::Duplicate);
                 info!("dropped a call that was delivered twice");
                 return;
             }
@@ -239,11 +243,14 @@ impl Worker {
                 self.start(*call, request.reply_to, request.monitor_interval)
             }
             Dispatch::Ping => {
-                self.0.means.calls.note(CallOutcome::Ping);
+                self.0.context.calls.note(CallOutcome::Ping);
                 self.reply(request.reply_to.as_ref(), Ok(PONG.into()));
             }
             Dispatch::Refuse(failure) => {
-                self.0.means.calls.note(CallOutcome::refused(failure.class));
+                self.0
+                    .context
+                    .calls
+                    .note(CallOutcome::refused(failure.class));
                 info!(class = failure.class, reason = %failure.message, "refused a call");
                 self.reply(request.reply_to.as_ref(), Err(&failure));
             }
@@ -253,19 +260,19 @@ impl Worker {
     fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
         // A cast asks for nothing.
         let Some(to) = reply_to else {
-            self.0.means.calls.note(CallOutcome::Cast);
+            self.0.context.calls.note(CallOutcome::Cast);
             return;
         };
-        match Arc::clone(&self.0.means.room).try_acquire_owned() {
+        match Arc::clone(&self.0.context.room).try_acquire_owned() {
             Ok(permit) => {
                 let worker = self.clone();
                 self.0
-                    .means
+                    .context
                     .tasks
                     .spawn(worker.answer(call, to, monitor, permit));
             }
             Err(_) => {
-                self.0.means.calls.note(CallOutcome::Overloaded);
+                self.0.context.calls.note(CallOutcome::Overloaded);
                 let failure = Failure::internal("too many progress calls at once; ask again later");
                 self.reply(Some(&to), Err(&failure));
             }
@@ -285,13 +292,13 @@ impl Worker {
             .details
             .then(|| (call.volume.id.clone(), call.volume.name_id.clone()));
         let policy = self.0.policy.now();
-        let looking = self.0.means.tracker.answer(question(&policy, call));
+        let looking = self.0.context.tracker.answer(question(&policy, call));
         let answer = match monitor {
             Some(interval) => self.with_heartbeats(looking, &to, interval).await,
             None => looking.await,
         };
         let elapsed = since.elapsed();
-        let calls = &self.0.means.calls;
+        let calls = &self.0.context.calls;
         calls.durations.add(elapsed);
         match answer {
             Ok(answer) => {
@@ -305,7 +312,7 @@ impl Worker {
                     None => text.into(),
                     Some((id, name_id)) => {
                         let bears = |copy: &str| copy == id || Some(copy) == name_id.as_deref();
-                        self.0.means.paces.details(&policy, answer, text, bears)
+                        self.0.context.paces.details(&policy, answer, text, bears)
                     }
                 };
                 self.reply(Some(&to), Ok(result));
@@ -348,8 +355,8 @@ impl Worker {
             queue: to.queue.clone(),
             body,
         };
-        if let Err(reply) = self.0.means.replies.send(reply) {
-            self.0.means.counters.replies_dropped.add(1);
+        if let Err(reply) = self.0.context.replies.send(reply) {
+            self.0.context.counters.replies_dropped.add(1);
             warn!(queue = %reply.queue, "too many replies wait for the broker: dropped one");
         }
     }
@@ -400,8 +407,8 @@ fn migration_request(
     compression: Option<&str>,
     template: &str,
 ) -> Option<MigrationRequest> {
-    let content = envelope::decode(body, compression, REQUEST_SIZE).ok()?;
-    let volume = migrating(&Request::from_message(content).ok()?)?;
+    let text = envelope::open(body, compression, REQUEST_SIZE).ok()?;
+    let volume = migrating(&Request::from_message(RequestFields::read(&text).ok()?).ok()?)?;
     Some(MigrationRequest {
         ids: volume.ids(),
         size: volume.bytes(),
@@ -481,11 +488,14 @@ mod tests {
 
     #[test]
     fn a_driver_is_told_the_volume_and_none_of_its_secrets() {
-        let arguments = json!({"volume": {"versioned_object.data": {
+        let message = json!({"method": "m", "args": {"volume": {"versioned_object.data": {
             "id": "1", "size": 2, "host": "h@b#p", "migration_status": "migrating",
             "provider_auth": "CHAP u HUSH", "encryption_key_id": "HUSH",
-        }}});
-        let volume = Volume::from_args(arguments.as_object().unwrap()).unwrap();
+        }}}});
+        let body = message.to_string();
+        let text = envelope::open(body.as_bytes(), None, body.len()).unwrap();
+        let request = Request::from_message(RequestFields::read(&text).unwrap()).unwrap();
+        let volume = Volume::from_args(&request.args).unwrap();
         let driver = Driver {
             command: vec!["ask".to_owned()],
             timeout: Duration::from_secs(1),

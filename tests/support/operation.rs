@@ -64,6 +64,11 @@ pub fn progress_call(service: &Service, msg_id: &str, reply_queue: &str) -> Vec<
         "host": service.name(),
         "migration_status": "migrating",
     });
+    progress_call_about(&volume, msg_id, reply_queue)
+}
+
+/// The same for this volume.
+pub fn progress_call_about(volume: &Value, msg_id: &str, reply_queue: &str) -> Vec<u8> {
     envelope(&json!({
         "method": "get_migrate_volume_progress",
         "version": "3.11",

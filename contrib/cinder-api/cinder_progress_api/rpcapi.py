@@ -168,10 +168,21 @@ def _hosts(volume):
 
 
 def _facts(volume):
-    """What the daemon needs to know of a volume."""
-    return {key: volume[key] for key in (
-        'id', '_name_id', 'size', 'host', 'status', 'attach_status',
-        'migration_status')}
+    """What the daemon needs to know of a volume.
+
+    With cluster_name a member that sees no copy does not say 0. The
+    provider's fields tell which disk of an array is the volume's, and
+    updated_at tells a copy of this migration from one of an earlier one.
+    """
+    facts = {key: volume[key] for key in (
+        'id', '_name_id', 'size', 'host', 'cluster_name', 'status',
+        'attach_status', 'migration_status', 'provider_location',
+        'provider_id')}
+    updated_at = volume['updated_at']
+    # As a versioned object has it on the wire; the column is in UTC.
+    facts['updated_at'] = updated_at and updated_at.strftime(
+        '%Y-%m-%dT%H:%M:%SZ')
+    return facts
 
 
 def _read(method, said):

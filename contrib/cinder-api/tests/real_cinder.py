@@ -119,6 +119,11 @@ class Cinder(object):
         volume.create()
         return volume.id
 
+    def touch(self, volume_id, at):
+        """Has the row changed at that time."""
+        self._execute('UPDATE volumes SET updated_at = :at WHERE id = :id',
+                      id=volume_id, at=at)
+
     def service(self, at=None, **values):
         """A row of the table of services; at: its last report, now."""
         values = dict({'binary': 'cinder-volume', 'topic': 'cinder-volume',

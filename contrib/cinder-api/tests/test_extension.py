@@ -161,14 +161,34 @@ class ActionTest(TestCase):
 
     def test_the_daemon_is_told_no_secret(self):
         daemon = self.daemon(get_migrate_volume_progress='42')
-        volume_id = self.volume(provider_auth='CHAP user secret')
+        volume_id = self.volume(provider_auth='CHAP user secret',
+                                provider_location='10.0.0.1:3260,1 iqn.a:b 7')
         self.assert_progress('42%', volume_id)
         (_, volume), = daemon.asked
         self.assertEqual({
             'id': volume_id, '_name_id': None, 'size': 1,
-            'host': self.host + '@lvm#pool', 'status': 'available',
-            'attach_status': 'detached', 'migration_status': 'migrating',
+            'host': self.host + '@lvm#pool', 'cluster_name': None,
+            'status': 'available', 'attach_status': 'detached',
+            'migration_status': 'migrating',
+            'provider_location': '10.0.0.1:3260,1 iqn.a:b 7',
+            'provider_id': None, 'updated_at': None,
         }, volume)
+
+    def test_the_daemon_is_told_when_the_migration_began(self):
+        daemon = self.daemon(get_migrate_volume_progress='42')
+        volume_id = self.volume()
+        CINDER.touch(volume_id, datetime.datetime(2026, 1, 2, 3, 4, 5))
+        self.assert_progress('42%', volume_id)
+        (_, volume), = daemon.asked
+        self.assertEqual('2026-01-02T03:04:05Z', volume['updated_at'])
+
+    def test_the_daemon_is_told_of_the_cluster(self):
+        daemon = self.daemon(get_migrate_volume_progress='NA')
+        cluster = 'c%s@lvm' % uuid.uuid4().hex
+        CINDER.service(host=self.host + '@lvm', cluster_name=cluster)
+        self.assert_progress('NA', self.volume(cluster_name=cluster + '#pool'))
+        (_, volume), = daemon.asked
+        self.assertEqual(cluster + '#pool', volume['cluster_name'])
 
     def test_any_microversion_will_do(self):
         self.daemon(get_migrate_volume_progress='42')

@@ -417,7 +417,6 @@ fn uri(brokers: &Brokers, host: &BrokerHost, rabbit: &Rabbit) -> AMQPUri {
                 LoginMethod::AmqPlain => SASLMechanism::AMQPlain,
                 LoginMethod::Plain => SASLMechanism::Plain,
                 LoginMethod::External => SASLMechanism::External,
-                LoginMethod::RabbitCrDemo => SASLMechanism::RabbitCrDemo,
             }),
             ..AMQPQueryString::default()
         },

@@ -8,7 +8,9 @@ use rustix::process::geteuid;
 
 use super::report::Report;
 use crate::config::{Progress, Settings};
-use crate::progress::{Container, Daemon, ProgressError, Roots, Sight, Tracker, Users, sight};
+use crate::progress::{
+    Container, Daemon, NodeAccess, ProgressError, Roots, Tracker, Users, access,
+};
 
 /// How often the table of processes would be looked at; here it is once.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -16,29 +18,29 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A line for each thing of the node.
 pub(super) async fn report(report: &mut Report, settings: &Settings) {
     let progress = &settings.progress;
-    let sight = sight(&progress.proc_root).await;
-    processes(report, &progress.proc_root, &sight);
-    container(report, &sight.container);
-    user(report, &sight);
+    let access = access(&progress.proc_root).await;
+    processes(report, &progress.proc_root, &access);
+    container(report, &access.container);
+    user(report, &access);
     state_file(report, progress);
     copies(report, settings).await;
 }
 
-fn processes(report: &mut Report, proc: &Path, sight: &Sight) {
+fn processes(report: &mut Report, proc: &Path, access: &NodeAccess) {
     let proc = proc.display();
-    let others = if sight.of_root {
+    let others = if access.of_root {
         "root's processes"
     } else {
         "the first processes, which are not root's here"
     };
-    match &sight.positions {
+    match &access.positions {
         Ok(()) => report.ok("proc", format!("{proc}: positions of {others} can be read")),
         Err(error) => report.fail("proc", error.detail(), remedy(error)),
     }
-    match &sight.links {
+    match &access.links {
         Ok(()) => report.ok("proc", format!("{proc}: open files of {others} can be seen")),
         // Said already, and the same.
-        Err(_) if sight.positions.is_err() => {}
+        Err(_) if access.positions.is_err() => {}
         Err(error) => report.warn(
             "proc",
             error.detail(),
@@ -84,9 +86,9 @@ fn container(report: &mut Report, container: &Container) {
 }
 
 /// Rights are those of a user: the daemon's may be another.
-fn user(report: &mut Report, sight: &Sight) {
+fn user(report: &mut Report, access: &NodeAccess) {
     let own = geteuid().as_raw();
-    if sight.daemons.is_empty() {
+    if access.daemons.is_empty() {
         if own == 0 {
             report.warn(
                 "user",
@@ -97,7 +99,7 @@ fn user(report: &mut Report, sight: &Sight) {
             report.ok("user", format!("checked as user {own}"));
         }
     }
-    for daemon in &sight.daemons {
+    for daemon in &access.daemons {
         let Daemon {
             pid,
             uid,

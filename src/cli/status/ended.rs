@@ -24,7 +24,7 @@ impl RecentCopies {
         at: Instant,
         end_of: impl Fn(&Row) -> Option<CopyEnd>,
     ) -> Vec<Row> {
-        let key = |row: &Row| (row.pid, row.since.clone(), row.means);
+        let key = |row: &Row| (row.pid, row.since.clone(), row.method);
         let is_over = |row: &Row| running.iter().all(|other| key(other) != key(row));
         let over: Vec<Row> = self
             .running
@@ -90,7 +90,7 @@ mod tests {
             kind: "dd",
             state: Some(State::Copying),
             unseen: None,
-            means: CopyMethod::Dd,
+            method: CopyMethod::Dd,
             settled: true,
             started: None,
         }

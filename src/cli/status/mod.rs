@@ -41,16 +41,16 @@ const NO_COPY: &str = "no copy runs on this node";
 /// How `status` is to look and to speak.
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
-    /// Go on until interrupted, with a look each second
+    /// Show the copies again each second until interrupted
     #[arg(long, short)]
     watch: bool,
-    /// Say paths, ids and times in full, a few lines for each copy
+    /// Show paths, ids and times in full, several lines for each copy
     #[arg(long, short, conflicts_with = "json")]
     long: bool,
     /// Only the copies of this volume
     #[arg(long, value_name = "ID")]
     volume: Option<String>,
-    /// One JSON document a line
+    /// Print one JSON document a line
     #[arg(long)]
     json: bool,
 }

@@ -42,7 +42,7 @@ pub(super) struct Row {
     pub unseen: Option<String>,
     /// How it is made, which tells copies of one process apart.
     #[serde(skip)]
-    pub means: CopyMethod,
+    pub method: CopyMethod,
     /// When it was started; with the process id it tells one dd from another.
     #[serde(skip)]
     pub started: Option<SystemTime>,
@@ -75,8 +75,8 @@ impl Row {
             since: copy.since(),
             started: copy.started,
             pid: copy.pid,
-            kind: copy.means.name(),
-            means: copy.means,
+            kind: copy.method.name(),
+            method: copy.method,
             state,
             unseen: copy.trouble.as_ref().map(ProgressError::detail),
             settled: speed.is_none_or(|speed| speed.has_moved())

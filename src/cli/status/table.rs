@@ -239,7 +239,7 @@ mod tests {
             kind: "dd",
             state: Some(State::Copying),
             unseen: None,
-            means: CopyMethod::Dd,
+            method: CopyMethod::Dd,
             settled: true,
             started: None,
         }

@@ -75,8 +75,6 @@ pub enum LoginMethod {
     Plain,
     /// `EXTERNAL`: the client's certificate is the account.
     External,
-    /// `RABBIT-CR-DEMO`
-    RabbitCrDemo,
 }
 
 /// `kombu_failover_strategy`.
@@ -92,7 +90,6 @@ const LOGIN_METHODS: &[(&str, LoginMethod)] = &[
     ("AMQPLAIN", LoginMethod::AmqPlain),
     ("PLAIN", LoginMethod::Plain),
     ("EXTERNAL", LoginMethod::External),
-    ("RABBIT-CR-DEMO", LoginMethod::RabbitCrDemo),
 ];
 
 const FAILOVER_STRATEGIES: &[(&str, FailoverStrategy)] = &[

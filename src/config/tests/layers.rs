@@ -4,9 +4,9 @@ use std::fs;
 
 use super::*;
 
-struct Folder(tempfile::TempDir);
+struct ConfigFolder(tempfile::TempDir);
 
-impl Folder {
+impl ConfigFolder {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -25,7 +25,7 @@ fn pair(name: &str, value: &str) -> (String, String) {
 
 #[test]
 fn later_sources_win() {
-    let folder = Folder::new();
+    let folder = ConfigFolder::new();
     let first = folder.file(
         "first.conf",
         "[DEFAULT]\nhost = first\ncontrol_exchange = first\n",
@@ -66,7 +66,7 @@ fn later_sources_win() {
 
 #[test]
 fn the_query_of_transport_url_wins_over_all() {
-    let folder = Folder::new();
+    let folder = ConfigFolder::new();
     let file = folder.file(
         "a.conf",
         "[DEFAULT]\ntransport_url = rabbit://h/?rabbit_interval_max=7\n",
@@ -86,7 +86,7 @@ fn the_query_of_transport_url_wins_over_all() {
 
 #[test]
 fn a_later_file_wins_also_by_an_older_spelling() {
-    let folder = Folder::new();
+    let folder = ConfigFolder::new();
     let new = folder.file("new.conf", "[oslo_messaging_rabbit]\nssl = false\n");
     let old = folder.file(
         "old.conf",
@@ -111,7 +111,7 @@ fn within_a_file_the_present_spelling_wins() {
 
 #[test]
 fn a_backend_section_is_reached_from_the_environment() {
-    let folder = Folder::new();
+    let folder = ConfigFolder::new();
     let file = folder.file("a.conf", "[DEFAULT]\nhost = h\nenabled_backends = Lvm-1\n");
     let sources = Sources {
         config_files: vec![file],
@@ -135,7 +135,7 @@ fn defaults_can_be_referred_to() {
 
 #[test]
 fn what_was_named_must_exist() {
-    let folder = Folder::new();
+    let folder = ConfigFolder::new();
     for sources in [
         Sources {
             config_files: vec![folder.0.path().join("no.conf")],

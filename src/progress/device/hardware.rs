@@ -46,6 +46,16 @@ impl Hardware {
         self.numbers.is_empty() && self.units.is_empty()
     }
 
+    /// World-wide numbers, as small hexadecimal digits.
+    pub(in crate::progress) fn numbers(&self) -> &[String] {
+        &self.numbers
+    }
+
+    /// iSCSI targets, each with a logical unit.
+    pub(in crate::progress) fn units(&self) -> &[(String, u64)] {
+        &self.units
+    }
+
     /// Whether both tell of one disk.
     pub(in crate::progress) fn meets(&self, other: &Self) -> bool {
         self.numbers.iter().any(|one| other.numbers.contains(one))

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::hardware::Hardware;
-use super::links::{follow, kernel_name, kernel_name_in, links, locate, major_minor, plain};
+use super::links::{follow, kernel_name, kernel_name_in, links, locate, major_minor, normalize};
 use super::names::{ID, Template, id_in, is_partition, mentions, path_names, split_mapped};
 use super::sysfs;
 use crate::progress::proc::process::Pid;
@@ -27,10 +27,11 @@ pub(in crate::progress) struct Identity {
     /// How large it is, where that can be told.
     bytes: Option<u64>,
     device: bool,
-    traced: bool,
+    #[serde(rename = "traced")]
+    resolved: bool,
     /// Whether it is a disk, or lies on one as multipath and encryption do, without a name of its own.
-    #[serde(default)]
-    nameless: bool,
+    #[serde(default, rename = "nameless")]
+    unnamed: bool,
     /// What the kernel calls it that is no path: the target, the subsystem.
     #[serde(default)]
     labels: Vec<String>,
@@ -64,7 +65,7 @@ impl Identity {
                 || metadata
                     .as_ref()
                     .is_some_and(|metadata| metadata.file_type().is_block_device()),
-            traced: true,
+            resolved: true,
             ..Self::default()
         };
         identity.find_ids(path);
@@ -78,7 +79,7 @@ impl Identity {
         match kernel_name(roots, &real) {
             Some(kernel_name) => identity.trace(roots, &kernel_name, number),
             // A link that leads nowhere, or a map of which the kernel says nothing here.
-            None => identity.nameless = is_named_by_number(path),
+            None => identity.unnamed = is_named_by_number(path),
         }
         identity
     }
@@ -91,14 +92,14 @@ impl Identity {
             return Self::among_mounts(roots, &process, path);
         }
         let mut named = Self {
-            traced: true,
+            resolved: true,
             ..Self::default()
         };
         named.add(path.to_owned());
         let Ok(folder) = fs::read_link(process.join("cwd")) else {
             return named;
         };
-        let full = plain(&folder.join(path));
+        let full = normalize(&folder.join(path));
         let mut identity = Self::among_mounts(roots, &process, &full.to_string_lossy());
         identity.aliases.insert(0, path.to_owned());
         identity
@@ -141,26 +142,26 @@ impl Identity {
     fn trace(&mut self, roots: &Roots, kernel_name: &str, number: Option<u64>) {
         let known = self.aliases.len();
         let size = roots.sys.join("class/block").join(kernel_name).join("size");
-        self.bytes = line(&size)
+        self.bytes = read_attribute(&size)
             .and_then(|sectors| sectors.parse::<u64>().ok())
             .and_then(|sectors| sectors.checked_mul(SECTOR));
         let mut block = roots.sys.join("block").join(kernel_name);
         if let (false, Some(number)) = (block.exists(), number) {
             block = roots.sys.join("dev/block").join(major_minor(number));
         }
-        let mut nameless = false;
-        let mut bearers = vec![kernel_name.to_owned()];
+        let mut unnamed = false;
+        let mut devices = vec![kernel_name.to_owned()];
         let mut next = 0;
-        while let Some(bearer) = bearers.get(next) {
+        while let Some(device) = devices.get(next) {
             if next > 0 {
-                block = roots.sys.join("block").join(bearer);
+                block = roots.sys.join("block").join(device);
             }
             next += 1;
-            let disk = sysfs::disk(&roots.sys, &block, bearer);
+            let disk = sysfs::disk(&roots.sys, &block, device);
             self.hardware.learn(disk.hardware);
             disk.labels.into_iter().for_each(|label| self.label(label));
-            let Some(name) = line(&block.join("dm/name")) else {
-                nameless |= disk.paths.is_empty();
+            let Some(name) = read_attribute(&block.join("dm/name")) else {
+                unnamed |= disk.paths.is_empty();
                 disk.paths.into_iter().for_each(|path| self.add(path));
                 continue;
             };
@@ -170,14 +171,14 @@ impl Identity {
             self.add(format!("/dev/mapper/{name}"));
             // A multipath map is named after the storage's serial number, and what decrypts a volume
             // after nothing in particular; what they lie on carries the names.
-            let uuid = line(&block.join("dm/uuid")).unwrap_or_default();
+            let uuid = read_attribute(&block.join("dm/uuid")).unwrap_or_default();
             if uuid.starts_with("mpath-") {
                 self.hardware.add_numbers(&uuid);
             }
             if uuid.starts_with("mpath-") || uuid.starts_with("CRYPT-") {
                 for below in names_in(&block.join("slaves")) {
-                    if bearers.len() < LAYER_LIMIT && !bearers.contains(&below) {
-                        bearers.push(below);
+                    if devices.len() < LAYER_LIMIT && !devices.contains(&below) {
+                        devices.push(below);
                     }
                 }
             }
@@ -185,14 +186,14 @@ impl Identity {
         for link in links(roots) {
             let target = follow(roots, &link);
             let leads_here =
-                kernel_name_in(roots, &target).is_some_and(|name| bearers.contains(&name));
+                kernel_name_in(roots, &target).is_some_and(|name| devices.contains(&name));
             if leads_here && let Ok(below) = link.strip_prefix(&roots.dev) {
                 self.add_link(&below.to_string_lossy());
             }
         }
         let given_by_link = self.aliases[0] != format!("/dev/{kernel_name}");
-        self.traced = given_by_link || self.aliases.len() > known;
-        self.nameless = nameless;
+        self.resolved = given_by_link || self.aliases.len() > known;
+        self.unnamed = unnamed;
     }
 
     pub(in crate::progress) fn add(&mut self, alias: String) {
@@ -238,8 +239,8 @@ impl Identity {
         self.inode = later.inode.or(self.inode);
         self.bytes = later.bytes.or(self.bytes);
         self.device |= later.device;
-        self.traced |= later.traced;
-        self.nameless |= later.nameless;
+        self.resolved |= later.resolved;
+        self.unnamed |= later.unnamed;
     }
 
     /// The path as the command line has it.
@@ -252,9 +253,10 @@ impl Identity {
         self.aliases.iter().map(String::as_str)
     }
 
-    /// How many names there are.
+    /// How many names and numbers there are.
     pub(in crate::progress) fn len(&self) -> usize {
-        self.aliases.len() + self.labels.len()
+        let numbers = self.hardware.numbers().len() + self.hardware.units().len();
+        self.aliases.len() + self.labels.len() + numbers
     }
 
     /// Whether one of the names is `path`.
@@ -335,12 +337,12 @@ impl Identity {
 
     /// Whether it is a disk, or lies on one, without a name of its own.
     pub(in crate::progress) fn is_unnamed(&self) -> bool {
-        self.nameless
+        self.unnamed
     }
 
     /// Whether one of these ids stands in one of the names.
     pub(in crate::progress) fn bears_one_of(&self, ids: &[Uuid]) -> bool {
-        ids.iter().any(|id| self.ids.contains(id))
+        !self.ids.is_empty() && ids.iter().any(|id| self.ids.contains(id))
     }
 
     /// The numbers by which records know it.
@@ -362,8 +364,8 @@ impl Identity {
 
     /// Whether it may be a volume that no name leads to: storage behind Fibre Channel, or with one iSCSI
     /// target for all volumes, shows disks by number.
-    pub(in crate::progress) fn may_be_any(&self, template: &str) -> bool {
-        self.nameless && self.volume_id(template).is_none()
+    pub(in crate::progress) fn may_be_unnamed_volume(&self, template: &str) -> bool {
+        self.unnamed && self.volume_id(template).is_none()
     }
 
     /// How many bytes it holds.
@@ -382,8 +384,8 @@ impl Identity {
     }
 
     /// False for a kernel name nothing else is known of, which is worth another try: udev may be behind.
-    pub(in crate::progress) fn is_traced(&self) -> bool {
-        self.traced
+    pub(in crate::progress) fn is_resolved(&self) -> bool {
+        self.resolved
     }
 }
 
@@ -395,7 +397,7 @@ fn has_mounts_of_its_own(roots: &Roots, process: &Path) -> bool {
 }
 
 /// The one line of a sysfs attribute; `None` when there is none.
-pub(in crate::progress) fn line(path: &Path) -> Option<String> {
+pub(in crate::progress) fn read_attribute(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim_end();
     (!text.is_empty()).then(|| text.to_owned())

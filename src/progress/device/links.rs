@@ -48,14 +48,14 @@ pub(super) fn follow(roots: &Roots, path: &Path) -> PathBuf {
             locate(roots, &target)
         } else {
             let folder = path.parent().unwrap_or(Path::new("/"));
-            plain(&folder.join(target))
+            normalize(&folder.join(target))
         };
     }
     path
 }
 
 /// Takes out `.` and `..` by the letter, which is right where no folder is a link.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub(super) fn normalize(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
         match component {

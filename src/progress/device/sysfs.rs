@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::hardware::Hardware;
-use super::identity::line;
+use super::identity::read_attribute;
 
 /// A VPD page says its length in two bytes.
 const PAGE_LIMIT: u64 = 4 + 0xffff;
@@ -29,25 +29,27 @@ pub(super) struct Disk {
 pub(in crate::progress) fn disk(sys: &Path, block: &Path, kernel_name: &str) -> Disk {
     let mut disk = Disk::default();
     for attribute in ["wwid", "device/wwid", "nguid", "uuid"] {
-        if let Some(number) = line(&block.join(attribute)) {
+        if let Some(number) = read_attribute(&block.join(attribute)) {
             disk.hardware.add_numbers(&number);
             disk.labels.push(number);
         }
     }
     // The kernel writes the bytes of an EUI-64 apart from each other.
-    if let Some(eui) = line(&block.join("eui")) {
+    if let Some(eui) = read_attribute(&block.join("eui")) {
         disk.hardware.add_numbers(&eui.replace(' ', ""));
     }
     if let Some(page) = page83(block) {
         disk.hardware.add_page83(&page);
     }
-    disk.labels.extend(line(&block.join("device/subsysnqn")));
+    disk.labels
+        .extend(read_attribute(&block.join("device/subsysnqn")));
     if let Some((target, unit)) = iscsi(block) {
         disk.hardware.unit(&target, unit);
         disk.labels.push(target);
     }
     disk.paths.extend(image(sys, kernel_name));
-    disk.paths.extend(line(&block.join("loop/backing_file")));
+    disk.paths
+        .extend(read_attribute(&block.join("loop/backing_file")));
     disk
 }
 
@@ -69,16 +71,16 @@ fn iscsi(block: &Path) -> Option<(String, u64)> {
         sessions.flatten().next().map(|entry| entry.path())
     };
     let session = device.ancestors().take(SESSION_ABOVE).find_map(session)?;
-    Some((line(&session.join("targetname"))?, unit))
+    Some((read_attribute(&session.join("targetname"))?, unit))
 }
 
 /// The image in Ceph behind `rbd<number>`, as udev's link names it. A snapshot is not its image.
 fn image(sys: &Path, kernel_name: &str) -> Option<String> {
     let number = kernel_name.strip_prefix("rbd")?;
     let device = sys.join("bus/rbd/devices").join(number);
-    let snapshot = line(&device.join("current_snap")).filter(|name| name != "-");
-    let name = line(&device.join("name"))?;
-    let pool = line(&device.join("pool")).unwrap_or_else(|| "rbd".to_owned());
+    let snapshot = read_attribute(&device.join("current_snap")).filter(|name| name != "-");
+    let name = read_attribute(&device.join("name"))?;
+    let pool = read_attribute(&device.join("pool")).unwrap_or_else(|| "rbd".to_owned());
     Some(match snapshot {
         Some(snapshot) => format!("/dev/rbd/{pool}/{name}@{snapshot}"),
         None => format!("/dev/rbd/{pool}/{name}"),

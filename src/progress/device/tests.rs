@@ -55,8 +55,8 @@ fn kernel_names_are_traced_through_by_path_links() {
     fake.link(&format!("dev/disk/by-path/{BY_PATH}"), "../../sdb");
     assert!(names(&fake, "/dev/sdb"));
     assert!(!names(&fake, "/dev/sda"));
-    assert!(Identity::of(&fake.roots(), "/dev/sdb").is_traced());
-    assert!(!Identity::of(&fake.roots(), "/dev/sda").is_traced());
+    assert!(Identity::of(&fake.roots(), "/dev/sdb").is_resolved());
+    assert!(!Identity::of(&fake.roots(), "/dev/sda").is_resolved());
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn kernel_names_are_traced_through_sysfs() {
     assert!(names(&fake, "/dev/block/254:2"));
     let identity = Identity::of(&fake.roots(), "/dev/dm-2");
     assert!(identity.is(&format!("/dev/vg_one/{NAME}")));
-    assert!(identity.is_device() && identity.is_traced());
+    assert!(identity.is_device() && identity.is_resolved());
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn a_disk_that_nothing_names_may_be_any_volume() {
         ("/mnt/file", false),
     ] {
         let identity = Identity::of(&fake.roots(), path);
-        assert_eq!(identity.may_be_any("volume-%s"), any, "{path}");
+        assert_eq!(identity.may_be_unnamed_volume("volume-%s"), any, "{path}");
     }
 }
 

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::open_files::{Fate, Mark, OpenFile};
+use super::open_files::{FileState, Mark, OpenFile};
 use crate::progress::copy_store::{CopyRecord, Unsaved};
 use crate::progress::device::Identity;
 use crate::progress::migration::MigrationNotes;
@@ -167,17 +167,17 @@ impl FileCopy {
     }
 
     /// Takes in what became of it by `now`.
-    pub(in crate::progress) fn note(&mut self, fate: Fate, now: Instant) {
-        if let Fate::Open(position) = fate {
+    pub(in crate::progress) fn note(&mut self, state: FileState, now: Instant) {
+        if let FileState::Open(position) = state {
             self.seen.goes_on_at(position, now);
             return;
         }
         if self.file.moves {
             self.seen.ends(now, PIECES);
         }
-        self.end = Some(match fate {
-            Fate::Closed if self.was_closed_early() => End::Early,
-            Fate::Closed => End::Closed,
+        self.end = Some(match state {
+            FileState::Closed if self.was_closed_early() => End::Early,
+            FileState::Closed => End::Closed,
             _ => End::Gone,
         });
         self.ended.0 = Some(now);

@@ -3,16 +3,19 @@
 use std::cmp::Reverse;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::copy::{Ends, FileCopy, Lone};
-use super::open_files::{Fate, OpenFile, Place};
+use super::open_files::{FileState, OpenFile, Place};
 use super::pairs::{Pair, pairs};
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
-use crate::progress::device::Identity;
+use crate::progress::device::{Hardware, Identity};
 use crate::progress::journal::{self, EndedCopies};
 use crate::progress::migration::{self, MadeBy};
 use crate::progress::proc::process::Ticks;
-use crate::progress::verdict::{self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen};
+use crate::progress::verdict::{
+    self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen, sizes_of,
+};
 use crate::progress::{Answer, Question};
 
 /// How many files are remembered that may be an end of a copy.
@@ -92,6 +95,13 @@ impl FileCopies {
         all
     }
 
+    /// The same, but finds nothing by index.
+    #[cfg(test)]
+    pub(in crate::progress) fn unindexed(mut self) -> Self {
+        self.copies.unindexed = true;
+        self
+    }
+
     /// The numbers of all that is remembered.
     pub(in crate::progress) fn numbers(&self) -> Vec<u64> {
         let mut numbers = self.lone.keys();
@@ -128,7 +138,7 @@ impl FileCopies {
         listed: Instant,
         question: &Question,
     ) -> Option<FileCopy> {
-        let candidates = self.copies.candidates(question).into_iter().rev();
+        let candidates = self.copies.candidates(question, &[]).into_iter().rev();
         let mut candidates = candidates.map(|(_, copy)| copy);
         let known = candidates.find(|copy| copy.is(file) && copy.is_of(question));
         match known {
@@ -207,13 +217,25 @@ impl FileCopies {
     }
 
     /// Every copy, and its number.
+    #[cfg(test)]
     pub(in crate::progress) fn copies(&self) -> impl Iterator<Item = (u64, &FileCopy)> {
         self.copies.all()
     }
 
-    /// Copies of disks that no name leads to.
-    pub(in crate::progress) fn unnamed(&self) -> impl Iterator<Item = &FileCopy> {
-        self.copies.unnamed()
+    /// Copies of disks that no name leads to and that one of `records` may tell of, and their numbers.
+    pub(in crate::progress) fn meeting(&self, records: &[&Hardware]) -> Vec<(u64, &FileCopy)> {
+        self.copies.meeting(records)
+    }
+
+    /// Copies of disks that no name leads to, that run, and their numbers.
+    pub(in crate::progress) fn running_unnamed(&self) -> Vec<(u64, &FileCopy)> {
+        self.copies.running_unnamed()
+    }
+
+    /// All that was given to the volume of this id, or bears one of these ids.
+    pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<&FileCopy> {
+        let copies = self.copies.of_volume(volume_id, ids).into_iter();
+        copies.map(|(_, copy)| copy).collect()
     }
 
     /// Changes what is remembered of one copy, if it is.
@@ -234,7 +256,8 @@ impl FileCopies {
         let between = |copy: &FileCopy| {
             copy.notes.volume.is_none()
                 && copy.file.ends.as_ref().is_some_and(|ends| {
-                    ends.source.may_be_any(&template) && may_be_all_of(ends.bytes, question)
+                    may_be_all_of(ends.bytes, question)
+                        && ends.source.may_be_unnamed_volume(&template)
                 })
         };
         let lone = |copy: &FileCopy| {
@@ -256,18 +279,18 @@ impl FileCopies {
                             || lone.identity.volume_id(&template).is_some())
                 } else {
                     // An array may make a disk larger than was asked for.
-                    lone.identity.may_be_any(&template)
-                        && (bytes.is_some_and(|bytes| bytes > question.size)
-                            || may_be_all_of(bytes, question))
+                    (bytes.is_some_and(|bytes| bytes > question.size)
+                        || may_be_all_of(bytes, question))
+                        && lone.identity.may_be_unnamed_volume(&template)
                 }
             };
             let between = || self.copies.all().any(|(_, other)| known(other));
             copy.file.lone.as_ref().is_some_and(may_be) && !between()
         };
-        let mut unnamed = self.copies.unnamed();
+        let mut unclaimed = self.copies.unclaimed(sizes_of(question)).into_iter();
         let mut all_lone = self.lone.all();
-        unnamed.any(|copy| between(copy) && of_this(copy))
-            || all_lone.any(|(_, copy)| lone(copy) && of_this(copy))
+        unclaimed.any(|(_, copy)| of_this(copy) && between(copy))
+            || all_lone.any(|(_, copy)| of_this(copy) && lone(copy))
     }
 
     /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
@@ -318,7 +341,7 @@ impl FileCopies {
     }
 
     /// Takes in what became of a file, wherever it is remembered.
-    pub(in crate::progress) fn note(&mut self, seen: &FileCopy, fate: Fate) {
+    pub(in crate::progress) fn note(&mut self, seen: &FileCopy, state: FileState) {
         let now = Instant::now();
         for store in [&mut self.copies, &mut self.lone] {
             let same = store
@@ -327,7 +350,7 @@ impl FileCopies {
             let same: Vec<u64> = same.map(|(number, _)| number).collect();
             for number in same {
                 let end = store.update(number, |copy| {
-                    copy.note(fate, now);
+                    copy.note(state, now);
                     let is_copy = copy.file.lone.is_none();
                     (is_copy && !copy.runs()).then(|| journal::files_ended(copy))
                 });
@@ -354,7 +377,7 @@ impl FileCopies {
             None => CopyVerdict::Unseen(nothing_seen(question)),
         };
         let current = current.map(|(number, _)| number);
-        let candidates = self.copies.candidates(question).into_iter();
+        let candidates = self.copies.candidates(question, &[]).into_iter();
         let mine = candidates.filter(|(_, copy)| copy.is_of(question));
         let mine: Vec<u64> = mine.map(|(number, _)| number).collect();
         for number in mine {
@@ -386,7 +409,7 @@ impl FileCopies {
         question: &Question,
         wanted: impl Fn(&FileCopy) -> bool,
     ) -> Option<(u64, &FileCopy)> {
-        let candidates = self.copies.candidates(question).into_iter().rev();
+        let candidates = self.copies.candidates(question, &[]).into_iter().rev();
         candidates
             .filter(|(_, copy)| copy.is_of(question))
             .find(|(_, copy)| wanted(copy))

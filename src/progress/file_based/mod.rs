@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::device::{self, Identity};
-use super::proc::bounded::Looks;
+use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
 use super::proc::process::{self, Pid, Ticks};
 use super::tracker::lock;
@@ -48,7 +48,7 @@ const COPIERS_LIMIT: usize = 512;
 #[derive(Debug)]
 pub(super) struct FileBased {
     roots: Roots,
-    looks: Looks,
+    reads: BoundedReads,
     copies: Arc<Mutex<FileCopies>>,
     /// Held for the length of a listing, so that there is one at a time.
     listing: tokio::sync::Mutex<Option<Listing>>,
@@ -69,10 +69,10 @@ struct Listing {
 }
 
 impl FileBased {
-    pub(super) fn new(roots: Roots, looks: Looks, copies: FileCopies) -> Self {
+    pub(super) fn new(roots: Roots, reads: BoundedReads, copies: FileCopies) -> Self {
         Self {
             roots,
-            looks,
+            reads,
             copies: Arc::new(Mutex::new(copies)),
             listing: tokio::sync::Mutex::default(),
             cinder_volumes: Mutex::default(),
@@ -81,7 +81,7 @@ impl FileBased {
     }
 
     /// Takes in who is cinder-volume by now.
-    pub(super) fn meet(&self, cinder_volumes: Vec<Pid>) {
+    pub(super) fn observe(&self, cinder_volumes: Vec<Pid>) {
         lock(&self.cinder_volumes).0 = cinder_volumes;
     }
 
@@ -149,7 +149,7 @@ impl FileBased {
         }
         let proc = self.roots.proc.clone();
         let (pid, fd) = (file.id.pid, file.fd);
-        self.looks
+        self.reads
             .at(Path::new(file.identity.path()), move || {
                 Ok(open_files::size(&proc, pid, fd))
             })
@@ -220,12 +220,12 @@ impl FileBased {
 
     /// Every copy between two ends that goes on and what stands in the way of looking at it, after a look.
     pub(super) async fn running(&self) -> Vec<(FileCopy, Option<ProgressError>)> {
-        let looks = self
+        let again = self
             .copies()
             .running()
             .into_iter()
             .map(async |copy| (self.look(&copy).await.err(), copy));
-        let troubles = join_all(looks).await;
+        let troubles = join_all(again).await;
         let running = self.copies().running().into_iter();
         running
             .map(|copy| {
@@ -241,11 +241,11 @@ impl FileBased {
     async fn look(&self, copy: &FileCopy) -> Result<(), ProgressError> {
         let proc = self.roots.proc.clone();
         let (id, fd, mark) = (copy.file.id, copy.file.fd, copy.file.mark);
-        let fate = self
-            .looks
+        let state = self
+            .reads
             .one(id.pid, move |_| open_files::again(&proc, id, fd, mark))
             .await?;
-        self.copies().note(copy, fate);
+        self.copies().note(copy, state);
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl FileBased {
             }
             Err(error) => trouble = trouble.take().or(Some(error)),
         };
-        self.looks.each(pids, work, report).await;
+        self.reads.each(pids, work, report).await;
         (files, trouble)
     }
 
@@ -304,7 +304,7 @@ impl FileBased {
         let Some(path) = path else { return Ok(None) };
         let roots = self.roots.clone();
         let text = path.to_string_lossy().into_owned();
-        let target = self.looks.at(path, move || Ok(target(&roots, &text)));
+        let target = self.reads.at(path, move || Ok(target(&roots, &text)));
         target.await.map(Some)
     }
 }

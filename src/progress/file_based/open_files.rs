@@ -135,7 +135,7 @@ pub(in crate::progress) fn of(roots: &Roots, pid: Pid) -> Result<Vec<OpenFile>, 
 
 /// What became of an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::progress) enum Fate {
+pub(in crate::progress) enum FileState {
     /// It is open, at this position.
     Open(u64),
     /// It was closed; its process lives.
@@ -150,14 +150,14 @@ pub(in crate::progress) fn again(
     id: ProcessId,
     fd: Fd,
     mark: Mark,
-) -> Result<Fate, ProgressError> {
+) -> Result<FileState, ProgressError> {
     let info = fdinfo::read(proc, id.pid, fd);
     if process::identity(proc, id.pid)? != Some(id) {
-        return Ok(Fate::Gone);
+        return Ok(FileState::Gone);
     }
     Ok(match info? {
-        Some(info) if Mark::from(info) == mark => Fate::Open(info.position),
-        _ => Fate::Closed,
+        Some(info) if Mark::from(info) == mark => FileState::Open(info.position),
+        _ => FileState::Closed,
     })
 }
 
@@ -290,19 +290,19 @@ mod tests {
         fake.process(7, "python3")
             .fdinfo(3, "pos:\t5\nflags:\t0100000\nmnt_id:\t36\nino:\t99\n");
         let file = of(&fake.roots(), 7).unwrap().remove(0);
-        let fate = || again(proc, file.id, file.fd, file.mark).unwrap();
-        assert_eq!(fate(), Fate::Open(5));
+        let state = || again(proc, file.id, file.fd, file.mark).unwrap();
+        assert_eq!(state(), FileState::Open(5));
         fake.write(
             "proc/7/fdinfo/3",
             "pos:\t6\nflags:\t0100000\nmnt_id:\t36\nino:\t98\n",
         );
-        assert_eq!(fate(), Fate::Closed);
+        assert_eq!(state(), FileState::Closed);
         fake.remove("proc/7/fdinfo/3");
-        assert_eq!(fate(), Fate::Closed);
+        assert_eq!(state(), FileState::Closed);
         fake.process(7, "python3").start(900);
-        assert_eq!(fate(), Fate::Gone);
+        assert_eq!(state(), FileState::Gone);
         fake.end(7);
-        assert_eq!(fate(), Fate::Gone);
+        assert_eq!(state(), FileState::Gone);
     }
 
     #[test]

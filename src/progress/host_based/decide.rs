@@ -128,9 +128,12 @@ fn known_by(history: &History, record: &Record, question: &Question) -> Option<K
         let rule = record.notes.known_by.unwrap_or(KnownBy::Name);
         return (*volume == question.volume_id).then_some(rule);
     }
-    let others = history.unnamed().map(|other| &other.dd.source);
-    let by_record = source.may_be_any(&question.template())
-        && history.volumes.tells_of(question, source, others);
+    if !source.may_be_unnamed_volume(&question.template()) {
+        return None;
+    }
+    let others = history.meeting(&history.volumes.records(question));
+    let others = others.into_iter().map(|other| &other.dd.source);
+    let by_record = history.volumes.tells_of(question, source, others);
     by_record.then_some(KnownBy::Record)
 }
 
@@ -158,14 +161,15 @@ fn may_have_begun(history: &History, question: &Question) -> bool {
     let requested = history.volumes.requested(&question.volume_id);
     let may_be_its_own = |record: &Record| {
         record.notes.volume.is_none()
-            && record.dd.source.may_be_any(&template)
-            && !history.volumes.names_another(question, &record.dd.source)
             && may_be_all_of(record.dd.bytes, question)
+            && record.dd.source.may_be_unnamed_volume(&template)
+            && !history.volumes.names_another(question, &record.dd.source)
     };
     let unseen = |record: &Record| {
         record.seen.position.is_none() && known_by(history, record, question).is_some()
     };
-    history.candidates(question).into_iter().any(|record| {
+    let candidates = history.candidates(question).into_iter();
+    candidates.chain(history.unclaimed(question)).any(|record| {
         record.dd.purpose == Purpose::Copy
             && migration::may_be_of_this(record.evidence(question.size), question, requested)
             && (may_be_its_own(record) || unseen(record))

@@ -7,14 +7,17 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::record::Record;
 use super::scan::{FoundDd, Scan};
 use crate::progress::Question;
 use crate::progress::copy_store::{CopyRecord, CopyStore, MEMORY_LIMIT};
+use crate::progress::device::Hardware;
 use crate::progress::journal::{self, EndedCopies};
 use crate::progress::proc::exits::ProcessEnd;
 use crate::progress::proc::process::ProcessId;
+use crate::progress::verdict::sizes_of;
 use crate::progress::volumes::KnownVolumes;
 
 /// How late after its end was seen the kernel may tell how a process ended: it queues that some microseconds after
@@ -120,6 +123,13 @@ impl History {
         }
     }
 
+    /// The same, but finds nothing by index.
+    #[cfg(test)]
+    pub(in crate::progress) fn unindexed(mut self) -> Self {
+        self.copies.unindexed = true;
+        self
+    }
+
     /// Another number when there is something new to write down.
     pub(in crate::progress) fn revision(&self) -> u64 {
         self.copies.revision().wrapping_add(self.volumes.changes())
@@ -135,15 +145,31 @@ impl History {
         self.copies.all().map(|(_, record)| record)
     }
 
-    /// All that may be the volume's that is asked about, what no name leads to included.
+    /// All that a name, an id, a path or the volume's record may make the volume's that is asked about.
     pub(in crate::progress) fn candidates(&self, question: &Question) -> Vec<&Record> {
-        let candidates = self.copies.candidates(question).into_iter();
-        candidates.map(|(_, record)| record).collect()
+        let records = self.volumes.records(question);
+        alone(self.copies.candidates(question, &records))
     }
 
-    /// What reads disks that no name leads to.
-    pub(in crate::progress) fn unnamed(&self) -> impl Iterator<Item = &Record> {
-        self.copies.unnamed()
+    /// All that was given to the volume of this id, or bears one of these ids.
+    pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<&Record> {
+        alone(self.copies.of_volume(volume_id, ids))
+    }
+
+    /// What reads disks that no name leads to and that one of `records` may tell of.
+    pub(in crate::progress) fn meeting(&self, records: &[&Hardware]) -> Vec<&Record> {
+        alone(self.copies.meeting(records))
+    }
+
+    /// What runs and reads a disk that no name leads to.
+    pub(in crate::progress) fn running_unnamed(&self) -> Vec<&Record> {
+        alone(self.copies.running_unnamed())
+    }
+
+    /// What reads disks that no name leads to, was given to no volume, and may be all of the one asked about by its
+    /// size.
+    pub(in crate::progress) fn unclaimed(&self, question: &Question) -> Vec<&Record> {
+        alone(self.copies.unclaimed(sizes_of(question)))
     }
 
     /// One process, if it is remembered.
@@ -170,6 +196,10 @@ impl History {
             outcome
         })
     }
+}
+
+fn alone(found: Vec<(ProcessId, &Record)>) -> Vec<&Record> {
+    found.into_iter().map(|(_, record)| record).collect()
 }
 
 #[cfg(test)]
@@ -310,7 +340,6 @@ mod tests {
         };
         assert_eq!(looked_at(&history, 5), [5]);
         assert!(looked_at(&history, 5000).is_empty());
-        assert_eq!(history.unnamed().count(), 0);
         // A name that is learnt later, and a volume that it was given to, lead to it as well.
         history.update(ProcessId { start: 7, pid: 7 }, |record| {
             record.dd.source.learn(Identity::of(

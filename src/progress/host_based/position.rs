@@ -7,18 +7,18 @@ use super::record::{Reading, Record};
 use crate::progress::device::Identity;
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd, FdInfo};
-use crate::progress::proc::process::{self, Folder, ProcessId};
+use crate::progress::proc::process::{self, ProcessFolder, ProcessId};
 
 /// What a look at a known dd goes by.
-pub(in crate::progress) struct Known {
+pub(in crate::progress) struct PositionProbe {
     id: ProcessId,
     destination: Identity,
     /// The descriptor that writes, if there is no doubt.
     fd: Option<Fd>,
-    folder: Option<Arc<Folder>>,
+    folder: Option<Arc<ProcessFolder>>,
 }
 
-impl Known {
+impl PositionProbe {
     pub(in crate::progress) fn of(record: &Record) -> Self {
         Self {
             id: record.dd.id,
@@ -32,7 +32,7 @@ impl Known {
     pub(in crate::progress) fn read(
         &self,
         proc: &Path,
-    ) -> Result<(Reading, Option<Arc<Folder>>), ProgressError> {
+    ) -> Result<(Reading, Option<Arc<ProcessFolder>>), ProgressError> {
         if let (Some(folder), Some(fd)) = (&self.folder, self.fd)
             && let Some(info) = fdinfo::read_in(folder, fd)
         {
@@ -40,7 +40,7 @@ impl Known {
             return Ok((reading, Some(Arc::clone(folder))));
         }
         let pid = self.id.pid;
-        let folder = Folder::open(proc, pid).map(Arc::new);
+        let folder = ProcessFolder::open(proc, pid).map(Arc::new);
         let written = self.search(proc);
         // Asked afterwards: a pid that still has its start time had it all along.
         if process::identity(proc, pid)? != Some(self.id) {

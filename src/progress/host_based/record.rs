@@ -17,7 +17,7 @@ use crate::progress::migration::{MigrationNotes, precedes};
 use crate::progress::pace::Observation;
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd};
-use crate::progress::proc::process::{Folder, ProcessId, Ticks};
+use crate::progress::proc::process::{ProcessFolder, ProcessId, Ticks};
 use crate::progress::verdict::percent;
 
 /// The last look at a process and its outcome, for all who waited for it.
@@ -57,7 +57,7 @@ pub(in crate::progress) struct Access {
     /// The destination's descriptor, once it is known beyond doubt.
     pub fd: Option<Fd>,
     /// Its folder, while it runs.
-    pub folder: Option<Arc<Folder>>,
+    pub folder: Option<Arc<ProcessFolder>>,
     /// Whether its destination was seen closed, which dd does when it is through.
     closed: bool,
     /// When it was seen to be gone, by this daemon.
@@ -87,7 +87,7 @@ pub(in crate::progress) enum Reading {
 }
 
 impl Record {
-    pub(super) fn new(found: FoundDd) -> Self {
+    pub(in crate::progress) fn new(found: FoundDd) -> Self {
         let mut record = Self {
             dd: found.dd,
             seen: Observation::default(),

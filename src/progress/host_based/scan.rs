@@ -5,7 +5,7 @@
 //! Processes are read when they are new, when they are dd, or when they are young, because a process
 //! takes dd's name only when it calls exec, some time after it was born.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::schedule::Schedule;
 use super::operands::{Operands, Purpose};
 use crate::progress::Roots;
 use crate::progress::device::Identity;
 use crate::progress::file_based::open_files;
-use crate::progress::proc::bounded::{EVERYONE, Looks};
+use crate::progress::proc::bounded::{BoundedReads, PROC_ROOT_KEY};
 use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo;
 use crate::progress::proc::new_pids;
 use crate::progress::proc::process::{self, Pid, ProcessId};
 
+/// When which process is looked at.
+mod schedule;
+
 /// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
 /// call exec within a second or two, on a slow node within ten. Afterwards it is looked at again whenever
 /// it has grown older by a quarter, for those that call exec late in life.
-const YOUTH: Duration = Duration::from_secs(10);
+const NEW_PROCESS_WINDOW: Duration = Duration::from_secs(10);
 
 /// The longest time between two looks at a process.
 const SECOND_LOOK: Duration = Duration::from_secs(600);
@@ -107,7 +111,10 @@ pub(in crate::progress) struct Scan {
 /// What is known of the processes from earlier scans.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct Table {
-    known: HashMap<Pid, Known>,
+    known: HashMap<Pid, KnownProcess>,
+    schedule: Schedule,
+    /// Those with the name of programs that copy through open files.
+    copiers: BTreeMap<Pid, Copier>,
     cursor: Option<Cursor>,
     /// Whether other people's processes are hidden.
     hidden: bool,
@@ -128,7 +135,7 @@ struct Cursor {
 }
 
 /// Who is to be looked at.
-enum Census {
+enum PidListing {
     /// Every process, with the inode number of its folder, and whether there are others hidden.
     All(Vec<(Pid, u64)>, bool),
     /// Those born since; the others are known.
@@ -136,14 +143,12 @@ enum Census {
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownProcess {
     inode: u64,
     /// `None` for who was there before us.
     first_seen: Option<Instant>,
     looked_at: Instant,
     kind: Kind,
-    /// Whether it has the name of those that copy through open files.
-    copier: Copier,
 }
 
 /// What a process is called, as far as copies through open files go.
@@ -188,13 +193,18 @@ enum Seen {
     Found(Box<FoundDd>),
 }
 
-impl Known {
-    /// Whether it is to be looked at.
-    fn is_due(&self, now: Instant) -> bool {
+impl KnownProcess {
+    /// When it is to be looked at again; `None` where that is in every scan.
+    fn due(&self) -> Option<Instant> {
+        if self.kind != Kind::NotDd {
+            return None;
+        }
+        // A quarter of the age that it will have by then is a third of the one it had at the last look.
         let pause = self.first_seen.map_or(SECOND_LOOK, |first_seen| {
-            (now.duration_since(first_seen).saturating_sub(YOUTH) / 4).min(SECOND_LOOK)
+            let age = self.looked_at.saturating_duration_since(first_seen);
+            (age.saturating_sub(NEW_PROCESS_WINDOW) / 3).min(SECOND_LOOK)
         });
-        self.kind != Kind::NotDd || now.duration_since(self.looked_at) >= pause
+        Some(self.looked_at + pause)
     }
 }
 
@@ -202,17 +212,17 @@ impl Table {
     /// Looks at all processes that may be, or may have become, dd.
     pub(in crate::progress) async fn scan(
         &mut self,
-        looks: &Looks,
+        reads: &BoundedReads,
         roots: &Roots,
     ) -> Result<Scan, ProgressError> {
         let begun = Instant::now();
         let proc = roots.proc.clone();
         // Where processes are hidden all that are to be seen are listed, until none is hidden.
         let cursor = self.cursor.filter(|_| !self.hidden);
-        let (mut census, last) = looks
-            .one(EVERYONE, move |_| take_census(&proc, cursor))
+        let (mut listing, last) = reads
+            .one(PROC_ROOT_KEY, move |_| list_pids(&proc, cursor))
             .await?;
-        if let (Census::Born(born), Some(cursor)) = (&census, cursor) {
+        if let (PidListing::Born(born), Some(cursor)) = (&listing, cursor) {
             let announced = |(pid, inode): &(Pid, u64)| {
                 let known = self.known.get(pid);
                 *pid > cursor.last && known.is_none_or(|known| known.inode != *inode)
@@ -220,14 +230,17 @@ impl Table {
             self.proved |= born.iter().any(announced);
             if !self.proved && last != Some(cursor.last) {
                 let proc = roots.proc.clone();
-                census = looks.one(EVERYONE, move |_| list_all(&proc)).await?;
+                listing = reads.one(PROC_ROOT_KEY, move |_| list_all(&proc)).await?;
             }
         }
         let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
-        match census {
-            Census::All(list, hidden) => {
+        match listing {
+            PidListing::All(list, hidden) => {
                 let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
-                self.known.retain(|pid, _| present.contains(pid));
+                let gone: Vec<Pid> = self.known.keys().copied().collect();
+                for pid in gone.into_iter().filter(|pid| !present.contains(pid)) {
+                    self.forget(pid);
+                }
                 self.hidden = hidden;
                 listed = begun;
                 // Without the kernel's word, or with another kernel's, nobody is known to be old.
@@ -241,10 +254,10 @@ impl Table {
                 };
                 for (pid, inode) in list {
                     let first_seen = young.contains(&pid).then_some(begun);
-                    self.meet(pid, inode, begun, first_seen);
+                    self.observe(pid, inode, begun, first_seen);
                 }
             }
-            Census::Born(born) => {
+            PidListing::Born(born) => {
                 for (pid, inode) in born {
                     // One that had this id before has ended unseen.
                     if self
@@ -252,10 +265,15 @@ impl Table {
                         .get(&pid)
                         .is_some_and(|known| known.inode != inode)
                     {
-                        self.known.remove(&pid);
+                        self.forget(pid);
                     }
-                    let known = self.meet(pid, inode, begun, Some(begun));
-                    known.first_seen.get_or_insert(begun);
+                    self.observe(pid, inode, begun, Some(begun));
+                    if let Some(known) = self.known.get_mut(&pid)
+                        && known.first_seen.is_none()
+                    {
+                        known.first_seen = Some(begun);
+                        self.schedule.arrange(pid, known.due());
+                    }
                 }
             }
         }
@@ -271,62 +289,66 @@ impl Table {
             ..Scan::default()
         };
 
-        let due: Vec<Pid> = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.is_due(begun))
-            .map(|(&pid, _)| pid)
-            .collect();
-
+        let due = self.take_due(begun);
         let understood: HashMap<Pid, ProcessId> = self
-            .known
-            .iter()
-            .filter_map(|(&pid, known)| match known.kind {
+            .schedule
+            .always()
+            .filter_map(|pid| match self.known.get(&pid)?.kind {
                 Kind::Dd(id) => Some((pid, id)),
                 _ => None,
             })
             .collect();
         let roots = Arc::new(roots.clone());
         let work = move |pid| look(&roots, pid, understood.get(&pid).copied());
-        looks
+        reads
             .each(due, work, |pid, seen| {
                 self.note(pid, seen, begun, &mut scan)
             })
             .await;
-        scan.copiers = self.called(|copier| copier != Copier::No);
-        scan.cinder_volumes = self.called(|copier| copier == Copier::CinderVolume);
+        scan.copiers = self.copiers.keys().copied().collect();
+        let copiers = self.copiers.iter();
+        scan.cinder_volumes = copiers
+            .filter(|&(_, &copier)| copier == Copier::CinderVolume)
+            .map(|(&pid, _)| pid)
+            .collect();
         Ok(scan)
     }
 
-    fn called(&self, so: impl Fn(Copier) -> bool) -> Vec<Pid> {
-        let known = self.known.iter().filter(|(_, known)| so(known.copier));
-        known.map(|(&pid, _)| pid).collect()
+    /// Who is to be looked at now.
+    fn take_due(&mut self, now: Instant) -> Vec<Pid> {
+        let known = &self.known;
+        self.schedule.take_due(now, |pid, at| {
+            let known = known.get(&pid);
+            known.and_then(KnownProcess::due) == Some(at)
+        })
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.known.remove(&pid);
+        self.schedule.forget(pid);
+        self.copiers.remove(&pid);
     }
 
     /// Makes the acquaintance of a process, if it is a new one.
     ///
     /// Another inode number means another process, or that the kernel has dropped the folder from its
     /// memory for a while: it is looked at, but not taken for young.
-    fn meet(
-        &mut self,
-        pid: Pid,
-        inode: u64,
-        now: Instant,
-        first_seen: Option<Instant>,
-    ) -> &mut Known {
-        let known = self.known.entry(pid).or_insert(Known {
-            inode,
-            first_seen,
-            looked_at: now,
-            kind: Kind::Open,
-            copier: Copier::No,
+    fn observe(&mut self, pid: Pid, inode: u64, now: Instant, first_seen: Option<Instant>) {
+        let known = self.known.entry(pid).or_insert_with(|| {
+            self.schedule.arrange(pid, None);
+            KnownProcess {
+                inode,
+                first_seen,
+                looked_at: now,
+                kind: Kind::Open,
+            }
         });
         if known.inode != inode {
             known.inode = inode;
             known.kind = Kind::Open;
-            known.copier = Copier::No;
+            self.schedule.arrange(pid, None);
+            self.copiers.remove(&pid);
         }
-        known
     }
 
     fn note(&mut self, pid: Pid, seen: Result<Seen, ProgressError>, now: Instant, scan: &mut Scan) {
@@ -334,14 +356,19 @@ impl Table {
             return;
         };
         known.looked_at = now;
-        known.copier = match &seen {
-            Ok(Seen::NotDd { copier }) => *copier,
-            Ok(_) => Copier::No,
-            Err(_) => known.copier,
-        };
+        match &seen {
+            Ok(Seen::NotDd { copier }) if *copier != Copier::No => {
+                self.copiers.insert(pid, *copier);
+            }
+            Ok(_) => {
+                self.copiers.remove(&pid);
+            }
+            Err(_) => {}
+        }
         match seen {
             Ok(Seen::Gone) => {
-                self.known.remove(&pid);
+                self.forget(pid);
+                return;
             }
             Ok(Seen::NotDd { .. }) => known.kind = Kind::NotDd,
             Ok(Seen::Unchanged(id)) => {
@@ -363,7 +390,7 @@ impl Table {
                     Purpose::Wipe => &dd.destination,
                     Purpose::Copy | Purpose::Other => &dd.source,
                 };
-                known.kind = if volume.is_traced() {
+                known.kind = if volume.is_resolved() {
                     Kind::Dd(dd.id)
                 } else {
                     Kind::Open
@@ -379,29 +406,30 @@ impl Table {
                 }
             }
         }
+        self.schedule.arrange(pid, known.due());
     }
 }
 
 /// Lists all processes, or only those born since `cursor` where the kernel tells who they are.
-fn take_census(
+fn list_pids(
     proc: &Path,
     cursor: Option<Cursor>,
-) -> Result<(Census, Option<Pid>), ProgressError> {
+) -> Result<(PidListing, Option<Pid>), ProgressError> {
     // Before the list is read: who is born meanwhile is on the next one if not on this.
     let last = new_pids::last_pid(proc);
     if let (Some(cursor), Some(last)) = (cursor, last)
         && cursor.listed.elapsed() < CENSUS
         && let Some(born) = new_pids::between(proc, cursor.before, last)
     {
-        return Ok((Census::Born(born), Some(last)));
+        return Ok((PidListing::Born(born), Some(last)));
     }
     Ok((list_all(proc)?, last))
 }
 
-fn list_all(proc: &Path) -> Result<Census, ProgressError> {
+fn list_all(proc: &Path) -> Result<PidListing, ProgressError> {
     let list = process::list(proc)?;
     let hidden = list.iter().all(|&(pid, _)| pid != 1) && process::hides_others(proc);
-    Ok(Census::All(list, hidden))
+    Ok(PidListing::All(list, hidden))
 }
 
 /// Looks at one process. `comm` comes first: the command line of a process stuck in the kernel can

@@ -37,11 +37,11 @@ const HANGING_LIMIT: usize = 128;
 const HANDFUL: usize = 64;
 
 /// Stands for the list of all processes, which is looked at like one.
-pub(in crate::progress) const EVERYONE: Pid = 0;
+pub(in crate::progress) const PROC_ROOT_KEY: Pid = 0;
 
 /// Runs looks and remembers which processes hang. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(in crate::progress) struct Looks {
+pub(in crate::progress) struct BoundedReads {
     proc: PathBuf,
     /// What is looked at, where that is no process.
     path: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub(in crate::progress) struct Looks {
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
 }
 
-impl Looks {
+impl BoundedReads {
     pub(in crate::progress) fn new(proc: &Path) -> Self {
         Self {
             proc: proc.to_owned(),
@@ -68,11 +68,11 @@ impl Looks {
         T: Send + 'static,
         W: Fn() -> Result<T, ProgressError> + Send + Sync + 'static,
     {
-        let looks = Self {
+        let reads = Self {
             path: Some(path.to_owned()),
             ..self.clone()
         };
-        looks.one(key(path), move |_| work()).await
+        reads.one(key(path), move |_| work()).await
     }
 
     /// Looks at one process. Dropping the future leaves the thread to finish alone.
@@ -202,7 +202,7 @@ impl Looks {
     fn path(&self, pid: Pid) -> PathBuf {
         match (&self.path, pid) {
             (Some(path), _) => path.clone(),
-            (None, EVERYONE) => self.proc.clone(),
+            (None, PROC_ROOT_KEY) => self.proc.clone(),
             (None, pid) => self.proc.join(pid.to_string()),
         }
     }
@@ -213,7 +213,7 @@ impl Looks {
         let path = path.display();
         match (&self.path, pid) {
             (Some(_), _) => tracing::warn!(%path, ?limit, "a look at this file hangs"),
-            (None, EVERYONE) => tracing::warn!(%path, ?limit, "listing the processes hangs"),
+            (None, PROC_ROOT_KEY) => tracing::warn!(%path, ?limit, "listing the processes hangs"),
             (None, pid) => tracing::warn!(pid, ?limit, "a read about this process hangs"),
         }
     }
@@ -357,11 +357,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_hangs_is_left_behind_and_remembered_until_it_returns() {
-        let looks = Looks::new(Path::new("/proc"));
+        let reads = BoundedReads::new(Path::new("/proc"));
         let (release, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
         let mut seen = Vec::new();
-        looks
+        reads
             .each(
                 vec![1, 2, 3],
                 move |pid| {
@@ -375,7 +375,7 @@ mod tests {
             .await;
         assert_eq!(seen, [(1, true), (2, false), (3, true)]);
         // Without a second wait for the same process: it is not looked at.
-        let asked_again = looks.one(2, |_| -> Result<(), _> { panic!("looked at again") });
+        let asked_again = reads.one(2, |_| -> Result<(), _> { panic!("looked at again") });
         assert!(matches!(
             asked_again.await,
             Err(ProgressError::TimedOut { .. })
@@ -383,7 +383,7 @@ mod tests {
 
         release.send(()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while looks.one(2, Ok).await.is_err() {
+        while reads.one(2, Ok).await.is_err() {
             assert!(Instant::now() < deadline, "never looked at again");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -391,10 +391,10 @@ mod tests {
 
     #[tokio::test]
     async fn many_that_hang_are_given_up_side_by_side_and_the_rest_is_seen() {
-        let looks = Looks::new(Path::new("/proc"));
+        let reads = BoundedReads::new(Path::new("/proc"));
         let (release, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
-        let hanging = Arc::clone(&looks.hanging);
+        let hanging = Arc::clone(&reads.hanging);
         // How many hang that nobody has given up yet, at most at any time; one after the other, it is one.
         let side_by_side = Arc::new(Mutex::new((0, 0)));
         let counted = Arc::clone(&side_by_side);
@@ -412,7 +412,7 @@ mod tests {
             Ok(pid)
         };
         let mut seen = Vec::new();
-        looks
+        reads
             .each((1..=101).collect(), work, |pid, result| {
                 seen.push((pid, result.is_ok()));
             })
@@ -425,7 +425,7 @@ mod tests {
         assert!(most > 1, "{most}");
         // Where the machine is slow it was taken for one that hangs, for a moment.
         let deadline = Instant::now() + Duration::from_secs(60);
-        while looks.one(101, Ok).await.is_err() {
+        while reads.one(101, Ok).await.is_err() {
             assert!(Instant::now() < deadline, "never seen");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -434,10 +434,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_whose_caller_went_away_is_remembered_too() {
-        let looks = Looks::new(Path::new("/proc"));
+        let reads = BoundedReads::new(Path::new("/proc"));
         let (release, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
-        let look = looks.one(2, move |pid| {
+        let look = reads.one(2, move |pid| {
             let _ = wait.lock().unwrap().recv();
             Ok(pid)
         });
@@ -446,10 +446,10 @@ mod tests {
                 .await
                 .is_err()
         );
-        assert!(lock(&looks.hanging).contains_key(&2));
+        assert!(lock(&reads.hanging).contains_key(&2));
         release.send(()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !lock(&looks.hanging).is_empty() {
+        while !lock(&reads.hanging).is_empty() {
             assert!(Instant::now() < deadline, "never forgotten");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -457,19 +457,19 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_panics_after_it_was_given_up_is_looked_at_again() {
-        let looks = Looks::new(Path::new("/proc"));
+        let reads = BoundedReads::new(Path::new("/proc"));
         let (let_go, wait) = blocking::channel::<()>();
         let wait = Mutex::new(wait);
-        let look = looks.one(2, move |_| -> Result<(), _> {
+        let look = reads.one(2, move |_| -> Result<(), _> {
             let _ = wait.lock().unwrap().recv();
             panic!("torn");
         });
         let given_up = tokio::time::timeout(Duration::from_millis(50), look).await;
         assert!(given_up.is_err());
-        assert!(lock(&looks.hanging).contains_key(&2));
+        assert!(lock(&reads.hanging).contains_key(&2));
         drop(let_go);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while looks.one(2, Ok).await.is_err() {
+        while reads.one(2, Ok).await.is_err() {
             assert!(Instant::now() < deadline, "never looked at again");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -477,12 +477,12 @@ mod tests {
 
     #[tokio::test]
     async fn hanging_threads_are_bounded() {
-        let looks = Looks::new(Path::new("/proc"));
+        let reads = BoundedReads::new(Path::new("/proc"));
         for pid in 0..HANGING_LIMIT as Pid {
-            *lock(&looks.hanging).entry(pid).or_default() += 1;
+            *lock(&reads.hanging).entry(pid).or_default() += 1;
         }
         assert!(matches!(
-            looks.one(500, Ok).await,
+            reads.one(500, Ok).await,
             Err(ProgressError::Busy {
                 hanging: HANGING_LIMIT,
                 ..
@@ -492,9 +492,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_panics_is_an_error_of_its_process_alone() {
-        let looks = Looks::new(Path::new("/proc"));
+        let reads = BoundedReads::new(Path::new("/proc"));
         let mut seen = Vec::new();
-        looks
+        reads
             .each(
                 vec![1, 2],
                 |pid| if pid == 1 { panic!("torn") } else { Ok(pid) },

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{FDINFO_NEEDS, ProgressError};
-use super::process::{self, Folder, Pid};
+use super::process::{self, Pid, ProcessFolder};
 use crate::progress::device::Identity;
 
 /// A descriptor's number.
@@ -110,7 +110,7 @@ pub(in crate::progress) fn read(
 }
 
 /// The same, read in the folder of a process; `None` where there is anything to be asked about it.
-pub(in crate::progress) fn read_in(folder: &Folder, fd: Fd) -> Option<FdInfo> {
+pub(in crate::progress) fn read_in(folder: &ProcessFolder, fd: Fd) -> Option<FdInfo> {
     let bytes = folder.read(&format!("fdinfo/{fd}"))?;
     FdInfo::parse(&String::from_utf8_lossy(&bytes)).ok()
 }

@@ -57,9 +57,9 @@ fn contents(file: File) -> io::Result<Vec<u8>> {
 /// A process's folder, held open. What is read in it is that process's, whoever has its id by now: the
 /// kernel ties an open folder to the process and not to the number.
 #[derive(Debug)]
-pub(in crate::progress) struct Folder(OwnedFd);
+pub(in crate::progress) struct ProcessFolder(OwnedFd);
 
-impl Folder {
+impl ProcessFolder {
     /// Whose folder it is has to be asked afterwards: [`identity`] that is still the same was all along.
     pub(in crate::progress) fn open(proc: &Path, pid: Pid) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -258,18 +258,18 @@ mod tests {
         let fake = Fake::new();
         let proc = &fake.roots().proc;
         fake.process(7, "dd").file("fdinfo/1", "first");
-        let folder = Folder::open(proc, 7).unwrap();
+        let folder = ProcessFolder::open(proc, 7).unwrap();
         assert_eq!(folder.read("fdinfo/1").as_deref(), Some(&b"first"[..]));
         fake.end(7);
         fake.process(7, "dd").file("fdinfo/1", "second");
         assert_eq!(folder.read("fdinfo/1"), None);
-        assert!(Folder::open(proc, 8).is_none());
+        assert!(ProcessFolder::open(proc, 8).is_none());
 
         let mut child = std::process::Command::new("sleep")
             .arg("600")
             .spawn()
             .unwrap();
-        let folder = Folder::open(Path::new("/proc"), child.id().cast_signed()).unwrap();
+        let folder = ProcessFolder::open(Path::new("/proc"), child.id().cast_signed()).unwrap();
         assert!(folder.read("fdinfo/1").is_some());
         child.kill().unwrap();
         child.wait().unwrap();

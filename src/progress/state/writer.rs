@@ -73,7 +73,7 @@ fn pause_after(bytes: u64) -> Duration {
 
 /// Keeps one state file up to date.
 #[derive(Debug)]
-pub(in crate::progress) struct Keeper {
+pub(in crate::progress) struct StateWriter {
     path: PathBuf,
     proc: PathBuf,
     remembered: Remembered,
@@ -87,7 +87,7 @@ pub(in crate::progress) struct Keeper {
     trouble: Option<String>,
 }
 
-impl Keeper {
+impl StateWriter {
     /// For the state file at `path`, about the processes in `proc`.
     pub(in crate::progress) fn new(path: PathBuf, proc: PathBuf, remembered: Remembered) -> Self {
         Self {
@@ -230,9 +230,9 @@ mod tests {
             files: Arc::default(),
         };
         let memory = Arc::clone(&remembered.dds);
-        let mut keeper = Keeper::new(path.clone(), fake.roots().proc, remembered);
-        keeper.keep().await;
-        assert!(keeper.writing.is_none(), "there is nothing to write");
+        let mut writer = StateWriter::new(path.clone(), fake.roots().proc, remembered);
+        writer.keep().await;
+        assert!(writer.writing.is_none(), "there is nothing to write");
         for start in 0..200 {
             add(&memory, &fake, start);
         }
@@ -240,9 +240,9 @@ mod tests {
         let seconds = 60;
         for second in 0..seconds {
             add(&memory, &fake, 1000 + second);
-            keeper.keep().await;
-            if keeper.writing.is_some() {
-                keeper.settle().await;
+            writer.keep().await;
+            if writer.writing.is_some() {
+                writer.settle().await;
                 bytes += fs::metadata(&path).unwrap().len();
                 writings += 1;
             }
@@ -261,12 +261,12 @@ mod tests {
             files: Arc::default(),
         };
         add(&remembered.dds, &fake, 7);
-        let mut keeper = Keeper::new(path.clone(), fake.roots().proc, remembered);
-        keeper.keep().await;
-        keeper.settle().await;
+        let mut writer = StateWriter::new(path.clone(), fake.roots().proc, remembered);
+        writer.keep().await;
+        writer.settle().await;
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
-        keeper.finish().await;
+        writer.finish().await;
         assert!(!path.exists());
     }
 }

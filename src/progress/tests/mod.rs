@@ -8,12 +8,14 @@ mod ends;
 pub(super) mod fake_host;
 /// Copies through open files, answered from made-up processes.
 mod file_based;
+/// What is found by index is what would be found among all.
+mod found_by_index;
 /// Every row of the table of answers, proved on made-up processes.
 mod host_based;
 /// When 0 may be said, in both ways of copying.
 mod never_zero;
 /// What these tests ask, and of whom.
-mod questions;
+pub(super) mod questions;
 /// The example for Ceph.
 mod rbd_example;
 /// Two migrations of a real node, replayed step by step.

@@ -39,11 +39,11 @@ pub(super) fn at(percent: u64) -> u64 {
     SIZE / 100 * percent
 }
 
-pub(super) fn tracker(fake: &Fake) -> Tracker {
+pub(in crate::progress) fn tracker(fake: &Fake) -> Tracker {
     Tracker::new(fake.roots(), Duration::from_millis(50))
 }
 
-pub(super) async fn ask(tracker: &Tracker) -> Answer {
+pub(in crate::progress) async fn ask(tracker: &Tracker) -> Answer {
     tracker.answer(question()).await.unwrap()
 }
 

@@ -102,7 +102,7 @@ async fn a_pair_of_volumes_that_moves_in_step_is_a_copy() {
     let [copy] = &running[..] else {
         panic!("{running:?}")
     };
-    assert_eq!((copy.pid, copy.means), (7, CopyMethod::OpenFiles(21)));
+    assert_eq!((copy.pid, copy.method), (7, CopyMethod::OpenFiles(21)));
     assert_eq!(
         (&*copy.source, &*copy.destination),
         ("/dev/sdb", "/dev/sdc")

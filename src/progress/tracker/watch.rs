@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Tracker;
 use crate::progress::copy_store::CopyRecord;
 use crate::progress::proc::process::ProcessId;
-use crate::progress::state::writer::{Keeper, Remembered};
+use crate::progress::state::writer::{Remembered, StateWriter};
 use crate::ticker;
 
 /// How often a copy close to its end is looked at: dd is gone within microseconds of its last write.
@@ -32,12 +32,12 @@ impl Tracker {
     pub async fn watch(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let path = self.inner.state_file.clone();
-        let mut keeper = path.map(|path| {
+        let mut writer = path.map(|path| {
             let remembered = Remembered {
                 dds: Arc::clone(&self.inner.history),
                 files: self.inner.files.shared(),
             };
-            Keeper::new(path, self.inner.roots.proc.clone(), remembered)
+            StateWriter::new(path, self.inner.roots.proc.clone(), remembered)
         });
         loop {
             let round = async {
@@ -51,14 +51,14 @@ impl Tracker {
                 () = &mut stop => break,
                 () = round => {}
             }
-            if let Some(keeper) = &mut keeper {
-                keeper.keep().await;
+            if let Some(writer) = &mut writer {
+                writer.keep().await;
             }
         }
-        if let Some(keeper) = keeper {
+        if let Some(writer) = writer {
             // What is written down last should be the last there was to see.
             let _ = tokio::time::timeout(LAST_LOOK, self.refresh_all()).await;
-            keeper.finish().await;
+            writer.finish().await;
         }
     }
 

@@ -12,9 +12,11 @@ use crate::support::daemon::Daemon;
 use crate::support::load::{STEADY, properties, publish, publisher};
 use crate::support::operation;
 use crate::support::recorder::{Queues, Via};
+use crate::support::scrape::{self, METRICS, Scrape};
 use crate::support::service::{Service, unique_name};
 use crate::support::trial::Trial;
 use crate::support::verdict::Verdict;
+use crate::support::wait::until;
 
 /// Measured at first without any progress call, and then with them.
 const OPERATIONS: u64 = 200;
@@ -36,7 +38,8 @@ const CALLS: usize = 100;
 /// A load beside the daemon, and what delays there were before any progress call.
 async fn measured(progress: &str) -> (Trial, Daemon, Duration) {
     let service = Service::unique();
-    let daemon = Daemon::start(&SharedBroker::transport_url(), &service, progress);
+    let progress = format!("{METRICS}\n{progress}");
+    let daemon = Daemon::start(&SharedBroker::transport_url(), &service, &progress);
     let baseline = loaded(&service, async |_| {}).await;
     baseline.assert_exact_and_in_order();
     let trial = Trial::start(&SharedBroker::amqp_uri(), &service, Queues::durable()).await;
@@ -63,6 +66,23 @@ async fn ask(service: &Service, reply_queue: &str, count: usize) {
     }
 }
 
+/// Waits until the daemon has taken so many calls, whatever became of them, and tells how many had this outcome.
+async fn taken(daemon: &Daemon, least: usize, outcome: &str) -> f64 {
+    let address = scrape::address(daemon).await;
+    let of = |scrape: &Scrape, outcome: &str| {
+        scrape.value(&format!(
+            "cinder_progress_calls_total{{outcome=\"{outcome}\"}}"
+        ))
+    };
+    let scrape = until("the calls are taken", async || {
+        let scrape = Scrape::of(&address).await;
+        let outcomes = ["answered", "timed_out", "failed", "overloaded"];
+        let taken: f64 = outcomes.iter().map(|outcome| of(&scrape, outcome)).sum();
+        (taken >= least as f64).then_some(scrape)
+    });
+    of(&scrape.await, outcome)
+}
+
 async fn is_as_fast_as_ever(trial: Trial, usual: Duration, nothing: Duration) {
     trial.load.wait_for_more(OPERATIONS).await;
     let verdict = trial.finish().await;
@@ -86,16 +106,19 @@ async fn when_a_look_at_a_process_hangs() {
         assert!(made.await.unwrap().success());
     }
     let progress = format!("proc_root = {}", proc_root.path().display());
-    let (trial, _daemon, usual) = measured(&progress).await;
+    let (trial, daemon, usual) = measured(&progress).await;
     ask(&trial.service, &unique_name("nobody"), CALLS).await;
     is_as_fast_as_ever(trial, usual, NOTHING).await;
+    daemon.wait_for_log("a read about this process hangs").await;
+    assert_eq!(taken(&daemon, 1, "answered").await, 0.0);
 }
 
 #[tokio::test]
 async fn in_a_flood_of_them() {
-    let (trial, _daemon, usual) = measured("").await;
+    let (trial, daemon, usual) = measured("").await;
     ask(&trial.service, &unique_name("nobody"), FLOOD).await;
     is_as_fast_as_ever(trial, usual, IN_LINE).await;
+    assert!(taken(&daemon, FLOOD / 2, "answered").await > 0.0);
 }
 
 #[tokio::test]
@@ -105,5 +128,5 @@ async fn when_the_callers_are_gone() {
         ask(&trial.service, &unique_name("nobody"), 1).await;
     }
     is_as_fast_as_ever(trial, usual, NOTHING).await;
-    drop(daemon);
+    assert!(taken(&daemon, CALLS / 2, "answered").await > 0.0);
 }

@@ -27,7 +27,7 @@ const DASHBOARD: &str = "packaging/grafana/cinder-progress.json";
 const NOTHING_WHILE_WELL: [&str; 4] = [
     "Calls",
     "Standing aside",
-    "Trouble with looking",
+    "Trouble with scans",
     "Answer times",
 ];
 

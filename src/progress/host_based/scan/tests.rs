@@ -6,7 +6,10 @@ use crate::progress::tests::fake_host::Fake;
 
 async fn scan(table: &mut Table, fake: &Fake) -> Scan {
     let roots = fake.roots();
-    table.scan(&Looks::new(&roots.proc), &roots).await.unwrap()
+    table
+        .scan(&BoundedReads::new(&roots.proc), &roots)
+        .await
+        .unwrap()
 }
 
 fn pids(scan: &Scan) -> Vec<Pid> {
@@ -80,7 +83,8 @@ async fn an_old_process_is_looked_at_ever_more_seldom() {
     let mut looks = Vec::new();
     for second in 0..7200 {
         let now = begun + Duration::from_secs(second);
-        if table.meet(7, 70, now, Some(begun)).is_due(now) {
+        table.observe(7, 70, now, Some(begun));
+        if table.take_due(now) == [7] {
             let not_dd = Ok(Seen::NotDd { copier: Copier::No });
             table.note(7, not_dd, now, &mut Scan::default());
             looks.push(second);
@@ -100,7 +104,8 @@ async fn who_was_there_before_is_looked_at_once_and_another_inode_means_once_mor
     let now = Instant::now();
     let mut due = |inode, after: u64| {
         let now = now + Duration::from_secs(after);
-        let due = table.meet(7, inode, now, None).is_due(now);
+        table.observe(7, inode, now, None);
+        let due = table.take_due(now) == [7];
         let not_dd = Ok(Seen::NotDd { copier: Copier::No });
         table.note(7, not_dd, now, &mut Scan::default());
         due
@@ -138,7 +143,7 @@ async fn a_newborn_with_the_id_of_one_that_ended_unseen_is_young() {
     last_born(&fake, 4);
     let mut table = Table::default();
     scan(&mut table, &fake).await;
-    let old = Instant::now().checked_sub(YOUTH * 10);
+    let old = Instant::now().checked_sub(NEW_PROCESS_WINDOW * 10);
     table.known.get_mut(&5).unwrap().first_seen = old;
     // Aside, so that its folder's inode is not given to the next.
     std::fs::rename(fake.path("proc/5"), fake.path("ended")).unwrap();
@@ -219,7 +224,12 @@ async fn a_kernel_name_is_traced_when_its_link_comes_late() {
     fake.write("dev/sdb", "");
     fake.dd(7, "/dev/sdb", "/dev/sda", 0);
     let mut table = Table::default();
-    assert!(!scan(&mut table, &fake).await.found[0].dd.source.is_traced());
+    assert!(
+        !scan(&mut table, &fake).await.found[0]
+            .dd
+            .source
+            .is_resolved()
+    );
     fake.link(
         "dev/disk/by-path/ip-1:3260-iscsi-iqn:volume-1-lun-1",
         "../../sdb",
@@ -263,8 +273,8 @@ async fn somebody_elses_dd_is_none_and_its_command_line_is_never_read() {
     let command = ["dd", "if=/dev/vg/a", "of=/dev/vg/b"];
     fake.process(7, "dd").arguments(&command);
     fake.process(9, "dd").user(54322).arguments(&command);
-    let looks = Looks::new(&roots.proc);
-    let scan = Table::default().scan(&looks, &roots).await.unwrap();
+    let reads = BoundedReads::new(&roots.proc);
+    let scan = Table::default().scan(&reads, &roots).await.unwrap();
     assert_eq!(pids(&scan), [7, 9]);
     assert_eq!(scan.trouble, None);
 }
@@ -275,7 +285,7 @@ async fn a_missing_proc_is_an_error() {
     let mut roots = fake.roots();
     roots.proc = fake.path("nowhere");
     let error = Table::default()
-        .scan(&Looks::new(&roots.proc), &roots)
+        .scan(&BoundedReads::new(&roots.proc), &roots)
         .await
         .unwrap_err();
     assert_eq!(error.path(), roots.proc);

@@ -49,8 +49,8 @@ pub(super) const BEFORE_COMMIT: TopicRequirements = TopicRequirements {
 const IDLE_ANSWER: Duration = Duration::from_secs(2);
 
 /// How long Q may be without a leader in reach. It has another one up to ten seconds after the node of its leader has
-/// hung, and then our channel has told that one what it owes it. Where the metadata is in Mnesia (4.0 by default) a look
-/// goes to the old leader for as long as its node hangs: then nothing is gained by waiting any longer.
+/// hung, and then our channel has told that one what it owes it. RabbitMQ 4.0 asks the old leader for as long as its node
+/// hangs: then nothing is gained by waiting any longer.
 const NEXT_LEADER: Duration = Duration::from_secs(15);
 
 /// Between two looks for the next leader.

@@ -279,7 +279,7 @@ pub async fn row(cluster: &Cluster, trouble: Trouble, beside: bool) -> Row {
         settle(&server).await;
     }
     let verdict = verdict(&sent, &server.executed());
-    let is_odd = !verdict.lost.is_empty() || verdict.longest_delay > HANG;
+    let is_odd = !verdict.lost.is_empty() || verdict.longest_delay > AWAY;
     if let (Some(daemon), true) = (&daemon, is_odd) {
         let columns = [
             "list_queues",

@@ -17,9 +17,7 @@ impl Cluster {
     /// Starts it.
     pub async fn start() -> Self {
         let of_queues = Broker::start().await;
-        // One after the other: a node that joins restarts the cluster's store.
-        let of_daemon = of_queues.start_member().await;
-        let third = of_queues.start_member().await;
+        let (of_daemon, third) = tokio::join!(of_queues.start_member(), of_queues.start_member());
         Self {
             third,
             of_daemon,

@@ -48,8 +48,10 @@ pub(super) const BEFORE_COMMIT: TopicRequirements = TopicRequirements {
 /// spell in which nothing waited for it. A broker that takes longer than this would hold up what arrives next.
 const IDLE_ANSWER: Duration = Duration::from_secs(2);
 
-/// How long Q may be without a leader in reach. It has another one some seconds after the node of its leader has hung.
-const NEXT_LEADER: Duration = Duration::from_secs(30);
+/// How long Q may be without a leader in reach. It has another one up to ten seconds after the node of its leader has
+/// hung, and then our channel has told that one what it owes it. RabbitMQ 4.0 asks the old leader for as long as its node
+/// hangs: then nothing is gained by waiting any longer.
+const NEXT_LEADER: Duration = Duration::from_secs(15);
 
 /// Between two looks for the next leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
@@ -154,7 +156,7 @@ impl Lookout {
     /// messages. Of Q we know better. To cancel our consumer or to consume anew would then block the whole channel for
     /// 65 s (`rabbit_fifo_client`, `try_process_command`), during which the next leader delivers to it. To close the
     /// channel would drop acknowledgements that are still on their way: the next leader gets them from the channel. So
-    /// nothing is done until there is one. Nobody else gets anything from Q either until then.
+    /// nothing is done until there is one, or must be. Nobody else gets anything from Q either until then.
     async fn look(
         &mut self,
         requirements: TopicRequirements,

@@ -1,4 +1,4 @@
-//! What happened on the broker's side, in numbers that only grow.
+//! Counters of what happened on the broker's side.
 
 use crate::counters::Counter;
 
@@ -54,7 +54,7 @@ pub enum Reason {
     Leaving,
     /// Messages pile up on the topic queue.
     Backlog,
-    /// The broker takes its time to answer.
+    /// The broker is slow to answer.
     Slow,
     /// The topic queue vanished while it was handed over to.
     Vanished,
@@ -66,7 +66,7 @@ pub enum Reason {
     Cancelled,
     /// The channel failed.
     Channel,
-    /// The connection did.
+    /// The connection failed.
     Connection,
 }
 

@@ -81,8 +81,8 @@ pub trait Session: Send {
         connection: &Connection,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send;
 
-    /// Whether the session has messages that exist nowhere else and need a connection to be passed on: then a connection is
-    /// looked for even after `stop`.
+    /// Whether the session has messages that exist nowhere else and need a connection to be passed on: then a
+    /// connection is looked for even after `stop`.
     fn holds(&self) -> bool {
         false
     }

@@ -26,7 +26,7 @@ struct OutletState {
 }
 
 impl OutletState {
-    /// Whether this connection is known to carry replies. Where nothing is to be sent, nothing can be confirmed: then it
+    /// Whether this connection is known to carry replies. Where nothing is to be sent nothing can be confirmed: then it
     /// is enough that the connection lasts.
     fn is_proven(&self) -> bool {
         self.open
@@ -53,8 +53,8 @@ impl Outlet {
         Open(self.clone())
     }
 
-    /// Whether replies could not be sent for longer than a reconnection takes. Connections that come and go and on which
-    /// nothing is confirmed do not count.
+    /// Whether replies could not be sent for longer than a reconnection takes. Connections that come and go and on
+    /// which nothing is confirmed do not count.
     pub(super) fn is_lost(&self) -> bool {
         let state = self.lock();
         let trusted = state.open.is_some() && !state.doubted;

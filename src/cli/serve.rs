@@ -14,8 +14,8 @@ use crate::config::{Settings, Sources};
 use crate::daemon;
 use crate::daemon::reload::Reload;
 
-/// Threads that run async tasks. With two, each message is one more to wake, which costs more than all
-/// that is done with it; what may block, reads and log lines, is on threads of its own.
+/// Threads that run async tasks. With two, each message wakes one more thread, which costs more than all work
+/// on the message. Work that may block (reads, log lines) has threads of its own.
 const THREADS: usize = 1;
 
 /// Runs the daemon.
@@ -36,7 +36,7 @@ pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
         .build();
     let served = runtime.and_then(|runtime| {
         let served = runtime.block_on(async {
-            // Before anything else, so that no signal finds nobody listening.
+            // First of all, so that no signal is missed.
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut hangup = signal(SignalKind::hangup())?;

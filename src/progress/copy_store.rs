@@ -1,5 +1,5 @@
-//! What is remembered of copies, whichever way they are made: found by volume, and counted as changed whenever
-//! something changes that is written down.
+//! The remembered copies, by dd or through open files: found by volume; a revision counts the changes that are
+//! worth saving.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +18,7 @@ use super::{Answer, Question};
 /// How many copies of one kind are remembered.
 pub(super) const MEMORY_LIMIT: usize = 1024;
 
-/// What only this daemon knows of a copy. It is not written down, so it makes no difference to what is.
+/// What only this daemon knows of a copy. It is not saved, so a change of it is no change to the file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unsaved<T>(pub T);
 
@@ -46,8 +46,8 @@ impl<T> DerefMut for Unsaved<T> {
     }
 }
 
-/// A copy, or a wipe after one. The hash of one covers what is written down of it and nothing else: both are
-/// derived from the same fields.
+/// A copy, or a wipe after one. Its hash covers what is saved of it and nothing else: both are derived from the
+/// same fields.
 pub(super) trait CopyRecord {
     /// Whether it is a copy, rather than a wipe.
     fn copies(&self) -> bool;
@@ -97,12 +97,12 @@ pub(super) trait CopyRecord {
         }
     }
 
-    /// Whether it runs, or is sure to concern the migration that goes on.
+    /// Whether it runs, or was lately confirmed to belong to the current migration.
     fn is_recent(&self) -> bool {
         self.runs() || self.notes().is_recent()
     }
 
-    /// Whether nobody will miss it.
+    /// Whether it can be forgotten: over for long, and never asked about.
     fn is_to_be_forgotten(&self) -> bool {
         !self.runs() && self.notes().is_to_be_forgotten()
     }
@@ -115,7 +115,7 @@ pub(super) struct CopyStore<K, C> {
     index: VolumeIndex<K>,
     /// Counts the changes that are worth writing down.
     revision: u64,
-    /// Whether everything is looked at, so that a test can compare.
+    /// Whether lookups go through everything, so that a test can compare.
     #[cfg(test)]
     pub unindexed: bool,
 }
@@ -123,7 +123,7 @@ pub(super) struct CopyStore<K, C> {
 #[derive(Debug)]
 struct Stored<C> {
     copy: C,
-    /// What it is found by.
+    /// The keys of the index.
     keys: Keys,
 }
 
@@ -140,7 +140,7 @@ impl<K, C> Default for CopyStore<K, C> {
 }
 
 impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
-    /// Remembers one more, in place of what had its key.
+    /// Adds one copy, in place of the one that had its key.
     pub(super) fn insert(&mut self, key: K, copy: C) {
         self.remove(key);
         let keys = keys(&copy);
@@ -156,7 +156,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         }
     }
 
-    /// Forgets what nobody will miss.
+    /// Forgets copies that are over for long and were never asked about.
     pub(super) fn forget(&mut self) {
         let all = self.copies.iter();
         let forgotten = all.filter(|(_, stored)| stored.copy.is_to_be_forgotten());
@@ -166,8 +166,8 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         }
     }
 
-    /// Whether there is room for one more among `limit`, after what is over has made it: first what nobody
-    /// has asked about, the oldest end first.
+    /// Whether there is room for one more among `limit`. Makes room among copies that are over: first those that were
+    /// never asked about, the oldest end first.
     pub(super) fn make_room(&mut self, limit: usize) -> bool {
         if self.copies.len() < limit {
             return true;
@@ -181,7 +181,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         first.map(|key| self.remove(key)).is_some()
     }
 
-    /// Changes what is remembered of one, if it is.
+    /// Changes one copy, if it is remembered.
     pub(super) fn update<T>(&mut self, key: K, work: impl FnOnce(&mut C) -> T) -> Option<T> {
         let stored = self.copies.get_mut(&key)?;
         let (before, named) = (fingerprint(&stored.copy), names(&stored.copy));
@@ -206,8 +206,8 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         all.map(|(&key, stored)| (key, &stored.copy))
     }
 
-    /// All that may be the volume's that is asked about by a name, an id, a path or one of `numbers`, the oldest
-    /// first: few, however much is remembered.
+    /// The copies that may be the volume's that is asked about by a name, an id, a path or one of `numbers`, the oldest
+    /// first: few, however many are remembered.
     pub(super) fn candidates(&self, question: &Question, numbers: &[&Hardware]) -> Vec<(K, &C)> {
         let found = self.index.named(question).map(|mut keys| {
             keys.extend(numbers.iter().flat_map(|own| self.index.meeting(own)));
@@ -216,29 +216,29 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(found)
     }
 
-    /// All that was given to the volume of this id, or bears one of these ids.
+    /// The copies that were attributed to the volume of this id, or bear one of these ids.
     pub(super) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<(K, &C)> {
         self.select(Some(self.index.of_volume(volume_id, ids)))
     }
 
-    /// What reads disks that no name leads to and that one of `numbers` may tell of.
+    /// The copies of unnamed disks that one of `numbers` may mean.
     pub(super) fn meeting(&self, numbers: &[&Hardware]) -> Vec<(K, &C)> {
         let met = numbers.iter().flat_map(|own| self.index.meeting(own));
         self.select(Some(met.collect()))
     }
 
-    /// What runs and reads a disk that no name leads to.
+    /// The running copies of unnamed disks.
     pub(super) fn running_unnamed(&self) -> Vec<(K, &C)> {
         self.select(Some(self.index.running_unnamed()))
     }
 
-    /// What reads disks that no name leads to, was given to no volume, and ends at such a size or nobody knows
-    /// where.
+    /// The copies of unnamed disks that were attributed to no volume, and that end at such a size or at an unknown
+    /// place.
     pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>) -> Vec<(K, &C)> {
         self.select(Some(self.index.unclaimed(bytes)))
     }
 
-    /// These or, if there is no telling, all; the oldest first.
+    /// These or, if `None`, all; the oldest first.
     fn select(&self, keys: Option<Vec<K>>) -> Vec<(K, &C)> {
         #[cfg(test)]
         let keys = keys.filter(|_| !self.unindexed);
@@ -255,7 +255,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.copies.keys().copied().collect()
     }
 
-    /// What there is to write down of these.
+    /// What is to be saved of these.
     pub(super) fn saved(&self, keys: &[K]) -> Vec<C>
     where
         C: Clone,
@@ -264,7 +264,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         copies.cloned().collect()
     }
 
-    /// Another number when there is something new to write down.
+    /// Another number when there is something new to save.
     pub(super) fn revision(&self) -> u64 {
         self.revision
     }
@@ -274,14 +274,14 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 }
 
-/// Changes when there is something new to write down.
+/// Changes when there is something new to save.
 fn fingerprint(copy: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     copy.hash(&mut hasher);
     hasher.finish()
 }
 
-/// What it is found by as things stand.
+/// The keys of a copy as things stand.
 fn keys(copy: &impl CopyRecord) -> Keys {
     Keys::of(Indexed {
         source: copy.source(),
@@ -292,7 +292,7 @@ fn keys(copy: &impl CopyRecord) -> Keys {
     })
 }
 
-/// Changes when it is to be found by something else. Names and numbers are only ever added.
+/// Changes when the keys may change. Names and numbers are only ever added.
 fn names(copy: &impl CopyRecord) -> u64 {
     let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
     let unnamed = copy.source().is_some_and(Identity::is_unnamed);

@@ -1,11 +1,11 @@
-//! Finds what is remembered of a volume without looking at all that is remembered.
+//! Finds a volume's copies without going through all that are remembered.
 //!
-//! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so whatever
-//! can be the volume's has that id in one of its names. Where there is no such id, a copy is found by the
-//! numbers of its disk, which the volume's record may hold, by its size, and while it runs. A question without an
-//! id looks at everything.
+//! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so every copy that
+//! can be the volume's has that id in one of its names. Without such an id a copy is found by its disk's numbers,
+//! which the volume's record may hold, by its size, and while it runs. A question without an id goes through
+//! everything.
 //!
-//! What is found is little and holds all that fits; whoever looks something up compares it in full.
+//! The result is small and holds all that fit; the caller compares each in full.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::Question;
 use super::device::{Hardware, Identity, mentions};
 
-/// What may be a volume's, by hashes of ids, paths and numbers, and by size.
+/// Copies by hashes of ids, paths and numbers, and by size.
 #[derive(Debug)]
 pub(super) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
@@ -32,15 +32,15 @@ impl<K> Default for VolumeIndex<K> {
     }
 }
 
-/// What one copy or wipe is found by.
+/// The keys of one copy or wipe.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Indexed<'a> {
-    /// What it reads: by each name, and by its numbers if it is a disk that no name leads to. A caller may say a
+    /// What it reads: by each name, and by its numbers if the disk is unnamed. A caller may name a
     /// path.
     pub source: Option<&'a Identity>,
     /// What it writes: by the ids in its names.
     pub destination: Option<&'a Identity>,
-    /// The volume that it was given to.
+    /// The volume to which it is attributed.
     pub volume: Option<&'a str>,
     /// Whether it runs.
     pub runs: bool,
@@ -52,7 +52,7 @@ pub(super) struct Indexed<'a> {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Keys {
     hashes: Vec<u64>,
-    /// Where in its source it ends, of a copy that nothing names and that no volume was given.
+    /// Where in its source it ends, of an unnamed copy that is attributed to no volume.
     unclaimed: Option<Option<u64>>,
 }
 
@@ -81,7 +81,7 @@ impl Keys {
 }
 
 impl<K: Copy + Ord> VolumeIndex<K> {
-    /// Lets `item` be found by `keys`.
+    /// Adds `item` under `keys`.
     pub(super) fn add(&mut self, item: K, keys: &Keys) {
         for &key in &keys.hashes {
             self.found.entry(key).or_default().push(item);
@@ -91,7 +91,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         }
     }
 
-    /// Lets `item` be found by them no more.
+    /// Removes `item` from `keys`.
     pub(super) fn remove(&mut self, item: K, keys: &Keys) {
         for key in &keys.hashes {
             if let Some(items) = self.found.get_mut(key) {
@@ -111,8 +111,8 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         }
     }
 
-    /// All that may be the volume's that is asked about by its names, its ids and the caller's path; `None` where
-    /// that may be anything.
+    /// The copies that may be the volume's that is asked about by its names, its ids and the caller's path; `None`
+    /// where any may be.
     pub(super) fn named(&self, question: &Question) -> Option<Vec<K>> {
         let mut keys = vec![key(&question.volume_id)];
         for name in &question.names {
@@ -128,23 +128,23 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         Some(self.by(keys))
     }
 
-    /// All that was given to the volume of this id, or bears one of these ids.
+    /// The copies that were attributed to the volume of this id, or bear one of these ids.
     pub(super) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<K> {
         self.by([key(volume_id)].into_iter().chain(ids.iter().map(of_id)))
     }
 
-    /// All disks that no name leads to and that these numbers may tell of.
+    /// The copies of unnamed disks that these numbers may mean.
     pub(super) fn meeting(&self, hardware: &Hardware) -> Vec<K> {
         self.by(of_hardware(hardware))
     }
 
-    /// What runs and reads a disk that no name leads to.
+    /// The running copies of unnamed disks.
     pub(super) fn running_unnamed(&self) -> Vec<K> {
         self.by([key(RUNNING)])
     }
 
-    /// What reads disks that no name leads to, was given to no volume, and ends at such a size or nobody knows
-    /// where.
+    /// The copies of unnamed disks that were attributed to no volume, and that end at such a size or at an unknown
+    /// place.
     pub(super) fn unclaimed(&self, bytes: RangeInclusive<u64>) -> Vec<K> {
         let unknown = self.unclaimed.get(&None);
         let known = self
@@ -163,7 +163,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
     }
 }
 
-/// The key of what runs and is unnamed. No path and no id is like it.
+/// The key of running, unnamed copies. It equals no path and no id.
 const RUNNING: &str = "";
 
 fn key(text: &str) -> u64 {

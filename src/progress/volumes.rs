@@ -1,9 +1,9 @@
-//! Volumes that calls and operations told of: what their records say, and which are to be migrated. Pure.
+//! Volumes that calls and requests named: what their records say, and which are to be migrated. Pure.
 //!
-//! Where no name leads from a disk to its volume, two things still do. The volume's record, which comes with
-//! every call, may tell the disk's number. And beside cinder-volume every request for a migration passes
-//! through the daemon's hands, with the volume's size: a copy of exactly that size, begun after it, is that
-//! volume's where neither another copy nor another migration comes into question.
+//! An unnamed disk leads to its volume in two ways. The volume's record, which comes with every call, may hold the
+//! disk's number. And beside cinder-volume every request for a migration passes through the daemon, with the
+//! volume's size: a copy of exactly that size, begun after it, is that volume's if no other copy and no other
+//! migration comes into question.
 
 use std::collections::HashSet;
 
@@ -16,14 +16,14 @@ use super::device::{Hardware, Identity};
 use super::migration::precedes;
 use super::proc::process::{self, Ticks};
 
-/// How many volumes are remembered; one that nothing is expected of makes room.
+/// How many volumes are remembered; one without an open migration makes room.
 const LIMIT: usize = 1024;
 
-/// Seconds that a migration counts as open of which nothing more was heard. cinder-volume may keep it waiting
-/// behind others for hours.
+/// Seconds for which a migration without further news counts as open. cinder-volume may keep it waiting behind others
+/// for hours.
 const OPEN: u64 = 24 * 3600;
 
-/// By what a copy is known to be a volume's.
+/// The rule by which a copy is known to be a volume's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KnownBy {
     /// A name of what it reads.
@@ -49,7 +49,7 @@ impl KnownBy {
     }
 }
 
-/// A request for a migration, as it passed on its way to cinder-volume.
+/// A request for a migration, seen on its way to cinder-volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationRequest {
     /// The volume's id.
@@ -60,9 +60,9 @@ pub struct MigrationRequest {
     pub size: u64,
     /// What the volume's record tells of its disk.
     pub record: Hardware,
-    /// Whether a server has the volume: nova copies it then, and no dd is to be expected.
+    /// Whether the volume is attached to a server: nova copies it then, and no dd is expected.
     pub attached: bool,
-    /// What volumes are named by, with `%s` in the place of the id.
+    /// How volumes are named, with `%s` for the id.
     pub volume_name_template: String,
 }
 
@@ -85,7 +85,7 @@ struct KnownVolume {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KnownVolumes {
     volumes: Vec<KnownVolume>,
-    /// How they are named, as the last to be heard of was.
+    /// How they are named, by the last call or request.
     #[serde(skip)]
     template: String,
     /// Counts what is worth writing down.
@@ -163,7 +163,7 @@ impl KnownVolumes {
         self.volumes.iter().find(|volume| volume.id == id)
     }
 
-    /// When the volume's migration was last asked for, if that passed here.
+    /// When the volume's migration was last asked for, if that request passed through this daemon.
     pub(super) fn requested(&self, volume_id: &str) -> Option<Ticks> {
         self.get(volume_id)?.requested
     }
@@ -184,7 +184,7 @@ impl KnownVolumes {
         self
     }
 
-    /// What is known of the volume's disk by its records.
+    /// What the volume's records say of its disk.
     pub(super) fn records<'a>(&'a self, question: &'a Question) -> Vec<&'a Hardware> {
         let own = self.get(&question.volume_id).map(|volume| &volume.record);
         [Some(&question.record), own]
@@ -193,8 +193,7 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether the volume's record tells of `disk`, and of none of the `others`, and no other volume's tells
-    /// of it as well.
+    /// Whether the volume's record names `disk` and none of the `others`, and no other volume's record names `disk`.
     pub(super) fn tells_of<'a>(
         &self,
         question: &Question,
@@ -226,8 +225,8 @@ impl KnownVolumes {
             .any(|volume| volume.id != question.volume_id && disk.bears_one_of(&volume.ids))
     }
 
-    /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
-    /// only a migration can have made which had one already.
+    /// The copies that were attributed by a request and are in doubt now: another copy appeared that only a migration
+    /// with a copy already can have made.
     pub(super) fn doubtful<W: Copy>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<W> {
         let waiting = self.waiting(copies, now);
         let copies = &copies.unnamed;
@@ -247,8 +246,8 @@ impl KnownVolumes {
         known.map(|&(which, _)| which).collect()
     }
 
-    /// Each copy that nothing names and that only one migration can have made, which can have made no other;
-    /// and that migration's volume.
+    /// Each unnamed copy that only one migration can have made, which can have made no other; and that migration's
+    /// volume.
     pub(super) fn assigned<W: Copy>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<(W, String)> {
         let waiting = self.waiting(copies, now);
         let copies = &copies.unnamed;
@@ -258,7 +257,7 @@ impl KnownVolumes {
             let may_be = copies
                 .iter()
                 .filter(|(_, other)| self.is_unnamed(*other) && maker.may_have_made(*other));
-            // One that was heard of in a call alone may have begun its copy before or after that.
+            // A migration known by a call alone may have begun its copy before or after that call.
             let began_since = maker.requested.is_some_and(|at| copy.began_since(at));
             let alone = makers.next().is_none() && may_be.count() == 1;
             (alone && began_since).then(|| (which, maker.id.clone()))
@@ -267,7 +266,7 @@ impl KnownVolumes {
         unnamed.filter_map(only).collect()
     }
 
-    /// The migrations that go on and of which no copy was found.
+    /// The open migrations of which no copy was found.
     fn waiting<W>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<&KnownVolume> {
         let sizes: HashSet<u64> = copies
             .unnamed
@@ -286,7 +285,7 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether it is a copy that runs and of which nothing tells whose it is.
+    /// Whether it is a running copy of an unknown volume.
     fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
         let may_be_unnamed_volume =
             |disk: &Identity| disk.may_be_unnamed_volume(&self.template) && !self.names_one(disk);
@@ -308,7 +307,7 @@ impl KnownVolume {
         self.open && now.saturating_sub(self.heard) <= OPEN * process::ticks_per_second()
     }
 
-    /// Whether this is the copy of its migration, by whatever rule that is known.
+    /// Whether this is the copy of its migration, by any rule.
     fn has_made(&self, copy: &dyn CopyRecord) -> bool {
         let is_named = |disk: &Identity| disk.bears_one_of(&self.ids);
         let its_own =

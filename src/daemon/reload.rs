@@ -82,10 +82,7 @@ impl Reload {
 }
 
 fn refused(cause: &str) {
-    error!(
-        cause,
-        "the settings are invalid: keeping the previous ones"
-    );
+    error!(cause, "the settings are invalid: keeping the previous ones");
 }
 
 /// The options, or their sections, that differ and are not taken up while the daemon runs.

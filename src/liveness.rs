@@ -31,7 +31,8 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(10);
 /// Patience where heartbeats are off: thrice their default.
 const PATIENCE_WITHOUT_HEARTBEATS: Duration = Duration::from_secs(180);
 
-/// The patience in heartbeat times: heartbeats end a connection to a silent broker after two of them.
+/// The patience in heartbeat times. Heartbeats end a connection to a silent broker after two, so an answer that
+/// is missing after three will not come.
 const HEARTBEATS: u32 = 3;
 
 /// Which task of the daemon.

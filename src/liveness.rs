@@ -3,11 +3,11 @@
 //! **Goal.** Whoever watches over the daemon (systemd, an operator) learns how it stands with the
 //! broker, and is told that all is well only while it is true.
 //!
-//! **The rule.** Each loop registers a *task* for as long as it runs and gives a *heartbeat* each time it
-//! comes round; an idle loop wakes up every two seconds to give one from the very place where it waits
-//! for work. Nothing gives one on another's behalf. A task that has been silent for longer than the
-//! patience is stuck: its thread is blocked, or it waits for an answer that should long have come.
-//! The one wait that may be longer is for a broker that has said it is short of memory or disk.
+//! **The rule.** Each loop registers a *task* for as long as it runs, and gives a *heartbeat* each time it
+//! comes round. An idle loop wakes up every two seconds to give one, from the place where it waits for
+//! work. No task gives a heartbeat for another. A task that is silent for longer than the patience is
+//! stuck: its thread is blocked, or it waits for an answer that is overdue. One wait may be longer: for a
+//! broker that has said that it is short of memory or disk.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,8 +31,8 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(10);
 /// Patience where heartbeats are off: thrice their default.
 const PATIENCE_WITHOUT_HEARTBEATS: Duration = Duration::from_secs(180);
 
-/// After how many heartbeat times an answer that has not come will not come: a connection whose
-/// broker is silent has been ended by its heartbeats after two.
+/// The patience in heartbeat times. Heartbeats end a connection to a silent broker after two, so an answer that
+/// is missing after three will not come.
 const HEARTBEATS: u32 = 3;
 
 /// Which task of the daemon.
@@ -44,7 +44,7 @@ pub enum Role {
     Replies,
     /// Keeps the connection on which the own topics are served.
     OwnTopics,
-    /// Looks around on a new connection before it serves.
+    /// Checks a new connection for other daemons and consumers before it serves.
     Entry,
     /// Sends replies.
     ReplyPublisher,
@@ -99,23 +99,23 @@ impl Reason {
 /// What a task is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskState {
-    /// Nothing that anybody need know.
+    /// Registered, nothing to report yet.
     Starting,
     /// Connecting to this broker.
     Connecting(String),
     /// Connected to this broker.
     Connected(String),
-    /// Between two tries; the broker and why it is not connected to it.
+    /// Waiting to connect to this broker again; the broker, and why it is not connected.
     Disconnected(String, String),
-    /// Somebody else is where it would be; who.
+    /// Waiting for another daemon or consumer; which.
     Occupied(String),
     /// Serving its queue.
     Serving,
     /// cinder-volume has not declared the queues yet; the cause.
     Waiting(String),
-    /// cinder-volume has all to itself for a moment; the kind of cause, and the cause.
+    /// Not consuming for a moment, so that cinder-volume gets all messages; the kind of cause, and the cause.
     Aside(Reason, String),
-    /// The broker's user may not do what serving takes; the cause.
+    /// The broker's user lacks a permission that serving takes; the cause.
     Refused(String),
 }
 
@@ -141,7 +141,7 @@ struct Entry {
 #[derive(Debug)]
 struct Pulse {
     last: Mutex<Instant>,
-    /// While this is set the task waits for a broker that cannot.
+    /// While this is set the task waits for a broker that is short of memory or disk.
     broker_blocked: Option<Arc<AtomicBool>>,
 }
 
@@ -170,7 +170,7 @@ pub struct Stuck {
 }
 
 impl Liveness {
-    /// With no task yet. `patience` is how long one may be silent.
+    /// Without tasks. `patience` is how long a task may be silent.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self(Arc::new(LivenessInner {
@@ -190,8 +190,8 @@ impl Liveness {
         })
     }
 
-    /// A task begins its work. `broker_blocked`, where there is one, is set while its broker lets
-    /// everybody wait.
+    /// Registers a task. `broker_blocked`, where given, is set while the task's broker is short of memory
+    /// or disk.
     #[must_use]
     pub fn task(&self, role: Role, broker_blocked: Option<Arc<AtomicBool>>) -> TaskHandle {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
@@ -219,7 +219,7 @@ impl Liveness {
     pub fn stuck(&self) -> Option<Stuck> {
         self.0.tasks.borrow().values().find_map(|entry| {
             if entry.pulse.is_broker_blocked() {
-                // Its time starts afresh when the broker goes on.
+                // The task's silence counts anew when the broker goes on.
                 entry.pulse.heartbeat();
             }
             let silence = entry.pulse.last().elapsed();
@@ -230,14 +230,14 @@ impl Liveness {
         })
     }
 
-    /// Whether the task that keeps a connection has it now.
+    /// Whether the task that keeps a connection is connected now.
     #[must_use]
     pub fn is_connected(&self, keeper: &Role) -> bool {
         self.doing(keeper)
             .is_some_and(|doing| matches!(doing, TaskState::Connected(_)))
     }
 
-    /// What a task is doing, if it is at work.
+    /// What a task is doing; `None` if it is not registered.
     #[must_use]
     pub fn doing(&self, role: &Role) -> Option<TaskState> {
         let tasks = self.0.tasks.borrow();
@@ -255,7 +255,7 @@ impl Liveness {
         tasks.any(|entry| is_one(&entry.role) && entry.pulse.is_broker_blocked())
     }
 
-    /// For one who wants to know of each change.
+    /// Tells a watcher of each change.
     #[must_use]
     pub fn changes(&self) -> Changes {
         Changes(self.0.tasks.subscribe())
@@ -356,12 +356,12 @@ pub struct TaskHandle {
 }
 
 impl TaskHandle {
-    /// It has come round.
+    /// The loop has come round.
     pub fn heartbeat(&self) {
         self.pulse.heartbeat();
     }
 
-    /// It has come round, and this is what it does from now on.
+    /// The loop has come round, and this is what the task does from now on.
     pub fn does(&self, now: TaskState) {
         self.heartbeat();
         self.liveness.0.tasks.send_if_modified(|tasks| {
@@ -374,15 +374,15 @@ impl TaskHandle {
         });
     }
 
-    /// Gives a heartbeat, and returns a while later: one more thing for an idle loop to wait for, so that it
+    /// Gives a heartbeat, and returns a while later: an idle loop waits for this too, so that it
     /// comes round. Cancel-safe.
     pub async fn idle(&self) {
         self.heartbeat();
         ticker::tick(BEAT).await;
     }
 
-    /// Works on `work` and gives heartbeats meanwhile, for as long as the task that does so is run and
-    /// `work` gives its thread back.
+    /// Gives heartbeats while `work` runs. They stop when this task is not polled, or when `work` blocks its
+    /// thread.
     pub async fn beating<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {

@@ -1,7 +1,7 @@
-//! Waiting in step: whoever waits for the same period wakes up in the same instant.
+//! Waiting in step: all that wait for the same period wake up in the same instant.
 //!
-//! An idle daemon has a few loops that look after something each second or two. To wake the processor
-//! costs more than what they do then, so they had better be woken together.
+//! An idle daemon has a few loops that check something each second or two. Waking the processor costs
+//! more than the checks, so all are woken together.
 
 use std::sync::OnceLock;
 use std::time::Duration;

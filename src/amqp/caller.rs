@@ -1,4 +1,4 @@
-//! The caller's side: a reply queue of its own, one message out, whatever comes back.
+//! The caller's side: a reply queue of its own, one message out, and what comes back.
 
 use std::time::Duration;
 
@@ -39,13 +39,12 @@ pub enum Sent {
 impl<'a> Caller<'a> {
     /// Opens the reply queue.
     ///
-    /// oslo.messaging's own is neither exclusive nor deleted with its consumer: it has to survive
-    /// a reconnection, and expires after half an hour. This one is asked once and must leave
-    /// nothing behind, so it is exclusive and goes with the connection. Nobody else ever declares
-    /// a queue of this name, so no flag can clash, and publishing to an exclusive queue is open to
-    /// all. Servers up to oslo.messaging 5.x reply to an exchange of the queue's name, which their
-    /// callers declare so (`declare_direct_consumer` in `_drivers/impl_rabbit.py` of 5.17); it goes
-    /// with the queue.
+    /// oslo.messaging's own reply queue is neither exclusive nor deleted with its consumer: it has to survive
+    /// a reconnection, and expires after half an hour. This queue is used once and must leave nothing
+    /// behind, so it is exclusive and goes with the connection. No other program declares a queue of this
+    /// name, so no flag can clash, and everybody may publish to an exclusive queue. Servers up to
+    /// oslo.messaging 5.x reply to an exchange of the queue's name, which their callers declare so
+    /// (`declare_direct_consumer` in `_drivers/impl_rabbit.py` of 5.17); that exchange goes with the queue.
     ///
     /// # Errors
     ///
@@ -103,7 +102,7 @@ impl<'a> Caller<'a> {
         })
     }
 
-    /// Says who asks, in the property `app_id`. Callers of cinder's do not.
+    /// Says who asks, in the property `app_id`. cinder's callers do not set it.
     #[must_use]
     pub fn named(self, name: &'a str) -> Self {
         Self {
@@ -112,9 +111,9 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Sends `body` as callers of every release do, persistent and with an expiration, and
-    /// mandatory besides, which they are not: they learn of a missing queue by a time-out only.
-    /// `patience` is how long the message is worth anything.
+    /// Sends `body` as callers of every release do, persistent and with an expiration. It is mandatory
+    /// as well, which theirs is not: they learn of a missing queue only by a time-out.
+    /// `patience` is how long the message is of use.
     ///
     /// # Errors
     ///
@@ -171,8 +170,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// `work` on a connection, given up when that ends: not every answer that is waited for then is
-/// told of it.
+/// Runs `work` on a connection until the connection ends: lapin does not tell every waiting answer of
+/// that end.
 async fn while_open<T>(
     connection: &Connection,
     work: impl Future<Output = Result<T, lapin::Error>>,

@@ -1,15 +1,14 @@
-//! Who else is where we would be: a second daemon on the server queue, a cinder-volume where we
-//! are to be alone.
+//! Finds a second daemon on the server queue, or a cinder-volume where standalone expects none.
 //!
 //! **Where trouble comes from.** Two daemons on one queue answer in turns, each for its own node, so
 //! each claims the queue. But a claim may outlive its daemon: for as long as the broker has not
 //! noticed the end of a connection, and from RabbitMQ 4.2 on, where the broker node of the connection
 //! was killed, until that node is back.
 //!
-//! **The rule.** A claim is a hint. It holds while its daemon is seen to live, which is while the broker
-//! node of the claim answers and Q has more consumers than cinder-volume's. Consumers alone say nothing: a quorum
-//! queue counts those of a killed node until that is back. A daemon that stands aside consumes nothing, so before it is
-//! given up it is asked on its own topic. Whoever finds a claim waits here and says so, and nothing ends for it.
+//! **The rule.** A claim is a hint. A claim holds while its daemon shows signs of life: the broker node of the claim
+//! answers, and Q has more consumers than cinder-volume's. Consumers alone prove nothing: a quorum queue counts those
+//! of a killed node until that node is back. A daemon that stands aside consumes nothing, so a claim without consumers
+//! is checked by a question on the daemon's own topic. A daemon that finds a claim waits here, and says so.
 
 use std::time::Duration;
 
@@ -25,15 +24,15 @@ use super::neighbour::Neighbours;
 use super::topology::{TopicNames, is_locked, is_missing, is_refused, is_soft, look_up};
 use crate::liveness::{TaskHandle, TaskState};
 
-/// How long a claim holds whose daemon is not seen to live. Longer than a daemon usually stands
+/// How long a claim holds whose daemon shows no sign of life. Longer than a daemon usually stands
 /// aside while cinder-volume restarts.
 const UNSEEN: Duration = Duration::from_secs(10);
 
-/// The same where we have served before: most likely it was our own connection.
+/// The same on queues that this process has served before: the claim is most likely from our own last connection.
 const UNSEEN_AGAIN: Duration = Duration::from_secs(3);
 
-/// How long a claim holds whose daemon has answered. A claim goes with its connection, nearly always, and each question
-/// is a line in the other's log.
+/// How long a claim holds whose daemon has answered. A claim nearly always ends with its connection, and each question
+/// is a line in the other daemon's log.
 const ANSWERED: Duration = Duration::from_secs(60);
 
 /// How long the broker node of a claim may take to answer.
@@ -42,7 +41,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// Between two looks: a refused claim is a line in the broker's log.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whom we expect to meet on our queues.
+/// Which other consumer belongs on our queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedConsumers {
     /// A cinder-volume.
@@ -61,19 +60,19 @@ impl ExpectedConsumers {
     }
 }
 
-/// Somebody is there.
+/// Another consumer holds one of our queues.
 struct Occupied {
-    /// Who, and what to do about it.
+    /// Which, and what to do about it.
     by: String,
-    /// Where it is a claim, of which backend. A claim does not tell whether its daemon lives.
+    /// The backend whose queue is claimed, if it is a claim. A claim does not tell whether its daemon lives.
     claimed: Option<usize>,
 }
 
-/// Claims the queues of all backends for `connection`; waits for as long as somebody else has one of
+/// Claims the queues of all backends for `connection`; waits for as long as another consumer holds one of
 /// them, and shows it by `task`. Returns at once when `stop` is cancelled.
 ///
-/// Where we have `served` before, other consumers on queues that are to be ours alone may be our own
-/// of a moment ago and are not looked for.
+/// `served`: this process has served before. Other consumers on queues that are to be ours alone may then be
+/// those of our own last connection, so they are not looked for.
 ///
 /// # Errors
 ///
@@ -105,7 +104,7 @@ pub async fn enter(
                         answers = neighbours.answers(connection, backend) => answers?,
                     };
                     if !answers {
-                        warn!(%queue, "claimed by a daemon that is not seen to live: serving all the same");
+                        warn!(%queue, "the claim's daemon shows no sign of life: serving");
                         return Ok(());
                     }
                     info!(%queue, "the other cinder-progress stands aside, and answers on its own topic");
@@ -152,8 +151,8 @@ async fn look_around(
     Ok(None)
 }
 
-/// Whether the daemon that has claimed Q is seen to live: the queue that is its claim is in reach, and more than
-/// the expected consumers consume Q.
+/// Whether the daemon that has claimed Q shows signs of life: the queue that is its claim can be reached, and more
+/// than the expected consumers consume Q.
 async fn is_attended(
     connection: &Connection,
     queue: &str,
@@ -171,8 +170,8 @@ async fn is_attended(
 
 /// Whether the broker node that has the exclusive queue of another connection answers.
 ///
-/// A passive look goes to the queue itself before it is refused (405), other than a declare; where its node is down
-/// the broker says that there is no such queue (404), and where its node hangs nothing.
+/// Unlike a declare, a passive look reaches the queue itself before the broker refuses it (405). Where the queue's node
+/// is down the broker says that there is no such queue (404); where the node hangs, nothing comes.
 async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, ConnectionError> {
     let probe = Probe::open(connection).await?;
     let found = probe.find(queue, ANSWER).await;
@@ -180,7 +179,7 @@ async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, Conne
     match found {
         Ok(found) => Ok(found.is_some()),
         Err(error) if is_missing(&error) => Ok(false),
-        // Locked, or nothing that this user is told.
+        // Locked, or the broker does not tell this user.
         Err(error) if is_soft(&error) => Ok(true),
         Err(error) => Err(error.into()),
     }
@@ -189,8 +188,8 @@ async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, Conne
 /// Claims the server queue for this connection, so that a second daemon finds it claimed.
 ///
 /// The claim is an exclusive queue of our own, named after the server queue; the broker deletes
-/// it with the connection. Nothing of cinder's is touched. A user without the right to declare
-/// queues serves unclaimed.
+/// the claim with the connection. Nothing of cinder's is touched. A user without the right to declare
+/// queues serves without a claim.
 ///
 /// # Errors
 ///
@@ -219,7 +218,7 @@ async fn claim(
             "another cinder-progress serves {queue}: stop it, or give this one another host"
         ))),
         Err(error) if is_refused(&error) => {
-            warn!(%queue, %error, "cannot keep a second daemon from running");
+            warn!(%queue, %error, "cannot claim the queue: a second daemon would not be noticed");
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -232,7 +231,7 @@ pub fn claim_of(server_queue: &str) -> String {
     format!("cinder-progress.{server_queue}")
 }
 
-/// Whoever else consumes the topic.
+/// The consumers that the topic's queues have already.
 async fn strangers(
     connection: &Connection,
     names: &TopicNames,

@@ -1,4 +1,4 @@
-//! What happened on the broker's side, in numbers that only grow.
+//! Counters of what happened on the broker's side.
 
 use strum::VariantArray;
 

@@ -1,14 +1,13 @@
 //! The broker room: connections, queues, the hand-over and the replies.
 //!
 //! **Goal.** Everything that is said to RabbitMQ is said here, and nothing here knows what a
-//! message means: bodies are bytes, and what is *ours* is decided by a function that comes in
-//! from outside.
+//! message means: bodies are bytes, and a function that comes in from outside decides which
+//! messages are *ours*.
 //!
 //! **Where trouble comes from.** A broker ends things in many ways: it closes the connection,
-//! closes one channel, cancels one consumer, or simply falls silent. lapin can recover some of
-//! these by itself, but then a closed channel leaves a consumer that waits for ever on a
-//! connection that looks healthy. And a message that was taken from cinder-volume's queue must
-//! never be in nobody's hands.
+//! closes one channel, cancels one consumer, or falls silent. lapin can recover some of these by
+//! itself, but then a closed channel leaves a consumer that waits for ever on a connection that
+//! looks healthy. And a message that was taken from cinder-volume's queue must never be lost.
 //!
 //! **The rule.** lapin's recovery stays off. [`supervisor`] owns the one loop: connect, serve
 //! until *anything* ends, drop everything, next host, wait a jittered while. Inside it
@@ -23,17 +22,17 @@
 
 /// The caller's side.
 pub mod caller;
-/// Start-up checks: nobody else is where we would be.
+/// Start-up checks: no other daemon or consumer is on our queues.
 pub mod claim;
 /// Connections to one broker host after another.
 pub mod connection;
 /// Sidecar: keep what is ours, hand the rest over to cinder-volume.
 pub mod handover;
-/// What there is on the broker, without touching it.
+/// Which queues the broker has, by passive look-ups.
 pub mod inspect;
-/// A message as it came, and where it goes.
+/// A message as it came, and what becomes of it.
 pub mod message;
-/// What happened on the broker's side, in numbers.
+/// Counters of what happened on the broker's side.
 pub mod metrics;
 /// Whether another daemon serves where we would.
 pub mod neighbour;

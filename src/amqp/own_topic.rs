@@ -1,10 +1,9 @@
-//! The daemon's own topic: an RPC server of which nothing stays behind, and that touches nothing of cinder-volume's.
+//! The daemon's own topic: an RPC server that leaves nothing behind and touches nothing of cinder-volume's.
 //!
 //! A caller that speaks oslo.messaging reaches a server through `control_exchange`, by the routing keys of topic
-//! and server. Which queue is bound there is the server's business. Ours is exclusive and has a name that nobody
-//! had before: it goes with the connection, so that no flag of cinder's matters to it, and a name that a broker
-//! node keeps locked after it died (RabbitMQ 4.2 and newer) is never asked for again. RabbitMQ 4.3 refuses
-//! transient queues that are not exclusive.
+//! and server. The server chooses which queue is bound there. Ours is exclusive and has a name that is new each time.
+//! It goes with the connection, so no flag of cinder's matters to it. The new name avoids one that a broker node keeps
+//! locked after its death (RabbitMQ 4.2 and newer). RabbitMQ 4.3 refuses transient queues that are not exclusive.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::neighbour;
 use super::topology::{TopicNames, bind, is_missing, is_refused};
 use crate::liveness::{TaskHandle, TaskState};
 
-/// How long a user that may not declare queues is left alone: somebody may give it the right meanwhile.
+/// How long until the next try where the user may not declare queues: the operator may give the right meanwhile.
 const REFUSED: Duration = Duration::from_secs(60);
 
 /// First, further and longest wait while the exchange is missing: RabbitMQ logs an error each time it is asked for.
@@ -33,12 +32,12 @@ const MISSING: [Duration; 3] = [
     Duration::from_secs(30),
 ];
 
-/// Serves the topic until `stop`. Whatever comes is taken off at once, as nobody else would take it.
+/// Serves the topic until `stop`. Each message is acknowledged at once, because no other server would take it.
 ///
-/// A user without the right to declare the queue, or to send an answer, costs this topic and no more: it is said in
-/// the log, and tried again every minute. An exchange that is missing is waited for: on a broker on which no service of
-/// cinder's has been yet nobody could ask, and if it were declared here with other flags than cinder's, no service of
-/// cinder's could start.
+/// A user without the right to declare the queue, or to send an answer, makes only this topic unavailable: this is
+/// logged, and tried again every minute. A missing exchange is waited for. It is missing where no service of cinder's
+/// has used the broker yet, and then nobody could ask. Declared here with other flags than cinder's, it would keep
+/// every service of cinder's from starting.
 ///
 /// # Errors
 ///

@@ -16,13 +16,13 @@ use super::topology::{TopicNames, consumer_arguments, declare};
 use crate::config::Rabbit;
 use crate::liveness::{TaskHandle, TaskState};
 
-/// Acknowledgements on their way to the broker at most; while it takes none we take nothing.
+/// Acknowledgements on their way to the broker at most; while it takes none, no message is taken.
 const ACKS: usize = 128;
 
 /// What RabbitMQ calls the queues that it denies from 4.3 on, and ends the connection over (541).
 const DENIED: &str = "transient_nonexcl_queues";
 
-/// The error of a declaration, in the words of the options where the broker denies what they ask for.
+/// The error of a declaration; where the broker denies the queue, in the words of the options.
 fn in_words(error: lapin::Error) -> ConnectionError {
     if error.to_string().contains(DENIED) {
         ConnectionError::TransientDenied
@@ -33,8 +33,8 @@ fn in_words(error: lapin::Error) -> ConnectionError {
 
 /// Declares exchange, T, Q and F and serves all three until `stop`.
 ///
-/// Each message's acknowledgement is on its way before `take` sees it, as with oslo.messaging: a call
-/// that kills its server must not come back to kill the next.
+/// Each message is acknowledged before `take` sees it, as with oslo.messaging: a call that kills its server
+/// must not come back to kill the next.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub async fn serve(
     let mut consumers = Vec::new();
     for queue in [&names.topic, &names.server, &fanout] {
         let arguments = if *queue == fanout && rabbit.rabbit_stream_fanout {
-            // Only what comes from now on: older messages were for those who lived then.
+            // Only messages from now on: older ones were for the servers of that time.
             let mut arguments = FieldTable::default();
             arguments.insert(
                 "x-stream-offset".into(),
@@ -105,13 +105,13 @@ pub async fn serve(
                 Some(delivery) => delivery?,
                 None => return Err(ConnectionError::Cancelled),
             },
-            // What is not written in time is no idleness.
+            // Acknowledgements that are not written in time mean that the loop is not idle.
             () = task.idle(), if acks.is_empty() => continue,
         };
         let acker = delivery.acker.clone();
         let mut ack = Box::pin(async move { acker.ack(BasicAckOptions::default()).await });
-        // The first poll puts it in line; to wait until it is written would cost every caller a turn of
-        // lapin's thread.
+        // The first poll queues the acknowledgement; waiting until it is written would cost every caller a turn
+        // of lapin's thread.
         match poll!(ack.as_mut()) {
             Poll::Ready(acked) => drop(acked?),
             Poll::Pending => acks.push(ack),

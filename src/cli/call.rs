@@ -17,7 +17,7 @@ use crate::amqp::topology::TopicNames;
 use crate::config::{Address, Mode, Settings};
 use crate::rpc::call::{Call, ProgressQuery, RemoteFailure, Reply, ReplyError};
 
-/// How long looking at the queues may take, once the call has failed.
+/// How long the look at the queues may take, once the call has failed.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What to ask, and whom.
@@ -132,7 +132,7 @@ async fn ask(settings: &Settings, wanted: &CallArguments) -> Result<Value, CallF
     outcome
 }
 
-/// To the first host that lets us in.
+/// Connects to the first host that accepts the login.
 async fn connect(settings: &Settings) -> Result<Connection, CallFailure> {
     let label = format!("cinder-progress:{}:call", std::process::id());
     let mut causes = Vec::new();
@@ -196,7 +196,7 @@ async fn exchange(
     }
 }
 
-/// What the queues look like, if that can be told.
+/// How the queues stand, if that can be told.
 async fn glance(connection: &Connection, names: &TopicNames) -> Option<QueuesFound> {
     let looked = tokio::time::timeout(LOOK, look(connection, names)).await;
     looked.ok()?.ok()
@@ -250,7 +250,7 @@ fn explain(trouble: &CallFailure, debug: bool) {
     }
 }
 
-/// What a time-out means, going by the queues.
+/// What a time-out means, judged by the queues.
 fn at_a_time_out(queue: &str, seen: Option<&QueuesFound>) -> String {
     let Some(seen) = seen else {
         return format!("and the broker does not tell how queue {queue} stands");
@@ -286,7 +286,7 @@ fn passed_by(seen: Option<&QueuesFound>) -> &'static str {
     }
 }
 
-/// A service whose queues can have names.
+/// A service whose name fits into queue names.
 fn service(text: &str) -> Result<String, String> {
     let service = text.split('#').next().unwrap_or_default();
     if service.is_empty() || service.starts_with('@') || text.contains(char::is_control) {

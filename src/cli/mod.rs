@@ -9,9 +9,9 @@ use crate::config::{Settings, Sources};
 
 /// A progress call, as cinder-api would make it.
 mod call;
-/// Whether all is as it has to be.
+/// Whether settings, brokers, queues and `/proc` are as they have to be.
 mod check;
-/// Log lines: what is said, and what never is.
+/// Log lines: their format and limits.
 mod log;
 /// The daemon.
 mod serve;
@@ -21,7 +21,7 @@ mod status;
 /// `EX_CONFIG` of `sysexits.h`: the settings are wrong.
 const EX_CONFIG: u8 = 78;
 
-/// What each verb ends with, and an example, below its `--help` and in its man page.
+/// The exit statuses of each verb and an example, below its `--help` and in its man page.
 mod words {
     pub(super) const PROGRAM: &str = "\
 Example:

@@ -14,17 +14,17 @@ use crate::config::{Settings, Sources};
 use crate::daemon;
 use crate::daemon::reload::Reload;
 
-/// Threads that run async tasks. With two, each message is one more to wake, which costs more than all
-/// that is done with it; what may block, reads and log lines, is on threads of its own.
+/// Threads that run async tasks. With two, each message wakes one more thread, which costs more than all work
+/// on the message. Work that may block (reads, log lines) has threads of its own.
 const THREADS: usize = 1;
 
 /// Runs the daemon.
 ///
-/// The unit gives it its capabilities as ambient ones, which whatever it starts would inherit: with
-/// `CAP_SYS_PTRACE` a `driver_command` could take over any process of root's. The daemon keeps its own without that
-/// set (`capabilities(7)`), so the set is emptied.
+/// The unit gives the daemon its capabilities as ambient ones, which each program it starts would inherit: with
+/// `CAP_SYS_PTRACE` a `driver_command` could take over any process of root's. The daemon keeps its own capabilities
+/// without the ambient set (`capabilities(7)`), so that set is emptied.
 pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
-    // Before the first thread starts: each inherits the set of the one that starts it.
+    // Before the first thread starts: each thread inherits the set of the one that starts it.
     let kept = clear_ambient_capability_set();
     let (log, written) = log::start_apart(settings.debug);
     if let Err(error) = kept {
@@ -36,11 +36,11 @@ pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
         .build();
     let served = runtime.and_then(|runtime| {
         let served = runtime.block_on(async {
-            // Before anything else, so that no signal finds nobody listening.
+            // First of all, so that no signal is missed.
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut hangup = signal(SignalKind::hangup())?;
-            // One that waits is enough: it reads all that was written before.
+            // One waiting request is enough: it reads everything written before.
             let (ask, asked) = mpsc::channel(1);
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
@@ -64,7 +64,7 @@ pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
         runtime.shutdown_background();
         served
     });
-    // The last lines come before what is said here.
+    // The log's last lines come before the message below.
     drop(written);
     match served {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! One daemon at a time on a node: a lock beside the state file.
 //!
-//! The kernel lets go of it with the process, however that ends. Two daemons with state files of their
-//! own do not meet here; they meet at the claim on the broker.
+//! The kernel releases the lock with the process, however the process ends. Two daemons with different state
+//! files do not meet here; they meet at the claim on the broker.
 
 use std::fs::File;
 use std::io;
@@ -27,8 +27,8 @@ pub struct Lock {
 /// Waits until no other daemon has the lock beside `state_file`, and shows by `task` that it waits.
 /// `None` when `stop` was cancelled first.
 ///
-/// A lock that cannot be tried is said in the log and taken for free: what it would keep away is a
-/// mistake, and what would keep us away need not be one.
+/// A lock that cannot be tried is logged and counts as free: a second daemon is an operator's mistake, and a
+/// lock that fails need not be one.
 pub async fn acquire(
     state_file: &Path,
     task: &TaskHandle,
@@ -46,7 +46,7 @@ pub async fn acquire(
             }
             Ok(None) => {}
             Err(error) => {
-                warn!(lock = %path.display(), %error, "cannot keep a second daemon from running");
+                warn!(lock = %path.display(), %error, "cannot lock the file: a second daemon would not be noticed");
                 return Some(Lock { _file: None });
             }
         }
@@ -72,7 +72,7 @@ fn lock_of(state_file: &Path) -> PathBuf {
     path.into()
 }
 
-/// The locked file, or none while another process has it locked. On a thread of its own, because a
+/// The locked file; `None` while another process holds the lock. On a thread of its own, because a
 /// file system may hang.
 pub(super) async fn try_lock(path: PathBuf) -> io::Result<Option<File>> {
     let trying = tokio::task::spawn_blocking(move || {

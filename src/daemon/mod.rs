@@ -33,7 +33,7 @@ mod lock;
 pub mod reload;
 /// What is done on each connection.
 pub mod sessions;
-/// How the daemon stands, for `status`.
+/// How the daemon stands with the broker, for `status`.
 pub mod status_file;
 /// What the service manager is told.
 pub mod systemd;
@@ -45,19 +45,18 @@ use sessions::{OwnTopics, Replies, SidecarSession, StandaloneSession};
 /// process takes.
 const FINISH: Duration = Duration::from_millis(4500);
 
-/// What of that is kept for the answers to reach the broker.
+/// How much of that is kept for the answers to reach the broker.
 const FLUSH: Duration = Duration::from_millis(1500);
 
-/// The longest `heartbeat_timeout_threshold` of the connections for operations and replies. Calls whose replies cannot leave are
-/// left to cinder-volume, once that is noticed. A daemon that hangs holds
-/// up what it has in hand until the broker has missed the heartbeats of two to three times as long. Within 5 to 20
-/// seconds, which is what RabbitMQ advises.
+/// The longest `heartbeat_timeout_threshold` of the connections for operations and replies. A daemon that hangs holds
+/// its messages until the broker has missed heartbeats for two to three times as long. A call whose reply cannot leave
+/// is left to cinder-volume once that is noticed. RabbitMQ advises 5 to 20 seconds.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
 
 /// Why the daemon ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// There is no listening where metrics should be served.
+    /// The address for metrics cannot be listened on.
     #[error("cannot listen on [progress] metrics_listen = {listen}")]
     Listen {
         /// Where.
@@ -65,7 +64,7 @@ pub enum Ended {
         /// Why not.
         source: io::Error,
     },
-    /// A task of it has failed, which it must not; to be started again.
+    /// A task has failed, which it must not; the service manager starts the daemon again.
     #[error("{task} has ended unexpectedly: {cause}")]
     Broken {
         /// Which task.
@@ -75,8 +74,8 @@ pub enum Ended {
     },
 }
 
-/// Runs until `stop`, then finishes what is in hand, all within five seconds. Whenever something comes
-/// out of `asked`, the settings are read again.
+/// Runs until `stop`, then finishes its work, all within five seconds. Each message from `asked` makes it
+/// read the settings again.
 ///
 /// # Errors
 ///
@@ -88,7 +87,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Ended> {
     let started = SystemTime::now();
-    // First of all: where it must not listen, it must not begin to serve either.
+    // Listen first: a daemon that cannot listen must not begin to serve.
     let listener = match &settings.progress.metrics_listen {
         Some(listen) => Some(metrics::bind(listen).await.map_err(|source| {
             let listen = listen.clone();
@@ -143,7 +142,7 @@ pub async fn run(
         .iter()
         .map(|policy| Worker::new(policy.clone(), context.clone()))
         .collect();
-    // The publisher ends with the last sender: none is kept here but the one that is dropped below.
+    // The publisher ends with the last sender: only the one that is dropped below is kept.
     drop(context);
 
     let found = FoundBroker::default();
@@ -180,7 +179,7 @@ pub async fn run(
         intake_stop.clone(),
     ));
     let direct = progress.mode == Mode::Direct;
-    // Where nothing of cinder-volume's is served there is no connection for it.
+    // In mode direct nothing of cinder-volume's is served, so there is no connection for it.
     let mut intake = (!direct).then(|| {
         tokio::spawn(intake(
             ConnectionConfig {
@@ -282,8 +281,7 @@ fn unexpected(task: &'static str, ended: Result<(), JoinError>) -> Ended {
     Ended::Broken { task, cause }
 }
 
-/// Waits for a task; past the deadline it is ended where it stands, so that it lets go of what
-/// it holds.
+/// Waits for a task; past the deadline the task is aborted, so that it releases what it holds.
 async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
     if task.is_finished() {
         return;
@@ -291,7 +289,7 @@ async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
     wait(what, deadline, &mut *task).await;
     if !task.is_finished() {
         task.abort();
-        // Nothing but the end of the task is waited for; how it ended was decided above.
+        // Only the end of the task is waited for; how it ended was decided above.
         let _ = task.await;
     }
 }
@@ -356,15 +354,15 @@ async fn intake(
     }
 }
 
-/// The same with heartbeats that are not too far apart; none where they are off.
+/// The same with heartbeats of at most [`LONGEST_SILENCE`]; none where they are off.
 fn attentive(mut rabbit: Rabbit) -> Rabbit {
     let silence = &mut rabbit.heartbeat_timeout_threshold;
     *silence = (*silence).min(LONGEST_SILENCE);
     rabbit
 }
 
-/// How long the queues may be missing on one host before the next is tried: each time longer, because
-/// most likely cinder-volume is not there yet.
+/// How long the queues may be missing on one host before the next is tried: longer each time, because
+/// most likely cinder-volume has not started yet.
 fn missing_patience() -> Backoff {
     Backoff::new(
         Duration::from_secs(15),

@@ -1,8 +1,8 @@
 //! Settings read again while the daemon runs: what takes effect at once, and what takes a restart.
 //!
-//! What decides how a call is answered and how much is logged changes at once. What shapes connections,
-//! queues and looks does not: changing it would mean to let go of messages in hand, and a restart does
-//! that in the one way that is proved to be safe.
+//! Options that decide how a call is answered and how much is logged change at once. Options for
+//! connections, queues and scans do not: they would take releasing the messages in hand, and a restart
+//! is the way to do that which is proved to be safe.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ impl Reload {
     /// Reads them again and puts into `running`, the settings the daemon runs with, and `policies`, those of
     /// its backends in their order, what may change.
     ///
-    /// Settings that are no good are said in the log, and change nothing.
+    /// Invalid settings are logged, and change nothing.
     pub async fn again(&self, running: &mut Settings, policies: &[LivePolicy]) {
         systemd::reloading().await;
         let sources = self.sources.clone();
@@ -58,7 +58,7 @@ impl Reload {
         (self.set_debug)(fresh.debug);
         for (backend, policy) in running.backends.iter().zip(policies) {
             let same = fresh.backends.iter().find(|b| b.name == backend.name);
-            // Of a backend that is not there any more nothing is known; it goes with the restart.
+            // A backend that is gone keeps its settings until the restart.
             let Some(same) = same else { continue };
             let next = Policy {
                 mode: running.progress.mode,
@@ -82,16 +82,13 @@ impl Reload {
 }
 
 fn refused(cause: &str) {
-    error!(
-        cause,
-        "the settings are no good: keeping the previous settings"
-    );
+    error!(cause, "the settings are invalid: keeping the previous ones");
 }
 
 /// The options, or their sections, that differ and are not taken up while the daemon runs.
 fn after_restart(running: &Settings, fresh: &Settings) -> Vec<&'static str> {
-    // All fields are named, so that whoever adds one decides here what a reload makes of it. What is left out is
-    // either in the policies, or tells nothing that a running daemon goes by.
+    // All fields are named, so that whoever adds one decides here what a reload makes of it. The rest is either
+    // in the policies, or not used by a running daemon.
     let Settings {
         brokers,
         rabbit,
@@ -285,7 +282,7 @@ mod tests {
         reload.again(&mut running, &policies).await;
         assert!(!reload.good.load(Ordering::Relaxed) && running.debug);
         assert_eq!(policies[0].now(), a);
-        // Of a backend that is gone nothing is known, and it stays as it was.
+        // A backend that is gone stays as it was.
         sources(
             folder.path(),
             "enabled_backends = b",

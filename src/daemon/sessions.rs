@@ -25,11 +25,11 @@ use crate::worker::Worker;
 pub struct Replies<'a> {
     /// What is to be sent.
     pub publisher: ReplyPublisher,
-    /// Where it is counted.
+    /// The counters of replies.
     pub counters: &'a Counters,
-    /// Where it shows that it is at work.
+    /// Where the session shows what it does.
     pub liveness: &'a Liveness,
-    /// Cancelled from outside to end at once, and from here when nothing more will come.
+    /// Cancelled by the daemon to end at once, and by the session when no more replies will come.
     pub stop: &'a CancellationToken,
 }
 
@@ -48,17 +48,17 @@ impl Session for Replies<'_> {
 
 /// Serves all backends beside a cinder-volume.
 pub struct SidecarSession<'a> {
-    /// The hand-over of each backend, and who is asked what is ours.
+    /// The hand-over of each backend, and the worker that tells which messages are ours.
     pub backends: Vec<(HandOver, Worker)>,
     /// The own topic of each.
     pub own_topics: Vec<TopicNames>,
-    /// Whether we have served before: then somebody in our place is our own lost connection.
+    /// Whether this process has served before: another consumer is then our own lost connection.
     pub served: bool,
     /// How long the queues may be missing on the next host; `None` where there is one host only.
     pub patience: Option<Backoff>,
-    /// Where it is counted.
+    /// The counters of the broker's side.
     pub counters: &'a Counters,
-    /// Where it shows that it is at work.
+    /// Where the session shows what it does.
     pub liveness: &'a Liveness,
     /// Ends it.
     pub stop: &'a CancellationToken,
@@ -75,7 +75,7 @@ impl Session for SidecarSession<'_> {
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
         let expected = ExpectedConsumers::CinderVolume;
         let neighbours = neighbours(&self.own_topics);
-        // What an earlier connection could not put back waits for nobody's claim, and not for the end of the daemon.
+        // Messages that an earlier connection could not put back wait neither for a claim nor for the daemon's end.
         let entered = CancellationToken::new();
         let putting_back = self
             .backends
@@ -115,7 +115,7 @@ impl Session for SidecarSession<'_> {
                 hand_over.run(&context).await
             }
         });
-        // To the end of each, so that none is dropped in the middle of a hand-over.
+        // Each runs to its end, so that none is dropped in the middle of a hand-over.
         let served: Result<(), ConnectionError> = join_all(serving).await.into_iter().collect();
         if let (Err(ConnectionError::Ended | ConnectionError::Worn), Some(patience)) =
             (&served, &mut self.patience)
@@ -130,7 +130,7 @@ impl Session for SidecarSession<'_> {
     }
 }
 
-/// Others are asked by a ping on their own topics.
+/// Other daemons are asked by a ping on their own topics.
 fn neighbours(own_topics: &[TopicNames]) -> Neighbours<'_> {
     let ping = || {
         let call = Call::new();
@@ -148,11 +148,11 @@ pub struct StandaloneSession<'a> {
     pub backends: Vec<(TopicNames, Worker)>,
     /// The own topic of each.
     pub own_topics: Vec<TopicNames>,
-    /// What queues look like.
+    /// How queues are declared.
     pub rabbit: &'a Rabbit,
-    /// Whether we have served before: then somebody in our place is our own lost connection.
+    /// Whether this process has served before: another consumer is then our own lost connection.
     pub served: bool,
-    /// Where it shows that it is at work.
+    /// Where the session shows what it does.
     pub liveness: &'a Liveness,
     /// Ends it.
     pub stop: &'a CancellationToken,
@@ -190,7 +190,7 @@ impl Session for StandaloneSession<'_> {
             let task = liveness.task(Role::Queue(names.server.clone()), Some(connection.alarm()));
             async move { standalone::serve(connection, names, rabbit, &take, &task, stop).await }
         });
-        // One that fails takes the others along: they share the connection.
+        // When one fails the others end too: they share the connection.
         try_join_all(serving).await.map(drop)
     }
 }
@@ -199,7 +199,7 @@ impl Session for StandaloneSession<'_> {
 pub struct OwnTopics<'a> {
     /// The names for each backend, and who answers.
     pub backends: Vec<(TopicNames, Worker)>,
-    /// Where it shows that it is at work.
+    /// Where the session shows what it does.
     pub liveness: &'a Liveness,
     /// Ends it.
     pub stop: &'a CancellationToken,

@@ -1,7 +1,7 @@
-//! How the daemon stands, in a file beside the state file, for `status` on the same node.
+//! How the daemon stands with the broker, in a file beside the state file, for `status` on the same node.
 //!
-//! The writer holds a lock on the file. The kernel lets go of that lock with the process, however the process ends:
-//! a file that nobody has locked was left behind. Of two daemons with one state file the first one writes.
+//! The writer holds a lock on the file. The kernel releases that lock with the process, however the process ends:
+//! a file without a lock was left behind. Of two daemons with one state file the first one writes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ use crate::text;
 /// Between two tries to get the lock that another daemon holds.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How much is read of the file: more than any line that is written.
+/// How much of the file is read: more than any line that is written.
 const LONGEST: u64 = 4096;
 
 /// Whether a daemon runs on this node.
@@ -41,7 +41,7 @@ pub fn path_of(state_file: &Path) -> PathBuf {
     path.into()
 }
 
-/// Keeps the file at `path` up to date for ever. What cannot be written is left: only `status` misses it.
+/// Keeps the file at `path` up to date for ever. A failed write is only logged: nothing but `status` reads the file.
 pub async fn keep_written(path: PathBuf, liveness: Liveness) {
     let file = loop {
         match try_lock(path.clone()).await {
@@ -70,8 +70,7 @@ pub async fn keep_written(path: PathBuf, liveness: Liveness) {
     }
 }
 
-/// A reader takes the first line: it is whole at any moment, and what an older, longer one leaves behind it does not
-/// count.
+/// A reader takes only the first line, which is whole at any moment: the rest of an older, longer line may follow.
 fn write(file: &File, line: &str) -> io::Result<()> {
     let line = format!("{line}\n");
     file.write_all_at(line.as_bytes(), 0)?;
@@ -90,7 +89,7 @@ pub fn read(state_file: &Path) -> io::Result<DaemonState> {
         Err(error) => return Err(error),
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        // Let go of with the file, at once: a daemon that starts at this moment tries again.
+        // The file, and so the lock, is dropped at once: a daemon that starts at this moment tries again.
         Ok(()) => return Ok(DaemonState::Missing),
         Err(Errno::WOULDBLOCK) => {}
         Err(error) => return Err(error.into()),

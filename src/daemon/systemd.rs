@@ -1,10 +1,10 @@
-//! What the service manager (systemd) is told: ready, how it stands, alive, reloading, stopping.
+//! What the service manager (systemd) is told: ready, the state, alive, reloading, stopping.
 //!
-//! All of it is nothing where no service manager listens (`NOTIFY_SOCKET` is not set).
+//! Nothing is sent where no service manager listens (`NOTIFY_SOCKET` is not set).
 //!
 //! The watchdog is fed only while no task of the daemon is stuck; see
-//! [`liveness`](crate::liveness). It is fed by a task of the same runtime that does the work, so
-//! it also goes hungry when that runtime stands still.
+//! [`liveness`](crate::liveness). A task of the runtime that does the work feeds it, so the watchdog
+//! is not fed when that runtime blocks.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::liveness::{Changes, Liveness};
 
-/// A service manager that has not taken a message by then will not: nothing waits for it longer.
+/// How long a message may take; a service manager that has not taken it by then will not.
 const SEND: Duration = Duration::from_secs(1);
 
 /// The daemon serves, or tries to; after a reload it does so again.
@@ -23,7 +23,7 @@ pub async fn ready() {
     tell(Notification::Ready).await;
 }
 
-/// The settings are being read again. To be followed by [`ready`], whatever comes of it.
+/// The settings are being read again. [`ready`] has to follow, also after a failure.
 pub async fn reloading() {
     tell(Notification::Reloading).await;
 }
@@ -33,7 +33,7 @@ pub async fn stopping() {
     tell(Notification::Stopping).await;
 }
 
-/// Tells how it stands whenever that changes, and feeds the watchdog while nothing is stuck, at
+/// Tells the daemon's state whenever it changes, and feeds the watchdog while no task is stuck, at
 /// half the time that the service manager allows. Never returns.
 pub async fn keep_told(liveness: Liveness) {
     let mut changes = liveness.changes();
@@ -83,7 +83,7 @@ async fn feed(liveness: &Liveness, pause: Option<Duration>, alive: impl AsyncFn(
     }
 }
 
-/// An owned message: it is sent from another thread.
+/// An owned message, because it is sent from another thread.
 enum Notification {
     Ready,
     Reloading,
@@ -106,7 +106,7 @@ async fn tell(message: Notification) {
 fn send(message: &Notification) -> io::Result<()> {
     match message {
         Notification::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        // What was said last stays with the service manager when we are gone.
+        // The service manager keeps the last status after the daemon's end.
         Notification::Stopping => {
             sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
         }

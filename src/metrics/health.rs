@@ -1,11 +1,11 @@
-//! Whether the daemon can do its work, in a word for machines and a line for people.
+//! Health: a status code for machines, a line for people.
 
 use super::Watched;
 use crate::liveness::{Role, TaskState};
 
-/// The verdict: `Ok` when it can answer calls, or leaves its queues to cinder-volume on purpose.
+/// The verdict: `Ok` when the daemon can answer calls, or leaves its queues to cinder-volume on purpose.
 ///
-/// Either way a line that says how it stands.
+/// Both hold a line that says how the daemon stands.
 pub(super) fn health(watched: &Watched) -> Result<String, String> {
     let liveness = &watched.liveness;
     let summary = liveness.summary();
@@ -27,7 +27,7 @@ pub(super) fn health(watched: &Watched) -> Result<String, String> {
         .iter()
         .all(|keeper| liveness.is_connected(keeper));
     let ready = if direct {
-        // Beside a cinder-volume these are not what the daemon is there for.
+        // Beside a cinder-volume the own topics are not the daemon's main work.
         watched
             .own_topics
             .iter()

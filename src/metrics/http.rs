@@ -1,8 +1,7 @@
-//! The HTTP server: two pages, and nothing that a client could do to the daemon.
+//! The HTTP server: two pages, with limits on what a client can use.
 //!
-//! By hyper, which the ecosystem stands on and which runs on the runtime that is there already. One
-//! request a connection; connections, headers and time are bounded, so a client that is slow, or one of
-//! many, takes up a place for some seconds and nothing else.
+//! Served by hyper, on the daemon's own runtime. One request a connection. Connections, headers and time are
+//! limited, so slow or many clients take up places for some seconds and nothing else.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -37,7 +36,7 @@ const HEAD: Duration = Duration::from_secs(2);
 /// How long a connection may last in all.
 const WHOLE: Duration = Duration::from_secs(10);
 
-/// How long the page of metrics may be shown again: however many ask, it is written no more often than this.
+/// How long the page of metrics is served again: it is written no more often than this, however many ask.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How many bytes a request's head may have, hyper's least.
@@ -46,16 +45,16 @@ const HEAD_BYTES: usize = 8192;
 /// How many headers.
 const HEADERS: usize = 64;
 
-/// After an accept that failed, mostly for want of file descriptors.
+/// The pause after an accept that failed, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(500);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Listens on `address`; returns the one that came of it.
+/// Listens on `address`; returns the listener.
 ///
 /// # Errors
 ///
-/// The system's: the name is not known, the address is not here or in use.
+/// The system's: the name is not known, or the address is not of this node or in use.
 pub async fn bind(address: &Listen) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((address.host.as_str(), address.port)).await?;
     info!(address = %listener.local_addr()?, "serving metrics");
@@ -65,7 +64,7 @@ pub async fn bind(address: &Listen) -> io::Result<TcpListener> {
 /// Serves `/metrics` and `/healthz` until `stop`.
 pub async fn serve(listener: TcpListener, watched: Arc<Watched>, stop: CancellationToken) {
     let page = Arc::new(MetricsPage::default());
-    // Dropped at the end with all that are open.
+    // Dropped at the end, with all connections that are open.
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -120,12 +119,12 @@ async fn converse(
 /// The page of metrics as it was last written.
 #[derive(Default)]
 struct MetricsPage {
-    /// Held while it is written, so that whoever asks meanwhile gets the same one.
+    /// Locked while the page is written, so that all who ask meanwhile get the same one.
     last: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl MetricsPage {
-    /// What was written less than [`FRESH`] ago, or else what `write` writes on another thread.
+    /// The page if it was written less than [`FRESH`] ago; otherwise `write` makes a new one on another thread.
     async fn get<E>(
         &self,
         write: impl FnOnce() -> Result<String, E> + Send + 'static,

@@ -1,14 +1,14 @@
-//! The daemon seen from outside: metrics for Prometheus, and whether it is well, over HTTP.
+//! Metrics for Prometheus, and the daemon's health, over HTTP.
 //!
-//! Nothing is counted here. The rooms below count where things happen; a scrape reads their numbers
-//! and what was last seen of the node, begins no look of its own and waits for nothing. The names are
-//! those of `docs/metrics.md`.
+//! Nothing is counted here. The rooms below count where things happen. A scrape reads their numbers and
+//! the last scan's result; it starts no scan and waits for nothing. The names are those of
+//! `docs/metrics.md`.
 
-/// Whether the daemon can do its work.
+/// Health: a status code for machines, a line for people.
 mod health;
 /// The HTTP server.
 mod http;
-/// The numbers, as Prometheus reads them.
+/// The numbers, in Prometheus's text format.
 mod text;
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::worker::policy::LivePolicy;
 
 pub use http::{bind, serve};
 
-/// What there is to be seen of a daemon.
+/// What is shown of a daemon.
 #[derive(Debug)]
 pub struct Watched {
     /// When it was started.
@@ -40,8 +40,8 @@ pub struct Watched {
     pub queues: Vec<String>,
     /// Our own topic for each backend.
     pub own_topics: Vec<String>,
-    /// That of each backend. All of them name volumes in the same way.
+    /// The policy of each backend. All of them name volumes in the same way.
     pub policies: Vec<LivePolicy>,
-    /// Whether the settings were good when they were last read.
+    /// Whether the settings were valid when they were last read.
     pub settings_good: Arc<AtomicBool>,
 }

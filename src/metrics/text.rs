@@ -1,7 +1,7 @@
-//! The numbers, as Prometheus reads them: its text format, version 0.0.4.
+//! The numbers, in Prometheus's text format, version 0.0.4.
 //!
-//! How many series there are is bounded: all labels but those of copies are from small fixed sets, and
-//! no more than [`COPIES`] copies are shown.
+//! The number of series is bounded: the labels are from small fixed sets, but for those of copies, and
+//! at most [`COPIES`] copies are shown.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -287,8 +287,8 @@ fn copies(page: &mut Page, running: &[RunningCopy], template: &str) {
     );
 }
 
-/// A copy and what tells it from others: its process id does when one volume is read twice, or when the
-/// name of the volume is not known. One process may make several through open files; of those of unknown
+/// A copy and the labels that tell it from others. The process id does so when one volume is read twice, or when
+/// the name of the volume is not known. One process may make several copies through open files; of those of unknown
 /// volumes one is shown, since a series must not occur twice.
 struct LabelledCopy<'a> {
     volume_id: String,
@@ -302,7 +302,7 @@ impl LabelledCopy<'_> {
         [("volume_id", &self.volume_id), ("pid", &self.pid)]
     }
 
-    /// By which rule the volume is known.
+    /// The rule by which the volume is known.
     fn rule(&self) -> (&'static str, &'static str) {
         ("known_by", self.known_by)
     }
@@ -380,7 +380,7 @@ impl Page {
     }
 
     fn family(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
-        // The format has no place for a family without a series.
+        // The format does not allow a family without a series.
         if metrics.is_empty() {
             return;
         }

@@ -1,5 +1,6 @@
-//! Whether the node's processes can be looked at: tried on the first of them, which are root's and may do
-//! all that root may, as a dd of cinder-volume's.
+//! Checks whether this process may read other processes' fdinfo and fd links, by trying pids 1 and 2.
+//!
+//! Both are root's and may do all that root may, as a dd of cinder-volume's.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,8 +11,8 @@ use super::file_based::open_files::may_be_cinder_volume;
 use super::proc::error::{FD_NEEDS, PROC_NEEDS, ProgressError};
 use super::proc::{fdinfo, new_pids, process};
 
-/// Whose descriptors are looked at: init, and the parent of the kernel's threads where the first is out
-/// of reach, as on a machine that something else started.
+/// The processes whose descriptors are tried: init, and the parent of the kernel's threads where init is out
+/// of reach, as on a machine that another program started.
 const FIRST: [process::Pid; 2] = [1, 2];
 
 /// The namespace of process ids that a node begins with (`PROC_PID_INIT_INO` in `linux/proc_ns.h`).
@@ -24,12 +25,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_SYS_PTRACE: u32 = 19;
 
-/// What can be seen.
+/// What this process can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAccess {
     /// Positions, in `fdinfo`: copies by dd.
     pub positions: Result<(), ProgressError>,
-    /// What is open, by the links in `fd`: copies through open files.
+    /// Open files, by the links in `fd`: copies through open files.
     pub links: Result<(), ProgressError>,
     /// What surrounds this process, if it is a container.
     pub container: Container,
@@ -39,12 +40,12 @@ pub struct NodeAccess {
     pub daemons: Vec<Daemon>,
 }
 
-/// What a container may do to the view of the node.
+/// How a container may change the view of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Container {
-    /// The processes are those of a namespace of its own, and no cinder-volume is among them.
+    /// The processes are those of a separate namespace, and no cinder-volume is among them.
     pub apart: bool,
-    /// `loadavg` is not the kernel's: lxcfs lies over it, and tells the host's last process id.
+    /// `loadavg` is not the kernel's: lxcfs covers it, and shows the host's last process id.
     pub covered: bool,
     /// The profile of AppArmor, or the label of SELinux, that refuses what the capability allows.
     pub refused_by: Option<String>,
@@ -63,7 +64,7 @@ pub struct Daemon {
     pub read_search: bool,
 }
 
-/// Looks at `proc` with this process's rights, and at the daemons that run. Within a runtime.
+/// Tries `proc` with this process's rights, and looks for running daemons. Within a runtime.
 pub async fn access(proc: &Path) -> NodeAccess {
     let folder = proc.to_owned();
     let looking = tokio::task::spawn_blocking(move || look(&folder));
@@ -144,7 +145,7 @@ fn has(capabilities: u64, bit: u32) -> bool {
     capabilities & (1 << bit) != 0
 }
 
-/// Whether one of them can be looked at; else why not.
+/// Whether one of them can be read; else why not.
 fn any(
     proc: &Path,
     look: impl Fn(&Path, process::Pid) -> Result<(), ProgressError>,
@@ -164,7 +165,7 @@ fn any(
     if let Some(refused) = refused {
         return Err(refused);
     }
-    // None is there. To list it tells the cause: hidden, refused, or no /proc at all.
+    // Neither is there. Listing the processes tells the cause: hidden, refused, or no /proc at all.
     process::list(proc)?;
     let path = proc.to_owned();
     Err(if process::hides_others(proc) {
@@ -202,7 +203,7 @@ fn links(proc: &Path, pid: process::Pid) -> Result<(), ProgressError> {
     Ok(())
 }
 
-/// What cannot be seen of them is told by the other looks.
+/// Errors are left out: the other looks report them.
 fn daemons(proc: &Path) -> Vec<Daemon> {
     let pids = process::list(proc).unwrap_or_default();
     let is_ours = |&pid: &process::Pid| {
@@ -217,7 +218,7 @@ fn daemons(proc: &Path) -> Vec<Daemon> {
         .collect()
 }
 
-/// Whether its command line is not that of another verb.
+/// Whether its command line is that of the daemon, not of another verb.
 fn serves(proc: &Path, pid: process::Pid) -> bool {
     let path = proc.join(pid.to_string()).join("cmdline");
     let Ok(Some(line)) = process::read(&path, PROC_NEEDS) else {

@@ -1,5 +1,4 @@
-//! Gives copies that no name leads to, to the volumes whose they can only be: by a number in the volume's record,
-//! or as the only copy that the only migration asked for can have made.
+//! Attributes unnamed copies to volumes, by the record's disk number or as the only open request.
 
 use uuid::Uuid;
 
@@ -12,15 +11,15 @@ use super::memory::volumes::Eligible;
 use super::migration::{KnownBy, MigrationNotes};
 use super::proc::process::{self, ProcessId};
 
-/// One copy, by whichever way.
+/// One copy, by dd or through open files.
 #[derive(Debug, Clone, Copy)]
 enum Which {
     Dd(ProcessId),
     Files(u64),
 }
 
-/// Gives each copy that nothing names to the only migration it can be of, and takes it away again where
-/// there came to be two.
+/// Attributes each unnamed copy to the only migration that can have made it, and takes it back when a second one
+/// comes into question.
 pub(super) fn by_request(history: &mut History, files: &mut FileCopies) {
     let now = process::now();
     for which in eligible(history, files, |eligible| {
@@ -35,8 +34,8 @@ pub(super) fn by_request(history: &mut History, files: &mut FileCopies) {
     }
 }
 
-/// Gives the volume the copy through open files of the disk that its record tells of. That by dd is found so when
-/// it is asked for.
+/// Attributes to the volume the copy through open files of the disk that its record names. A copy by dd is found so
+/// when the volume is asked for.
 pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question: &Question) {
     let template = question.template();
     let records = history.volumes.records(question);
@@ -60,8 +59,8 @@ pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question:
     }
 }
 
-/// Asks about the copies of which a request may tell whose they are, if there are any. Mostly there are none, and
-/// this is asked at each call.
+/// Looks for copies that a request may attribute, if there are any. Mostly there are none, and this runs at each
+/// call.
 fn eligible<T>(
     history: &History,
     files: &FileCopies,

@@ -1,7 +1,7 @@
-//! Copies that the storage makes itself, told by a command of the operator's.
+//! Copies that the storage makes itself, whose progress a command of the operator's tells.
 //!
-//! The command is somebody else's program: it may crash, hang, start others and talk without end. Each
-//! of these costs its time limit at most, one line in the log, and nothing that is left behind.
+//! The command is another program: it may crash, hang, start other programs and print without end. Each of these costs
+//! its time limit at most and one line in the log, and leaves nothing behind.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,13 +23,13 @@ const ROOM: usize = 8;
 /// A number takes three bytes; the rest is for white space.
 const OUTPUT_LIMIT: u64 = 1024;
 
-/// How much of its complaint is logged.
+/// How many bytes of its stderr are logged.
 const COMPLAINT_LIMIT: u64 = 200;
 
-/// How long a killed command is waited for. One that hangs in the kernel does not even die.
+/// How long to wait for the end of a killed command. One that hangs in the kernel does not end.
 const REAPING: Duration = Duration::from_secs(1);
 
-/// What a command finds in its environment, where the daemon has it.
+/// The variables that a command gets from the daemon's environment.
 const ENVIRONMENT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
 /// What is to be asked about one volume, and how.
@@ -67,7 +67,7 @@ enum DriverFailure {
 #[derive(Debug)]
 pub(super) struct Drivers {
     room: Semaphore,
-    /// What was last said in the log of each command.
+    /// The last log text of each command.
     told: Mutex<HashMap<Vec<String>, String>>,
 }
 
@@ -99,7 +99,7 @@ impl Drivers {
         }
     }
 
-    /// Says in the log what is wrong with a command, once until it changes.
+    /// Logs what is wrong with a command, once until it changes.
     fn tell(&self, volume_id: &str, call: &DriverCall, trouble: Option<&DriverFailure>) {
         let mut told = self.told.lock();
         let Some(trouble) = trouble.map(ToString::to_string) else {
@@ -114,16 +114,16 @@ impl Drivers {
     }
 }
 
-/// A running command, which is killed with all it has started when it is not waited for to the end.
+/// A running command; dropped early, it is killed with all processes that it has started.
 struct Running {
     child: Option<Child>,
 }
 
 impl Running {
     fn kill(child: &Child) {
-        // Its id is known as long as it is not reaped, and so it cannot be another's yet.
+        // The id is the command's until it is reaped, so it cannot be another process's.
         if let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // It may be gone in this moment, which is as good.
+            // It may end at this moment, which is as good.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -133,7 +133,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             Self::kill(&child);
-            // Whoever has gone away does not wait for it, so it is reaped on a task of its own.
+            // A caller that has gone away does not wait, so the command is reaped on a task of its own.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { tokio::time::timeout(REAPING, child.wait()).await });
             }
@@ -148,7 +148,7 @@ async fn run(call: &DriverCall) -> Result<Option<u8>, DriverFailure> {
     let mut running = Running { child: Some(child) };
 
     let told = async {
-        // A command that does not care for the volume closes its input early.
+        // A command that does not read the volume closes its input early.
         if let Some(mut input) = input {
             let _ = input.write_all(&call.input).await;
         }
@@ -160,7 +160,7 @@ async fn run(call: &DriverCall) -> Result<Option<u8>, DriverFailure> {
             let output = some_of(output, OUTPUT_LIMIT + 1)
                 .await
                 .map_err(DriverFailure::Listen)?;
-            // What comes after is not waited for: it may never end.
+            // The rest is not read: it may never end.
             (output.len() as u64 <= OUTPUT_LIMIT)
                 .then_some(output)
                 .ok_or(DriverFailure::Talkative)
@@ -175,7 +175,7 @@ async fn run(call: &DriverCall) -> Result<Option<u8>, DriverFailure> {
         return Ok(None);
     };
     let status = child.wait().await.map_err(DriverFailure::Listen)?;
-    // It has come to its end and is reaped: there is nothing to kill any more.
+    // The command has ended and is reaped: there is nothing to kill any more.
     running.child = None;
     if !status.success() {
         return Err(DriverFailure::Failed { status, complaint });
@@ -194,11 +194,11 @@ fn start(call: &DriverCall) -> io::Result<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // A group of its own, so that what it starts can be ended with it.
+        // A process group of its own, so that the processes it starts are killed with it.
         .process_group(0)
         .kill_on_drop(true);
-    // The daemon's settings may stand in its environment, the broker's password among them, and the way to
-    // tell systemd that all is well.
+    // The daemon's environment may hold settings, among them the broker's password, and the socket by which
+    // systemd is told that the daemon is alive.
     command.env_clear();
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
@@ -216,7 +216,7 @@ async fn some_of(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Resu
     Ok(bytes)
 }
 
-/// The beginning of what is said, fit for a log; the rest is read so that nobody waits to say it.
+/// The beginning of the text, fit for a log; the rest is read so that the writer does not block.
 async fn all_but_some_forgotten(stream: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
     let Some(mut stream) = stream else {
         return Ok(String::new());

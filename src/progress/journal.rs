@@ -1,6 +1,6 @@
-//! What the log says of each copy: a line when it starts and a line when it ends.
+//! The log lines of each copy: one when it starts and one when it ends.
 //!
-//! The second line alone tells the story: whose copy it was and how that is known, how far it came, how long it took,
+//! The second line alone is enough: whose copy it was and how that is known, how far it came, how long it took,
 //! how fast it was, and how it ended. Wipes have the same two lines without a percentage.
 
 use std::os::unix::process::ExitStatusExt;
@@ -18,7 +18,7 @@ use super::proc::process::{self, Ticks};
 use super::report::RunningCopy;
 use super::verdict::percent;
 
-/// The names of volumes, for those that nobody has asked about: cinder's default of `volume_name_template`.
+/// How volumes are named, for copies that were never asked about: cinder's default of `volume_name_template`.
 const USUAL_TEMPLATE: &str = "volume-%s";
 
 /// How a copy ended, as far as can be told.
@@ -44,7 +44,7 @@ impl CopyEnd {
         self.into()
     }
 
-    /// Of a dd that is gone: by the kernel's word where there is one, for as much as dd was told to copy.
+    /// The end of a dd's copy: by the kernel's exit status if there is one, for as much as dd was told to copy.
     pub(super) fn of(record: &Record) -> Self {
         if let Some(status) = record.exit() {
             return match status.signal() {
@@ -77,7 +77,7 @@ impl EndedCopies {
         self.0[end as usize]
     }
 
-    /// Those of both.
+    /// The sum of both.
     pub(super) fn and(self, other: Self) -> Self {
         let mut both = self;
         for (count, more) in both.0.iter_mut().zip(other.0) {
@@ -87,7 +87,7 @@ impl EndedCopies {
     }
 }
 
-/// What can be said of a copy at its end.
+/// What is known of a copy at its end.
 #[derive(Debug, PartialEq)]
 struct Summary {
     outcome: CopyEnd,
@@ -163,7 +163,7 @@ fn since(begun: Ticks) -> Duration {
     process::ticks(process::now().saturating_sub(begun))
 }
 
-/// Whose copy it is, and by which rule that is known.
+/// The volume's id, and the rule by which it is known.
 fn volume(record: &Record) -> (Option<String>, Option<&'static str>) {
     let end = if record.dd.purpose == Purpose::Wipe {
         &record.dd.destination
@@ -204,7 +204,7 @@ pub(super) fn dd_started(record: &Record) {
     }
 }
 
-/// A dd is gone. Tells how, of a copy that may be cinder's.
+/// A dd is gone. Returns how it ended, for a copy that may be cinder's.
 pub(super) fn dd_ended(record: &Record) -> Option<CopyEnd> {
     let (volume_id, known_by) = volume(record);
     let summary = Summary::of(record);
@@ -259,7 +259,7 @@ pub(super) fn files_started(copy: &FileCopy, path: &str) {
     );
 }
 
-/// A copy through open files is over. Tells how.
+/// A copy through open files is over. Returns how it ended.
 pub(super) fn files_ended(copy: &FileCopy) -> CopyEnd {
     let ends = copy.file.ends.as_ref();
     let summary = Summary::of_files(copy);

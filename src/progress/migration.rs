@@ -1,4 +1,4 @@
-//! Which migration a copy was made by, and what is remembered to tell it: one rule for both ways of copying.
+//! Which migration made a copy, and what is remembered to tell that: one rule for both ways of copying.
 //! Pure.
 
 use std::time::{Duration, SystemTime};
@@ -9,16 +9,16 @@ use strum::IntoStaticStr;
 use super::Question;
 use super::proc::process::{self, Ticks};
 
-/// How long after its copy a volume may still count as migrating without anybody saying so: cinder
-/// detaches both ends first, and deletes the old volume.
+/// How long after its copy a volume may still count as migrating, without any call: cinder first
+/// detaches both ends, and deletes the old volume.
 const COMPLETING: Duration = Duration::from_secs(600);
 
-/// How long what is over is remembered though nobody has asked about it. It is of use for as long as a
-/// migration takes to complete ([`MigrationNotes::is_recent`]), and some of them take longer.
+/// How long a copy that is over and was never asked about is remembered. It is of use while its migration
+/// completes ([`MigrationNotes::is_recent`]), and some migrations take longer than that.
 pub(super) const UNASKED: Duration = Duration::from_secs(24 * 3600);
 
-/// How far the clocks of this node and of whoever changed the volume's row may be apart, and what a moment
-/// written in whole seconds loses.
+/// How far the clocks of this node and of the writer of the volume's row may differ, with what a time in
+/// whole seconds loses.
 const CLOCKS_APART: Duration = Duration::from_secs(2);
 
 /// Seconds that two readings of one moment may differ by here.
@@ -50,9 +50,9 @@ impl KnownBy {
 /// clock on the wall, because they outlive the daemon.
 #[derive(Debug, Clone, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub(super) struct MigrationNotes {
-    /// The volume that was given this copy as its own.
+    /// The volume to which this copy was attributed.
     pub volume: Option<String>,
-    /// By which rule.
+    /// The rule of that.
     #[serde(default)]
     pub known_by: Option<KnownBy>,
     /// Where the volume was, by its object, when it was first asked for.
@@ -64,17 +64,17 @@ pub(super) struct MigrationNotes {
     /// When the volume's row was last changed, as a call told while this ran.
     #[serde(default)]
     pub updated_at: Option<SystemTime>,
-    /// Whether the volume was asked for while this ran, and its migration went on.
+    /// Whether the volume was asked for while this ran, and was migrating.
     #[serde(default)]
     pub confirmed: bool,
     /// When it was seen to be over; none while it runs.
     #[serde(default, alias = "ended_at")]
     pub ended: Option<SystemTime>,
-    /// When it was last sure to concern the migration that goes on: at its end, and when the volume was
-    /// asked for soon after.
+    /// Last time this copy was confirmed to belong to the current migration: at its end, and when the volume was
+    /// asked for soon after. Wall clock, because it is saved.
     #[serde(default, rename = "lately")]
     pub last_confirmed: Option<SystemTime>,
-    /// Whether the volume was asked for afterwards, when no migration went on any more.
+    /// Whether the volume was asked for afterwards, when it was not migrating any more.
     #[serde(default, rename = "settled")]
     pub migration_over: bool,
 }
@@ -94,7 +94,7 @@ impl MigrationNotes {
         self.last_confirmed = self.ended;
     }
 
-    /// Takes in that this is over, and that the volume's migration goes on still.
+    /// Takes in that this is over, and that the volume still migrates.
     pub(super) fn completes(&mut self, question: &Question) {
         self.last_confirmed = Some(SystemTime::now());
         self.learn_host(question);
@@ -106,49 +106,49 @@ impl MigrationNotes {
         }
     }
 
-    /// Whether what is over is sure to concern the migration that goes on.
+    /// Whether a copy that is over was lately confirmed to belong to the current migration.
     pub(super) fn is_recent(&self) -> bool {
         self.last_confirmed.is_none_or(is_recent)
     }
 
-    /// Whether its volume was asked about, so that what became of it matters still.
+    /// Whether its volume was asked about, so that its outcome still matters.
     pub(super) fn was_asked_about(&self) -> bool {
         self.volume.is_some() || self.host.is_some() || self.migration_over
     }
 
-    /// Whether nobody will miss it: it has been over for long and was never asked about.
+    /// Whether it can be forgotten: it has been over for long and was never asked about.
     pub(super) fn is_to_be_forgotten(&self) -> bool {
         let is_long_ago = |at: SystemTime| at.elapsed().is_ok_and(|passed| passed > UNASKED);
         !self.was_asked_about() && self.last_confirmed.is_some_and(is_long_ago)
     }
 }
 
-/// What tells which migration a copy was made by.
+/// The evidence of which migration made a copy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Evidence<'a> {
     /// What was noted of it.
     pub notes: &'a MigrationNotes,
     /// When it began, or was first seen.
     pub begun: Option<Ticks>,
-    /// Whether it surely ended before it was through.
+    /// Whether it surely ended before all was copied.
     pub cut_short: bool,
 }
 
-/// Which migration it was made by.
+/// The migration that made a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MadeBy {
-    /// The one that goes on, for all that is known.
+    /// The current one, for all that is known.
     This,
-    /// One before it.
+    /// An earlier one.
     Earlier,
-    /// One or the other.
+    /// Either.
     Either,
 }
 
-/// Tells which. `requested` is when this migration was asked for, if that passed here.
+/// Tells which. `requested` is when this migration was asked for, if that request passed through this daemon.
 ///
-/// cinder changes a volume's host when a migration is through, asks for each new one by a message, and writes
-/// into the volume's row when it begins one. The row changes for other reasons, too, so it decides only where
+/// cinder changes a volume's host when a migration is complete, asks for each new one by a message, and writes
+/// into the volume's row when it begins one. The row changes for other reasons too, so it decides only where
 /// the copy surely was not completed.
 pub(super) fn made_by(
     evidence: Evidence<'_>,
@@ -180,7 +180,7 @@ pub(super) fn made_by(
     }
 }
 
-/// Whether a copy of which nobody knows whose it is may be of the migration that goes on.
+/// Whether a copy of an unknown volume may belong to the current migration.
 pub(super) fn may_be_of_this(
     evidence: Evidence<'_>,
     question: &Question,
@@ -196,7 +196,7 @@ pub(super) fn may_be_of_this(
         && (evidence.notes.ended.is_none() || since_the_request || evidence.notes.is_recent())
 }
 
-/// Whether what began then was there before the request.
+/// Whether a copy that began then existed before the request.
 pub(super) fn precedes(begun: Option<Ticks>, requested: Option<Ticks>) -> bool {
     begun
         .zip(earliest(requested))
@@ -208,8 +208,8 @@ pub(super) fn earliest(requested: Option<Ticks>) -> Option<Ticks> {
     requested.map(|at| at.saturating_sub(SLACK * process::ticks_per_second()))
 }
 
-/// Whether it is no longer ago than a migration takes to complete. A clock that was set back counts
-/// as no time.
+/// Whether it is no longer ago than a migration takes to complete. After a clock was set back, no time has
+/// passed.
 fn is_recent(at: SystemTime) -> bool {
     at.elapsed().map_or(true, |passed| passed <= COMPLETING)
 }

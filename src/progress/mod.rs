@@ -1,14 +1,14 @@
-//! How far a copy is, told from outside by looking at the process that makes it.
+//! How far a copy is, seen from outside, in the process that makes it.
 //!
-//! cinder-volume copies a volume with `dd` and says nothing until it ends. What can be seen from
-//! outside is the position of the descriptor dd writes to, in `/proc/<pid>/fdinfo/<fd>`. Three
-//! things make this harder than it sounds, and each has one place here:
+//! cinder-volume copies a volume with `dd` and reports nothing until it ends. From outside the position of the
+//! descriptor that dd writes to can be seen, in `/proc/<pid>/fdinfo/<fd>`. Three difficulties have one place
+//! each here:
 //!
 //! - dd is often given kernel names (`if=/dev/sdb`), so a path must be traced back to a volume: `device`.
-//! - the same volume is also probed, wiped and backed up with dd: `host_based::operands` tells these apart,
-//!   `host_based::decide` chooses among what is left.
-//! - the interesting moment, the end, is the one where the process and all its files vanish: `host_based::history`
-//!   keeps what was last seen, `state` keeps it over a restart of the daemon, and
+//! - dd also probes, wipes and backs up the same volume: `host_based::operands` tells these apart,
+//!   `host_based::decide` chooses among the rest.
+//! - at the copy's end the process and all its files vanish: `host_based::history` keeps what was last seen,
+//!   `state` saves it over a restart of the daemon, and
 //!   [`Tracker::watch`](crate::progress::Tracker::watch) makes sure it was seen late enough.
 //!
 //! A read under `/proc` can hang for as long as the process it asks about is stuck in the kernel.
@@ -17,7 +17,7 @@
 
 /// Whether processes can be looked at.
 mod access;
-/// Which volume a copy is of that no name leads to.
+/// Attributes unnamed copies to volumes.
 mod assign;
 /// Which volume a path means.
 mod device;
@@ -27,7 +27,7 @@ mod driver_based;
 mod file_based;
 /// Copies that dd makes.
 mod host_based;
-/// What the log says of each copy.
+/// The log lines of each copy.
 mod journal;
 /// What is remembered of copies and volumes, and how it is found again.
 mod memory;
@@ -37,20 +37,20 @@ mod migration;
 mod pace;
 /// `/proc`, and nothing else.
 mod proc;
-/// The copies that run on this node, for whoever wants to see them all.
+/// The copies that run on this node, for `status` and the metrics.
 mod report;
 /// How fast copies are, and whether they move at all.
 pub mod speed;
 /// What survives a restart of the daemon.
 mod state;
-/// The room's door: questions in, answers out, upkeep in the background.
+/// Entry point: answers questions, keeps the copies up to date.
 mod tracker;
 /// Whose dd may be cinder's.
 mod users;
-/// What is to be said, by what was seen.
+/// The answer, by what was seen.
 mod verdict;
 
-/// The rules of this room, proved on made-up nodes.
+/// The rules of this room, tested on made-up nodes.
 #[cfg(test)]
 mod tests;
 
@@ -68,8 +68,8 @@ pub use users::Users;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// What of the node is looked at: where the kernel's views of it are, a test giving folders of its own, and whose
-/// dd counts.
+/// What of the node is read: where the kernel's file systems are (a test gives folders of its own), and the users
+/// whose dd counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// The process file system, normally `/proc`.
@@ -78,7 +78,7 @@ pub struct Roots {
     pub sys: PathBuf,
     /// The device nodes, normally `/dev`. A path `/dev/…` in a command line is looked up here.
     pub dev: PathBuf,
-    /// Whose dd counts; by default root's, cinder's and those of who looks.
+    /// The users whose dd counts; by default root, cinder and this process's own user.
     pub users: Users,
 }
 
@@ -93,7 +93,7 @@ impl Default for Roots {
     }
 }
 
-/// What is asked about one volume.
+/// A question about one volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The volume's id; used in the log and to recognise a copy that was found by `src_path`.
@@ -104,12 +104,12 @@ pub struct Question {
     pub ids: Vec<String>,
     /// The volume's size in bytes, above 0.
     pub size: u64,
-    /// The volume object says that a server has it attached: nova and qemu copy it then, not dd.
+    /// The volume object says that it is attached to a server: nova and qemu copy it then, not dd.
     pub attached: bool,
     /// The volume object says that a migration is going on.
     pub migrating: bool,
-    /// `host@backend#pool` of the volume object: where the volume was before the migration, until it is
-    /// through. What was seen under another host belongs to an earlier migration.
+    /// `host@backend#pool` of the volume object: where the volume was before the migration, until that is complete.
+    /// A copy seen under another host belongs to an earlier migration.
     pub host: Option<String>,
     /// When the volume's row was last changed, by the clock of whoever changed it; a new migration does.
     pub updated_at: Option<SystemTime>,
@@ -117,9 +117,9 @@ pub struct Question {
     pub record: Hardware,
     /// Another node may make the copy: the volume belongs to a cluster of services.
     pub clustered: bool,
-    /// The volume is reached by a library and not by a device: a copy of it may have no file open.
+    /// A library reaches the volume, not a device: a copy of it may have no file open.
     pub without_device: bool,
-    /// The volume object says that the copy is made, and the migration not yet through.
+    /// The volume object says that the copy is made, and the migration not yet complete.
     pub completing: bool,
     /// The path the caller believes is copied from. A dd that reads it counts as this volume's,
     /// and is preferred when several dd read the volume.
@@ -128,7 +128,7 @@ pub struct Question {
     pub dest_path: Option<PathBuf>,
     /// How the copy is expected to be made.
     pub mode: CopyMode,
-    /// Whom to ask when the storage makes the copy itself.
+    /// The command to ask when the storage makes the copy itself.
     pub driver: Option<DriverCall>,
 }
 
@@ -157,7 +157,7 @@ impl Question {
         }
     }
 
-    /// What volumes are named by, with `%s` in the place of the id, as far as the question tells.
+    /// How volumes are named, with `%s` for the id, as far as the question tells.
     fn template(&self) -> String {
         let around = |name: &String| {
             let (before, after) = name.split_once(&self.volume_id)?;
@@ -185,11 +185,11 @@ pub enum CopyMode {
     FileBased,
     /// By the storage itself; the answer is that of [`Question::driver`].
     DriverBased,
-    /// In a way nobody can look into: always [`Answer::Unknown`].
+    /// In a way that cannot be seen: always [`Answer::Unknown`].
     Other,
 }
 
-/// What can be said about a volume's copy.
+/// What is known about a volume's copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Whole percents copied, 0 to 100.

@@ -1,8 +1,8 @@
 //! How far a copy was seen, how fast it was, and how far it may have come unseen: one rule for both ways of
 //! copying. Pure.
 //!
-//! These are bounds, for the answer at the end of a copy: they go by the fastest stretch. What people read
-//! is smoothed instead, in [`speed`](super::speed).
+//! These are bounds, for the answer at the end of a copy: they follow the fastest stretch. The rate shown to
+//! people is smoothed, in [`speed`](super::speed).
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The copies that run on this node, for whoever wants to see them all.
+//! The copies that run on this node, for `status` and the metrics.
 
 use std::time::SystemTime;
 
@@ -23,7 +23,7 @@ pub struct Copies {
     pub unseen_files: Option<ProgressError>,
 }
 
-/// What was last seen, without looking anew.
+/// The last scan's result, without a new scan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastSeen {
     /// The copies that ran then, the oldest first.
@@ -32,7 +32,7 @@ pub struct LastSeen {
     pub unseen: Option<ProgressError>,
     /// How long scans took.
     pub scans: TimingsNow,
-    /// How those ended that have ended since the daemon started.
+    /// How copies ended since the daemon started.
     pub ended: EndedCopies,
 }
 
@@ -73,10 +73,10 @@ pub struct RunningCopy {
     pub position: Option<u64>,
     /// How many bytes there are to copy, from `count=` and the size of the source.
     pub total: Option<u64>,
-    /// What stands in the way of telling more.
+    /// Why no more can be told.
     pub trouble: Option<ProgressError>,
     rule: Option<KnownBy>,
-    /// Whose it is, by that rule.
+    /// The volume's id, and the rule by which it is known.
     volume: Option<String>,
     names: Identity,
     written: Identity,
@@ -127,9 +127,9 @@ impl RunningCopy {
         Some(text::utc(since.as_secs()))
     }
 
-    /// Whether it may be one of cinder's, whose volumes are named by `template`: one end has such a name, or a
-    /// volume was asked for that it is the copy of, or it goes from a disk that nothing names to a device, as where
-    /// the storage shows disks by number only. Others' copies are nobody's business.
+    /// Whether it may be one of cinder's, whose volumes are named by `template`: one end has such a name, or it is
+    /// attributed to a volume that was asked for, or it goes from an unnamed disk to a device, as where the storage
+    /// shows disks by number only. Other users' copies are not shown.
     #[must_use]
     pub fn may_be_cinders(&self, template: &str) -> bool {
         let is_volume = |end: &Identity| end.volume_id(template).is_some();
@@ -147,7 +147,7 @@ impl RunningCopy {
         by_name.or_else(|| self.volume.clone())
     }
 
-    /// By which rule [`RunningCopy::volume_id`] is known.
+    /// The rule by which [`RunningCopy::volume_id`] is known.
     #[must_use]
     pub fn known_by(&self, template: &str) -> Option<KnownBy> {
         if self.names.volume_id(template).is_some() {

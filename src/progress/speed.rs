@@ -19,7 +19,7 @@ pub const STALLED: Duration = Duration::from_secs(3);
 pub enum State {
     /// It moves.
     Copying,
-    /// All is written, and the storage has yet to have it.
+    /// All is written to the page cache, and not yet to the storage.
     Flushing,
     /// It has not moved for a while.
     Stalled,
@@ -56,8 +56,8 @@ pub struct Speeds {
 }
 
 impl Speeds {
-    /// Takes in a look made at `at`, by the clock on the wall `now`, and tells the speed of each copy as far
-    /// as it is known. Who was not seen this time is forgotten.
+    /// Takes in a look made at `at`, by the wall clock `now`, and returns the speed of each copy as far as it is
+    /// known. A copy that was not seen this time is forgotten.
     pub fn note(
         &mut self,
         running: &[RunningCopy],
@@ -85,7 +85,7 @@ impl Speeds {
     }
 }
 
-/// What a copy is known by from one look to the next.
+/// The key of a copy from one look to the next.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     pid: i32,
@@ -105,15 +105,15 @@ impl Key {
     }
 }
 
-/// One copy's.
+/// The speed of one copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Speed {
     last: (Instant, u64),
     moved: Option<Instant>,
     since: Instant,
     rate: Option<f64>,
-    /// How much of a full weight the looks so far have: the first ones would else count for next to nothing beside
-    /// a beginning that nobody saw.
+    /// The weight of the looks so far: without it the first ones would hardly count beside a beginning that was
+    /// not seen.
     weight: f64,
 }
 

@@ -1,7 +1,7 @@
-//! Whose dd may be cinder's.
+//! The users whose dd may be cinder's.
 //!
-//! Anybody on the node can run a program called dd that names a volume, so the user it runs as has to be one
-//! that cinder copies as: root by way of rootwrap and privsep, cinder's own where a share is mounted so
+//! Every user of the node can run a program called dd that names a volume, so its user has to be one that
+//! cinder copies as: root through rootwrap and privsep, or cinder's own where a share is mounted so
 //! (`nas_secure_file_operations`).
 
 use std::collections::BTreeSet;
@@ -13,12 +13,12 @@ use crate::config::user_number;
 /// Cinder's user, by the name that every distribution gives it.
 const CINDER: &str = "cinder";
 
-/// Numbers of users whose dd counts.
+/// The ids of the users whose dd counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Users(BTreeSet<u32>);
 
 impl Users {
-    /// Root, who runs this program, `cinder` where there is one, and `others`.
+    /// Root, this process's user, `cinder` if it exists, and `others`.
     #[must_use]
     pub fn and(others: &BTreeSet<u32>) -> Self {
         let own = geteuid().as_raw();
@@ -28,8 +28,8 @@ impl Users {
         Self(users)
     }
 
-    /// Whether it may be cinder's what runs with the identity that a process's `status` tells. Both the real and the
-    /// effective user count: who may run one program as another user is not that user.
+    /// Whether a process with these users may be cinder's. Both the real and the effective user have to count: a user
+    /// who may run one program as another user is not that user.
     pub(super) fn include(&self, uids: Uids) -> bool {
         self.0.contains(&uids.real) && self.0.contains(&uids.effective)
     }
@@ -52,7 +52,7 @@ pub(super) struct Uids {
 
 impl Uids {
     /// From the text of `/proc/<pid>/status`: real, effective, saved, of the file system (`proc_pid_status(5)`).
-    /// The owner of the folder would not do: it is root for whoever makes itself undumpable.
+    /// The owner of the folder would not do: it is root for a process that makes itself undumpable.
     pub(super) fn parse(status: &str) -> Option<Self> {
         let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
         let mut uids = line.split_whitespace().map(str::parse);

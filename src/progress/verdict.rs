@@ -1,8 +1,8 @@
-//! What is to be said of a volume, by what was seen of its copies. Pure.
+//! The answer for a volume, by what was seen of its copies. Pure.
 //!
-//! 0 is said only where it is known that nothing was copied: an operator kills a migration for it. The first
-//! row that fits counts. `host_based::decide` and `file_based::history` find the copy that counts, each in its
-//! own way; `tests::never_zero` asks both for each row. Only dd wipes, so the rows about wipes are asked of dd
+//! The answer is 0 only where it is known that nothing was copied: an operator kills a migration for it. The first
+//! row that fits counts. `host_based::decide` and `file_based::history` each find the copy that counts;
+//! `tests::never_zero` tests both for each row. Only dd wipes, so the rows about wipes are tested with dd
 //! alone.
 //!
 //! | the volume | seen | answer |
@@ -24,7 +24,7 @@
 //! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
 //! | any | nothing | 0 |
 //!
-//! What belongs to an earlier migration counts as not seen: [`migration::made_by`].
+//! A copy of an earlier migration counts as not seen: [`migration::made_by`].
 
 use std::ops::RangeInclusive;
 
@@ -36,12 +36,12 @@ use super::{Answer, Question};
 /// How much smaller an encrypted volume is than its size: LUKS2's header takes 16 MiB.
 const ENCRYPTION_TAKES: u64 = 32 << 20;
 
-/// An answer, and what it rests on.
+/// An answer, and its evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CopyVerdict {
-    /// On something that was seen.
+    /// Something was seen.
     Seen(Answer),
-    /// On nothing having been seen: worth nothing if some process could not be looked at.
+    /// Nothing was seen: of no use if some process could not be read.
     Unseen(Answer),
 }
 
@@ -50,14 +50,14 @@ pub(super) enum CopyVerdict {
 pub(super) struct WipesSeen {
     /// Whether any runs, or was soon enough before to be of this migration.
     pub recent: bool,
-    /// Whether one tells that the copy was completed.
+    /// Whether one shows that the copy was completed.
     pub completing: bool,
-    /// Whether one ended early unasked: it may have been to delete the volume.
+    /// Whether one ended early, unasked: it may have been a deletion of the volume.
     pub doubtful: bool,
 }
 
-/// What is to be said where this copy is the one that counts. `requested` is when the migration was asked for,
-/// if that passed here.
+/// The answer where this copy is the one that counts. `requested` is when the migration was asked for, if that
+/// request passed through this daemon.
 pub(super) fn of_copy(
     copy: &impl CopyRecord,
     wipes: WipesSeen,
@@ -68,13 +68,13 @@ pub(super) fn of_copy(
     let unknown = CopyVerdict::Unseen(Answer::Unknown);
     let through = CopyVerdict::Seen(Answer::Percent(100));
     if copy.runs() {
-        // A dd may outlive the cinder-volume that started it, and the migration with that.
+        // A dd may outlive the cinder-volume that started it, and so its migration.
         let is_older = question.migrating && migration::precedes(copy.begun(), requested);
         return if is_older { unknown } else { by_position };
     }
-    // What is long over may be of this migration, whose end takes its time, or of one before it.
+    // A copy that is long over may be of this migration, which takes time to complete, or of an earlier one.
     let is_recent = copy.is_recent() || wipes.recent;
-    // A server has it now, and had not when this copy was made: nova copies it, and this is old.
+    // Attached now but not while this copy was made: nova copies the volume, and this copy is old.
     let attached_since = question.attached && !copy.notes().attached;
     let made_by = || migration::made_by(copy.evidence(question.size), question, requested);
     match () {
@@ -87,8 +87,8 @@ pub(super) fn of_copy(
     }
 }
 
-/// The answer where neither a copy nor anything that may be one was seen: 0, unless others make it, it cannot be
-/// seen, or it is made.
+/// The answer where no possible copy was seen: 0, unless another node makes it, it cannot be seen, or it is
+/// made already.
 pub(super) fn nothing_seen(question: &Question) -> Answer {
     let out_of_sight = question.migrating && (question.clustered || question.without_device);
     if question.attached || out_of_sight || question.completing {
@@ -98,7 +98,7 @@ pub(super) fn nothing_seen(question: &Question) -> Answer {
     }
 }
 
-/// Whether so many bytes may be the whole volume.
+/// Whether that many bytes may be the whole volume.
 pub(super) fn may_be_all_of(bytes: Option<u64>, question: &Question) -> bool {
     bytes.is_none_or(|bytes| sizes_of(question).contains(&bytes))
 }

@@ -62,10 +62,10 @@ pub struct RemoteFailure {
     pub traceback: Vec<String>,
 }
 
-/// Why a reply is none.
+/// Why a reply cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
-    /// It is no message.
+    /// The body is no message.
     #[error("the reply cannot be read: {0}")]
     Envelope(#[from] EnvelopeError),
     /// Its `failure` is not the JSON text of an exception.
@@ -129,7 +129,7 @@ impl Call {
         ))
     }
 
-    /// The body of a question that every server answers, be it with a refusal, and for which nothing is looked up
+    /// The body of a question that every server answers, if only with a refusal, and that needs no look-up
     /// (`PingEndpoint` in `rpc/dispatcher.py`).
     #[must_use]
     pub fn ping(&self) -> Vec<u8> {
@@ -175,7 +175,7 @@ impl Call {
     }
 }
 
-/// The body of a ping that asks for no answer: who has no such method says no more than that in its log.
+/// The body of a ping that asks for no answer: a server without that method only logs so.
 #[must_use]
 pub fn ping() -> Vec<u8> {
     let message = [

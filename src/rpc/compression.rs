@@ -5,7 +5,7 @@ use std::io::{self, Read};
 /// Why a compressed body could not be unpacked. Never carries any of the body.
 #[derive(Debug, thiserror::Error)]
 pub enum CompressionError {
-    /// The header names a method that is not spoken here. Kombu knows brotli, lzma and
+    /// The header names a method that is not supported. Kombu knows brotli, lzma and
     /// zstd too where their libraries are installed; oslo.messaging documents only these two.
     #[error("compression {0:?} is not supported, only gzip and bzip2 are")]
     Unknown(String),

@@ -7,10 +7,10 @@ const REMEMBERED: usize = 16;
 
 /// The unique ids of the last calls that were taken here.
 ///
-/// The broker delivers a message again whose acknowledgement it did not get, so oslo.messaging
-/// drops what bears the `_unique_id` of one of the last sixteen messages. A call that was taken is
-/// answered, even if the broker never learns that it was taken and delivers it again. Only for what
-/// is answered here, never for what is handed over: cinder-volume has a filter of its own.
+/// The broker delivers a message again if it did not get the acknowledgement, so oslo.messaging drops
+/// a message that bears the `_unique_id` of one of the last sixteen. A call that was taken is answered,
+/// even if the broker does not know and delivers it again. Only calls that are answered here are
+/// remembered, not messages that are handed over: cinder-volume has a filter of its own.
 #[derive(Debug, Default)]
 pub struct Duplicates {
     last: VecDeque<String>,

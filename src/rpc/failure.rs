@@ -11,10 +11,10 @@ const CINDER: &str = "cinder.exception";
 /// `RemoteError` with the class's name in it, as they do from cinder-volume itself.
 pub(super) const DISPATCHER: &str = "oslo_messaging.rpc.dispatcher";
 
-/// Stands where Python puts its traceback. Callers append it to the exception's text, and
+/// Stands in the place of Python's traceback. Callers append it to the exception's text, and
 /// cinder-api shows that text to its user, so it is one line that is true and harmless.
 const TRACEBACK: &str = concat!("answered by cinder-progress ", env!("CARGO_PKG_VERSION"));
-/// What it begins with in every release, by which the answerer is told.
+/// The traceback's first words in every release, by which the answering program is known.
 pub(super) const SIGNATURE: &str = "answered by cinder-progress";
 
 /// An exception that the caller shall see.
@@ -31,7 +31,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The call's volume is no good; HTTP 400 with `reason` in cinder-api.
+    /// The call's volume is invalid; HTTP 400 with `reason` in cinder-api.
     ///
     /// Callers make the exception as `InvalidVolume(message, reason=…, code=400)`. The text is
     /// given whole because cinder formats its template only when it is not; a `message` among
@@ -67,8 +67,8 @@ impl Failure {
         )
     }
 
-    /// The request is not made as requests are. Python's dispatcher stumbles over such a
-    /// request with a built-in exception, mostly this one.
+    /// The request is malformed. Python's dispatcher fails on such a request with a built-in
+    /// exception, mostly this one.
     pub fn malformed(message: impl Into<String>) -> Self {
         Self::plain("TypeError", BUILTINS, message.into())
     }

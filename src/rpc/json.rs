@@ -1,9 +1,8 @@
 //! JSON of which little is needed: read once, into fields that borrow from the text.
 //!
-//! A call has a hundred values and more, of which a dozen count. What is not needed is not built. It is still
-//! read as strictly as what is: whether a body is JSON, and what is said of one that is not, does not depend on who
-//! reads it. (serde's own `IgnoredAny` lets pass what serde_json's `Value` does not: halves of surrogate pairs,
-//! numbers beyond all bounds, any depth.)
+//! A call has a hundred values and more, of which a dozen are used. The others are not built, but read as strictly:
+//! whether a body is JSON, and the error for one that is not, do not depend on the reader. (serde's own `IgnoredAny`
+//! accepts what serde_json's `Value` does not: halves of surrogate pairs, numbers beyond all bounds, any depth.)
 //!
 //! Of keys that occur twice in an object the last counts, as in Python's `json`.
 
@@ -62,7 +61,7 @@ pub(super) trait Fields<'a>: Default {
     fn take<A: MapAccess<'a>>(&mut self, key: &str, values: &mut A) -> Result<(), A::Error>;
 }
 
-/// Of an object nothing.
+/// Takes nothing of an object.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Nothing;
 

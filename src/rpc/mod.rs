@@ -7,9 +7,9 @@
 //!
 //! The peers are Python programs of some ten years, none of which can be changed, and there is no
 //! specification: the protocol is what their sources do. So each rule stands where it is applied,
-//! with the source that it comes from, and the tests hold it against messages captured from those
-//! peers. [`call`] is the other side: it asks as cinder-api does. Where Python would stumble over a message, the error here says what is wrong with it
-//! instead; where it is lenient, so are we.
+//! with its source, and the tests compare it with messages captured from those peers. [`call`] is
+//! the other side: it asks as cinder-api does. Where Python would fail on a message, the error here
+//! says what is wrong with it; where Python is lenient, so is this.
 //!
 //! What arrives may be secret, huge or hostile. Hence three rules: sizes and depths are bounded,
 //! nothing panics on any input, and no error or `Debug` shows what a body contained beyond names,

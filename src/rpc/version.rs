@@ -39,10 +39,9 @@ impl Version {
     /// Two details are oslo's: the revision is looked at only when the minors are equal,
     /// and what follows a third dot is never looked at.
     ///
-    /// Where oslo would raise `IndexError` or `ValueError` (`3`, `a.b`) the answer is no,
-    /// so that the caller reads "unsupported version" and not a riddle. What Python's
-    /// `int()` takes besides digits (blanks, underscores, signs) is not taken either: no
-    /// peer sends it.
+    /// Where oslo would raise `IndexError` or `ValueError` (`3`, `a.b`) the answer is no, so that the
+    /// caller reads "unsupported version". What Python's `int()` takes besides digits (blanks,
+    /// underscores, signs) is not taken either: no peer sends it.
     pub fn accepts(&self, requested: &str) -> bool {
         let mut parts = requested.split('.');
         if number(parts.next()) != Some(self.major) {

@@ -13,7 +13,7 @@ pub enum CallOutcome {
     Answered,
     /// It was told `unknown_progress`.
     Unknown,
-    /// Its volume is no good (`InvalidVolume`).
+    /// Its volume is invalid (`InvalidVolume`).
     InvalidVolume,
     /// Nobody here serves its method (`NoSuchMethod`).
     NoSuchMethod,

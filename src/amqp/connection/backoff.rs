@@ -1,4 +1,4 @@
-//! Waiting times that grow and never fall in step with other nodes'.
+//! Waiting times that grow, and that differ from those of other nodes.
 
 use std::time::Duration;
 

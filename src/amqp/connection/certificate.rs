@@ -19,7 +19,7 @@ type VersionName = &'static str;
 /// How much of the certificate is checked.
 #[derive(Debug, Clone)]
 pub enum Check {
-    /// Chain, dates and name. A certificate that stands itself among those in `ssl_ca_file` needs no chain.
+    /// Chain, dates and name. A certificate that is itself in `ssl_ca_file` needs no chain.
     All(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
     /// Chain and dates: `ssl_enforce_hostname_verification` is off.
     AllButName(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
@@ -30,7 +30,7 @@ pub enum Check {
 /// What was seen of a broker in a handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// `TLS 1.2` or `TLS 1.3`; empty when it did not come that far.
+    /// `TLS 1.2` or `TLS 1.3`; empty when the handshake did not come that far.
     pub version: VersionName,
     /// Its certificate.
     pub certificate: Certificate,
@@ -41,18 +41,18 @@ pub struct Peer {
 /// What people want to know of a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whose it is.
+    /// Its subject.
     pub subject: String,
     /// The authority that signed it.
     pub issuer: String,
     /// The names and addresses that it is for.
     pub names: Vec<String>,
-    /// Its last moment.
+    /// When it expires.
     pub ends: String,
 }
 
 impl Certificate {
-    /// Reads it as far as it can be read; a certificate that cannot be read says so in `subject`.
+    /// Reads as much as can be read; a certificate that cannot be read says so in `subject`.
     fn of(der: &CertificateDer<'_>) -> Self {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else {
             return Self {
@@ -99,13 +99,13 @@ fn valid_on(der: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     }
 }
 
-/// Whether a certificate is of the version that has been the only one for decades.
+/// Whether a certificate is of version 3, the only one in use for decades.
 fn is_of_version_3(der: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(der)
         .is_ok_and(|(_, certificate)| certificate.version() == X509Version::V3)
 }
 
-/// The names that count when a broker's name is looked for.
+/// A name of the kinds that are compared with a broker's name.
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -131,7 +131,7 @@ pub struct RecordingVerifier {
 }
 
 impl RecordingVerifier {
-    /// One that checks so much. `authorities` names the source of those that are trusted.
+    /// A verifier that checks that much. `authorities` names the source of those that are trusted.
     pub fn new(check: Check, provider: Arc<CryptoProvider>, authorities: String) -> Self {
         Self {
             check,
@@ -162,7 +162,7 @@ impl RecordingVerifier {
         proof
     }
 
-    /// What is wrong with a certificate, with the name or option that would mend it.
+    /// What is wrong with a certificate, with the name or option that would correct it.
     fn refusal(
         &self,
         der: &CertificateDer<'_>,
@@ -224,8 +224,8 @@ impl ServerCertVerifier for RecordingVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verdict = match &self.check {
-            // The broker proves besides that it has the key, whatever the certificate says of itself: one that was
-            // made by `openssl req -x509` is an authority's, which no chain may end in.
+            // The broker also proves that it has the key, whatever the certificate says of itself. A certificate that
+            // `openssl req -x509` made is an authority's, in which no chain may end.
             Check::All(_, named) | Check::AllButName(_, named) if named.contains(end_entity) => {
                 valid_on(end_entity, now)
                     .and_then(|()| {
@@ -239,7 +239,7 @@ impl ServerCertVerifier for RecordingVerifier {
             Check::Nothing => Ok(ServerCertVerified::assertion()),
         };
         let verdict = match verdict {
-            // The name comes last: all else is well.
+            // The name is checked last: the rest is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if matches!(self.check, Check::AllButName(..)) => {

@@ -36,18 +36,18 @@ pub mod tls;
 use certificate::Peer;
 use tls::TlsError;
 
-/// A broker that has not finished the handshake by then is as good as dead: lapin waits for
+/// A broker that has not finished the handshake by then counts as failed: lapin waits for
 /// ever for a server that accepts and then says nothing.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long one of several addresses of a broker may take, so that one that swallows packets
+/// How long one of several addresses of a broker may take, so that an address that swallows packets
 /// does not use up the time of the others.
 const ADDRESS: Duration = Duration::from_secs(3);
 
 /// How long a clean goodbye may take before the socket is shut.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How often the state of the connection is looked at, besides being told of its end.
+/// How often the state of the connection is looked at, besides lapin's own notice of its end.
 const PULSE: Duration = Duration::from_secs(1);
 
 /// How many threads may read the files of TLS at once.
@@ -66,7 +66,7 @@ pub enum ConnectionError {
     /// No TCP connection, or no TLS over it.
     #[error("{0}")]
     Tcp(#[from] std::io::Error),
-    /// The broker said no, or lapin did.
+    /// The broker refused, or lapin did.
     #[error("{0}")]
     Amqp(#[from] lapin::Error),
     /// Nothing came back in time.
@@ -75,7 +75,7 @@ pub enum ConnectionError {
     /// TLS was tried and failed, or should have been tried.
     #[error("{0}")]
     Handshake(String),
-    /// The settings for TLS are no good.
+    /// The settings for TLS are invalid.
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// The broker has cancelled a consumer: its queue was deleted.
@@ -107,7 +107,7 @@ pub enum ConnectionError {
 
 /// One open connection.
 ///
-/// Dropping it shuts the socket: nothing of it outlives the session that used it.
+/// Dropping it shuts the socket: nothing of the connection outlives its session.
 pub struct Connection {
     inner: lapin::Connection,
     ended: CancellationToken,
@@ -119,7 +119,7 @@ pub struct Connection {
     _watch: AbortOnDropHandle<()>,
 }
 
-/// The handle by which a socket is shut whatever lapin's thread is waiting for.
+/// A handle that shuts the socket, whatever lapin's thread is waiting for.
 struct Plug(Option<StdTcpStream>);
 
 impl Drop for Plug {
@@ -178,7 +178,7 @@ impl Connection {
         let opening = lapin::Connection::connector(
             uri,
             runtime,
-            // Called once: retries are the supervisor's.
+            // Called once: the supervisor does the retries.
             async move |uri: AMQPUri, _runtime| {
                 let socket = socket.try_clone()?;
                 let stream = AsyncTcpStream::Plain(TcpStream::from_std(socket)?.compat());
@@ -233,12 +233,12 @@ impl Connection {
 
     /// Whether so many channels have been opened that a new connection is due.
     ///
-    /// lapin gives the number of a channel that the broker has closed to a new one later, and takes the old error
-    /// for the new channel's. Looking for what is missing closes channels, so a connection wears out.
+    /// lapin gives the number of a channel that the broker has closed to a new channel later, and takes the old error
+    /// for the new channel's. Looking for a missing queue closes a channel, so a connection wears out.
     #[must_use]
     pub fn is_worn(&self) -> bool {
         let most = usize::from(self.inner.configuration().channel_max());
-        // Numbers are given out in turn. What is left is for those who open one before they look here.
+        // Numbers are given out in turn. The rest is for code that opens a channel before it looks here.
         self.opened.load(Ordering::Relaxed) > most - most / 8
     }
 
@@ -259,7 +259,7 @@ impl Connection {
         self.ended.is_cancelled() || !self.inner.status().connected()
     }
 
-    /// Who was met in the TLS handshake; `None` without TLS.
+    /// The peer of the TLS handshake; `None` without TLS.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
@@ -271,8 +271,7 @@ impl Connection {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// What [`Connection::blocked`] looks at, for one who watches for longer than the connection
-    /// lives.
+    /// The flag behind [`Connection::blocked`], for a watcher that outlives the connection.
     #[must_use]
     pub fn alarm(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.blocked)
@@ -281,13 +280,13 @@ impl Connection {
     /// Says goodbye, or gives up after a second.
     pub async fn close(self) {
         let goodbye = self.inner.close(REPLY_SUCCESS, "bye".into());
-        // Whatever comes of it, the plug is pulled next.
+        // Whatever comes of it, the socket is shut next.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         drop(self.plug);
     }
 }
 
-/// The error of an attempt, in the words of the options where TLS is to blame.
+/// The error of an attempt; where TLS is to blame, in the words of the options.
 fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> ConnectionError {
     if let Some(refused) = peer.and_then(|peer| peer.refused.clone()) {
         return ConnectionError::Handshake(refused);
@@ -307,7 +306,7 @@ fn in_words(error: lapin::Error, tls: Option<&Tls>, peer: Option<&Peer>) -> Conn
     if let Some(meaning) = tls.zip(cause).and_then(meaning) {
         return ConnectionError::Handshake(meaning);
     }
-    // The last word of a peer that hangs up, such as an alert of TLS, may be lost with it.
+    // The last message of a peer that hangs up, such as an alert of TLS, may be lost.
     match error.kind() {
         ErrorKind::IOError(_) | ErrorKind::InvalidConnectionState(_) => {
             ConnectionError::Handshake(match tls {
@@ -338,8 +337,8 @@ async fn reach(host: &str, port: u16) -> std::io::Result<TcpStream> {
     Err(cause)
 }
 
-/// Reads files, the system's whole store of authorities among them: on another thread, as their file system may
-/// hang. A thread that does is left behind, with a place that the next ones have to do without.
+/// Reads files, among them the system's whole store of authorities, on another thread, because their file system may
+/// hang. A thread that hangs is left behind and keeps its place among [`READERS`].
 async fn in_time<T: Send + 'static>(
     deadline: tokio::time::Instant,
     files: String,
@@ -385,7 +384,7 @@ async fn watch(
                 blocked.store(false, Ordering::Relaxed);
                 info!(%connection, "the broker takes messages again");
             }
-            // An error may have ended the connection or only a channel: the status knows.
+            // An error may have ended the connection or only a channel: the status tells.
             Some(_) => {}
             None => break,
         }

@@ -1,11 +1,11 @@
-//! Certificates and keys from PEM files, as OpenSSL takes them; what it takes and we do not says how a right one
-//! is made.
+//! Certificates and keys from PEM files, as OpenSSL takes them. The error about a file that only OpenSSL takes says
+//! how to convert it.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Kinds of keys that can be spoken with, for the words of errors.
+/// The kinds of keys that are supported, for error texts.
 pub(super) const KEYS: &str = "RSA (2048 to 4096 bits), P-256, P-384 or Ed25519";
 
 /// Older names of a certificate's section, by OpenSSL's `PEM_read_bio_X509_AUX`. What follows the certificate in a
@@ -61,9 +61,9 @@ pub(super) fn key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// What the file holds instead, and how it becomes what is wanted.
+/// What the file holds instead, and how to convert it.
 fn what_else(file: &[u8], text: &str) -> &'static str {
-    // An encoded sequence, which is what every DER file begins with.
+    // A SEQUENCE, with which every DER file begins.
     if file.first() == Some(&0x30) {
         return ": it is DER, not PEM: openssl x509 -inform der -in THIS -out NEW \
                 (pkey for a key, pkcs12 -nodes for a .p12)";
@@ -97,7 +97,7 @@ fn without_remark(certificate: CertificateDer<'static>) -> CertificateDer<'stati
     }
 }
 
-/// What kind of key a certificate is for, if it is one that cannot be spoken with.
+/// The kind of a certificate's key, if that kind is not supported.
 pub(super) fn strange_key(certificate: &CertificateDer<'_>) -> Option<&'static str> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let algorithm = &certificate.public_key().algorithm;

@@ -13,10 +13,10 @@ use crate::amqp::metrics::Counters;
 use crate::config::{BrokerHost, Brokers, FailoverStrategy, Rabbit};
 use crate::liveness::{TaskHandle, TaskState};
 
-/// A session that lived this long was a good one: the next trouble starts with short waits.
+/// A session that lived this long was a good one: after it the waits are short again.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
 
-/// How long an ended connection has to fail what was under way on it.
+/// How long after a connection's end the work on it has to fail.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What to keep connected to, and how.
@@ -34,10 +34,10 @@ pub struct ConnectionConfig {
     pub found: FoundBroker,
 }
 
-/// The broker that was reached last, by any of the connections that share it. Cheap to clone.
+/// The broker that was reached last, by any of the connections that share this. Cheap to clone.
 ///
-/// A broker that comes back lets all connections of the daemon in, and each of them waits for it with a back-off
-/// of its own: without this the replies may be there for seconds before the intake is.
+/// When a broker comes back, each connection of the daemon waits with a back-off of its own. Without this the
+/// connection for replies may be there seconds before the one for operations.
 #[derive(Debug, Clone)]
 pub struct FoundBroker(watch::Sender<Option<BrokerHost>>);
 
@@ -53,25 +53,25 @@ impl FoundBroker {
     }
 }
 
-/// Waits so long, or until another connection finds a broker: which. Cancel-safe.
+/// Waits so long, or until another connection reaches a broker; returns which. Cancel-safe.
 async fn pause(
     time: Duration,
     found: &mut watch::Receiver<Option<BrokerHost>>,
 ) -> Option<BrokerHost> {
     tokio::select! {
         () = tokio::time::sleep(time) => None,
-        // The other end is kept for as long as anybody listens.
+        // The sender is kept for as long as a receiver exists.
         Ok(()) = found.changed() => found.borrow_and_update().clone(),
     }
 }
 
-/// The longest wait between two tries of a daemon that was told to stop and must not yet.
+/// The longest wait between two tries of a daemon that was told to stop and still has messages to pass on.
 const STOPPING: Duration = Duration::from_millis(250);
 
 /// What is done on a connection, again on each new one.
 pub trait Session: Send {
-    /// Works on `connection` until it ends, until it gives up, or until told to stop. It may be
-    /// dropped where it stands a second after the connection has ended.
+    /// Works on `connection` until it ends, until the work fails, or until told to stop. The future may be
+    /// dropped at any await a second after the connection has ended.
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ pub trait Session: Send {
         connection: &Connection,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send;
 
-    /// Whether it has something that nobody else has and that a connection is needed to pass on: a connection is
-    /// looked for then even when it is told to stop.
+    /// Whether the session has messages that exist nowhere else and need a connection to be passed on: then a
+    /// connection is looked for even after `stop`.
     fn holds(&self) -> bool {
         false
     }
@@ -90,12 +90,11 @@ pub trait Session: Send {
 
 /// Keeps `line` open until `stop`, and runs `session` on each connection.
 ///
-/// Hosts are taken in turn, starting at a random one. With
-/// several hosts the next is tried at once; a wait comes after each full round, and ends as soon as
-/// another connection of the same [`FoundBroker`] is let in: by that host. Before that, a
-/// connection that was lost is mourned for `kombu_reconnect_delay`, as oslo.messaging does, but
-/// jittered: a thousand nodes that lose the same broker must not meet at the next one in the same
-/// instant.
+/// Hosts are taken in turn, starting at a random one. With several hosts the next is tried at once; a wait comes
+/// after each full round, and ends as soon as another connection of the same [`FoundBroker`] is let in: that host is
+/// tried then. Before that, a connection that was lost is followed by a wait of `kombu_reconnect_delay`, as in
+/// oslo.messaging, but jittered: a thousand nodes that lose the same broker must not meet at the next one in the
+/// same instant.
 pub async fn supervise(
     line: ConnectionConfig,
     counters: &Counters,
@@ -119,7 +118,7 @@ pub async fn supervise(
     let mut others = found.0.subscribe();
     let mut there = None;
     while !stop.is_cancelled() || session.holds() {
-        // What another one finds from here on counts, also while this one tries.
+        // A broker that another connection finds from here on counts, also while this one tries.
         others.mark_unchanged();
         let host = match &there {
             Some(host) => host,
@@ -170,13 +169,13 @@ pub async fn supervise(
         if hosts.is_over() {
             wait += backoff.wait();
         }
-        // Whoever is told to stop with something in its hands has little time.
+        // A session that is told to stop and still has messages to pass on has little time.
         let stopping = stop.is_cancelled();
         if stopping {
             wait = wait.min(STOPPING);
         }
-        // A connection that got through and was lost again waits its time out: two of these would otherwise wake each
-        // other without end.
+        // A connection that was let in and lost again waits its time out: two such connections would otherwise wake
+        // each other without end.
         let waiting = async {
             if lost {
                 tokio::time::sleep(wait).await;
@@ -210,9 +209,8 @@ fn cause(ended: &Result<(), ConnectionError>) -> String {
 
 /// Returns a while after the connection has ended.
 ///
-/// Not every answer that is waited for when a connection ends is told of it (seen after the daemon
-/// was stopped by a signal for longer than its heartbeat, about once in a dozen times): whoever
-/// awaits it would do so for ever.
+/// lapin does not tell every waiting answer of the connection's end (seen about once in a dozen times after the daemon
+/// was stopped by a signal for longer than its heartbeat): an await of it would never end.
 async fn long_gone(connection: &Connection) {
     connection.ended().await;
     tokio::time::sleep(LAST_WORDS).await;
@@ -422,7 +420,7 @@ mod tests {
         tokio::join!(supervise(line, &counters, &stop, Never), others);
     }
 
-    /// Has something in its hands until it was let in.
+    /// Has messages to pass on until it was let in.
     struct Holding;
 
     impl Session for Holding {

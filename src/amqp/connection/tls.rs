@@ -1,4 +1,4 @@
-//! TLS to the broker: whom to trust, who we are, which versions.
+//! TLS to the broker: the trusted authorities, the client certificate, the versions.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::certificate::{Check, RecordingVerifier};
 use super::pem;
 use crate::config::{Tls, TlsFile, TlsVersion};
 
-/// Why TLS cannot even be tried. Each names the option that is to blame.
+/// Why TLS cannot be tried. Each names the option that is to blame.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that cannot be read or holds no PEM of the wanted kind.
@@ -27,7 +27,7 @@ pub enum TlsError {
         /// What is wrong with it.
         cause: String,
     },
-    /// Certificate and key do not fit together, or a kind of key that is not known.
+    /// Certificate and key do not belong together, or the key is of a kind that is not supported.
     #[error("{files}: {cause}")]
     Identity {
         /// The options, the files and where they were named.
@@ -41,7 +41,7 @@ pub enum TlsError {
     /// The versions asked for cannot be had.
     #[error("ssl_version: {0}")]
     Version(rustls::Error),
-    /// The authorities are no good.
+    /// The authorities are invalid.
     #[error("ssl_ca_file: {0}")]
     Authorities(#[from] VerifierBuilderError),
     /// No CA of the system could be found, and none was named.
@@ -79,8 +79,8 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<RecordingVerifier>), TlsError>
             Check::AllButName(verifier, named)
         }
     } else {
-        // The way out for clouds whose brokers have no certificate that can be checked, as
-        // oslo.messaging takes it by itself when no CA file is named.
+        // For clouds whose brokers have no certificate that can be checked; oslo.messaging does not check
+        // either when no CA file is named.
         warn!("the broker's certificate is not checked ([progress] tls_verify is off)");
         Check::Nothing
     };
@@ -102,7 +102,7 @@ fn client(tls: &Tls) -> Result<(ClientConfig, Arc<RecordingVerifier>), TlsError>
         Some(cert) => {
             let certificates = certificates("ssl_cert_file", cert)?;
             let strange = certificates.first().and_then(pem::strange_key);
-            // As in Python, the key may stand beside its certificate.
+            // As in Python, the key may be in the same file as its certificate.
             let (option, file) = match &tls.key_file {
                 Some(key) => ("ssl_key_file", key),
                 None => ("ssl_cert_file", cert),
@@ -168,8 +168,8 @@ fn unfit(error: &rustls::Error, strange: Option<&str>) -> String {
     }
 }
 
-/// What a failed handshake means, in the words of the options, where it can be told. `met`: whether the broker has
-/// shown its certificate, which it does before it asks for one.
+/// What a failed handshake means, in the words of the options, where that can be told. `met`: the broker has shown its
+/// certificate, which it does before it asks for one.
 #[must_use]
 pub fn meaning(error: &rustls::Error, tls: &Tls, met: bool) -> Option<String> {
     use AlertDescription as Alert;
@@ -203,7 +203,7 @@ pub fn meaning(error: &rustls::Error, tls: &Tls, met: bool) -> Option<String> {
     })
 }
 
-/// What a broker lacks that ends the handshake before it has shown its certificate.
+/// What a broker that ends the handshake before it has shown its certificate lacks.
 #[must_use]
 pub fn nothing_in_common() -> String {
     format!(
@@ -224,7 +224,7 @@ pub fn another_client(tls: &Tls) -> String {
     format!("it may demand another client certificate ({own})")
 }
 
-/// Who is trusted, and the certificates as they stand in `ssl_ca_file`.
+/// The trusted authorities, and the certificates as they stand in `ssl_ca_file`.
 fn authorities(tls: &Tls) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let mut roots = RootCertStore::empty();
     let Some(file) = &tls.ca_file else {
@@ -238,7 +238,7 @@ fn authorities(tls: &Tls) -> Result<(RootCertStore, Vec<CertificateDer<'static>>
     let named = certificates("ssl_ca_file", file)?;
     let mut refused = None;
     for certificate in &named {
-        // One odd authority among many good ones is no reason to trust none of them.
+        // One invalid authority among many good ones is no reason to trust none of them.
         if let Err(cause) = roots.add(certificate.clone()) {
             warn!(path = %file.path.display(), %cause, "a certificate in ssl_ca_file is of no use");
             refused = Some(cause);

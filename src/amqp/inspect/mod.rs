@@ -1,8 +1,8 @@
 //! What the broker has, for whoever only wants to know: nothing is declared, consumed or changed.
 
-/// As what a queue was declared.
+/// How a queue was declared.
 pub mod queue_type;
-/// What there is under a service's names, without touching it.
+/// What the broker has under a service's names, by passive look-ups.
 pub mod queues;
 /// What the user of `transport_url` may do.
 pub mod rights;

@@ -1,8 +1,8 @@
-//! As what a queue was declared: its type, and whether it is durable.
+//! How a queue was declared: its type, and whether it is durable.
 //!
-//! A passive declare does not tell. So a queue is declared that can never come to be, of a type
-//! that does not exist: the broker refuses (406) and names what the queue that is there has
-//! otherwise. Where there is none, it refuses the type.
+//! A passive declare does not tell. So a queue is declared that can never be made, because its type
+//! does not exist: the broker refuses (406), and names what the existing queue has otherwise. Where no
+//! queue exists, the broker refuses the type.
 
 use std::fmt::{self, Display};
 
@@ -20,13 +20,13 @@ const TYPE: &str = "x-queue-type";
 /// No broker has queues of this type. Short, because a refusal of more than 255 bytes is cut off.
 const NO_TYPE: &str = "asks";
 
-/// The only type there was before there were types.
+/// The only type before RabbitMQ 3.8.
 const CLASSIC: &str = "classic";
 
 /// Each refusal tells one thing: durable, auto-delete, a limit or two, the type.
 const QUESTIONS: usize = 8;
 
-/// As what a queue was declared.
+/// How a queue was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
     /// `classic`, `quorum`, `stream`.
@@ -42,7 +42,7 @@ impl Display for Declared {
     }
 }
 
-/// Asks as what queues were declared.
+/// Asks how queues were declared.
 pub enum Inquiry<'a> {
     /// Over a connection to a broker that knows types.
     Types(&'a Connection),
@@ -92,8 +92,8 @@ impl<'a> Inquiry<'a> {
         Ok(declared.is_some_and(|declared| declared.queue_type == CLASSIC))
     }
 
-    /// As what `queue` was declared; `None` if the broker does not tell: the queue is missing, or
-    /// may not be declared by this user.
+    /// How `queue` was declared; `None` if the broker does not tell: the queue is missing, or this user may
+    /// not declare it.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<'a> Inquiry<'a> {
                         durable: options.durable,
                     }));
                 }
-                // What is otherwise too is agreed to, to be told of the rest.
+                // Other differences are copied, so that the broker names the next one.
                 Some((argument, Some(current))) => {
                     arguments.insert(argument.into(), value(current));
                 }
@@ -136,9 +136,9 @@ impl<'a> Inquiry<'a> {
 enum DeclareOutcome {
     /// In these words (406).
     Refused(String),
-    /// It does not mind, and the queue is there.
+    /// It ignored the type, and the queue exists.
     Declared(Channel),
-    /// Something else is in the way.
+    /// Another error.
     Nothing,
 }
 
@@ -149,7 +149,7 @@ async fn ask(
     mut arguments: FieldTable,
 ) -> Result<DeclareOutcome, ConnectionError> {
     arguments.insert(TYPE.into(), value(NO_TYPE));
-    // A channel for each: the broker closes one on which it refuses something.
+    // One channel for each: the broker closes a channel on which it refuses something.
     let channel = connection.channel().await?;
     tokio::select! {
         answer = channel.queue_declare(queue.into(), options, arguments) => match answer {
@@ -162,7 +162,7 @@ async fn ask(
     }
 }
 
-/// A value that the broker takes for the same as the one it has told.
+/// A value that the broker takes as equal to the one it named.
 fn value(told: &str) -> AMQPValue {
     told.parse().map_or_else(
         |_| AMQPValue::LongString(LongString::from(told)),
@@ -170,8 +170,8 @@ fn value(told: &str) -> AMQPValue {
     )
 }
 
-/// What a queue has otherwise, and what it has, if anything. `rabbit_misc` of RabbitMQ 3.10 words
-/// it as
+/// The argument that differs, and the queue's own value of it, if any. `rabbit_misc` of RabbitMQ 3.10
+/// words it as
 ///
 /// - `inequivalent arg 'durable' for queue '…' in vhost '…': received 'true' but current is 'false'`,
 /// - `… received the value 'asks' of type 'longstr' but current is none`, whose end may be cut off,

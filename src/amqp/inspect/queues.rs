@@ -1,4 +1,4 @@
-//! What the broker has under a service's names, seen by passive look-ups alone.
+//! What the broker has under a service's names, by passive look-ups alone.
 
 use crate::amqp::claim::claim_of;
 use crate::amqp::connection::{Connection, ConnectionError};
@@ -11,8 +11,8 @@ pub struct QueuesFound {
     pub topic: Option<QueueState>,
     /// Q.
     pub server: Option<QueueState>,
-    /// Whether a daemon is connected that serves Q: its claim is there. What it does with Q at
-    /// this moment is not said: it may stand aside.
+    /// Whether a daemon that serves Q is connected: its claim exists. The claim does not tell whether
+    /// the daemon consumes Q now: it may stand aside.
     pub daemon: bool,
 }
 
@@ -41,7 +41,7 @@ async fn standing(
     connection: &Connection,
     queue: &str,
 ) -> Result<Option<QueueState>, ConnectionError> {
-    // A channel for each: the broker closes one on which a missing queue was asked for.
+    // One channel for each look: the broker closes a channel on which a missing queue was asked for.
     let channel = connection.channel().await?;
     tokio::select! {
         found = look_up(&channel, queue) => match found {
@@ -53,7 +53,7 @@ async fn standing(
     }
 }
 
-/// The claim is exclusive: to everybody else it is locked (405).
+/// The claim is exclusive: for every other connection it is locked (405).
 async fn is_claimed(connection: &Connection, names: &TopicNames) -> Result<bool, ConnectionError> {
     match standing(connection, &claim_of(&names.server)).await {
         Ok(_) => Ok(false),

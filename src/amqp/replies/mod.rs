@@ -3,10 +3,10 @@
 //! A caller names the queue on which it waits. That queue can be missing for a moment (the
 //! caller reconnects and declares it anew) or for good (the caller is gone). oslo.messaging
 //! tries again every quarter of a second for `kombu_missing_consumer_retry_timeout` seconds and
-//! then forgets about the queue for a minute; so do we, but with one message per queue and try,
+//! then forgets about the queue for a minute. So does this, but with one message per queue and try,
 //! so that a thousand replies to a dead caller cost no more than one.
 //!
-//! Which message was returned is told by the returned message itself: with several in flight,
+//! The returned message itself tells which message was returned: with several in flight,
 //! lapin may hand a return to the confirmation of another.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -28,7 +28,7 @@ use super::connection::{Connection, ConnectionError};
 use super::metrics::Counters;
 use crate::liveness::TaskHandle;
 
-/// Whether replies leave.
+/// Whether replies can be sent.
 mod outlet;
 
 /// Between two tries on a missing reply queue, as in oslo.messaging (`_drivers/amqpdriver.py`).
@@ -48,7 +48,7 @@ const MEMORY: usize = 1024;
 /// Replies in flight at most.
 const IN_FLIGHT: usize = 128;
 
-/// A reply on its way. Its `Debug` says no more than where to.
+/// A reply on its way. Its `Debug` shows only its queue.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OutgoingReply {
     /// The caller's reply queue.
@@ -65,7 +65,7 @@ impl std::fmt::Debug for OutgoingReply {
     }
 }
 
-/// Where replies are dropped in. Cheap to clone; the publisher ends when all clones are gone.
+/// Takes replies to be sent. Cheap to clone; the publisher ends when all clones are gone.
 #[derive(Debug, Clone)]
 pub struct ReplySender {
     replies: mpsc::Sender<OutgoingReply>,
@@ -73,8 +73,8 @@ pub struct ReplySender {
 }
 
 impl ReplySender {
-    /// Whether replies have not left for some seconds, as there is no connection for them: what is asked now had better
-    /// be asked of somebody else.
+    /// Whether no reply could be sent for some seconds, for want of a connection. Calls had better be left to
+    /// cinder-volume then.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.outlet.is_lost()
@@ -94,7 +94,7 @@ impl ReplySender {
     }
 }
 
-/// The replies that are not yet with the broker. Outlives connections.
+/// The replies that the broker has not confirmed yet. Outlives connections.
 #[derive(Debug)]
 pub struct ReplyPublisher {
     replies: mpsc::Receiver<OutgoingReply>,
@@ -152,8 +152,8 @@ impl ReplyPublisher {
             .await?;
         let open = self.outlet.open();
         let mut confirmations = FuturesUnordered::new();
-        // In their order, and before what has not been sent at all: a heartbeat must not
-        // overtake the answer that ends its call.
+        // In their order, and before what has not been sent yet: a heartbeat must not overtake the answer
+        // that ends its call.
         for reply in std::mem::take(&mut self.unconfirmed).into_values().rev() {
             self.ready.push_front(reply);
         }
@@ -168,8 +168,8 @@ impl ReplyPublisher {
                 self.unconfirmed.insert(id, reply.clone());
                 let channel = &channel;
                 let mut sending = Box::pin(async move { (id, publish(channel, &reply).await) });
-                // The first poll puts the frames in line: in this order, without waiting until each
-                // is written, which would cost every reply a turn of lapin's thread.
+                // The first poll queues the frames, in this order. Waiting until each is written would cost every
+                // reply a turn of lapin's thread.
                 match poll!(sending.as_mut()) {
                     Poll::Ready((id, confirmation)) => {
                         self.confirmed(id, confirmation?, counters);
@@ -187,7 +187,7 @@ impl ReplyPublisher {
                 () = stop.cancelled() => return Ok(()),
                 () = connection.ended() => return Err(ConnectionError::Ended),
                 Some((id, confirmation)) = confirmations.next() => {
-                    // Unconfirmed until there is a confirmation: an error leaves it to be sent again.
+                    // Unconfirmed until there is a confirmation: after an error it is sent again.
                     self.confirmed(id, confirmation?, counters);
                     open.confirmed();
                 }
@@ -209,7 +209,7 @@ impl ReplyPublisher {
         }
     }
 
-    /// What became of a reply.
+    /// Takes in what became of a reply.
     fn confirmed(&mut self, id: u64, confirmation: Confirmation, counters: &Counters) {
         let reply = self.unconfirmed.remove(&id);
         let bounced = match confirmation {
@@ -227,7 +227,7 @@ impl ReplyPublisher {
                     body: returned.delivery.data,
                 })
             }
-            // The broker could not store it: the same reply, a moment later.
+            // The broker could not store it: the same reply is tried again a moment later.
             Confirmation::Nack(None) | Confirmation::NotRequested => reply,
         };
         if let Some(reply) = bounced {
@@ -244,7 +244,7 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Publishes a reply and waits for the broker's word.
+/// Publishes a reply and waits until the broker confirms or returns it.
 async fn publish(channel: &Channel, reply: &OutgoingReply) -> Result<Confirmation, lapin::Error> {
     // The properties of every reply of every release; see the captured messages.
     let properties = BasicProperties::default()
@@ -276,7 +276,7 @@ enum Admission {
     Drop,
 }
 
-/// The reply queues that were not there.
+/// The reply queues that are missing or dead.
 #[derive(Debug)]
 struct MissingQueues {
     patience: Duration,
@@ -304,7 +304,7 @@ impl MissingQueues {
         }
     }
 
-    /// A new connection: what was missing on the old one has its full time again.
+    /// A new connection: queues that were missing on the old one have their full time again.
     fn start_over(&mut self, now: Instant) {
         for missing in self.missing.values_mut() {
             missing.since = now;
@@ -328,12 +328,14 @@ impl MissingQueues {
         }
     }
 
-    /// The broker has returned `reply`. Returns how many replies were given up for it.
+    /// Takes in that the broker has returned `reply`. Returns how many replies were dropped for it.
     fn bounced(&mut self, reply: OutgoingReply, now: Instant) -> usize {
         if self.dead.contains_key(&reply.queue) {
+            warn!(queue = %reply.queue, replies = 1, "the caller is gone: its reply is dropped");
             return 1;
         }
         if self.waiting >= CAPACITY || self.missing.len() + self.dead.len() >= MEMORY {
+            warn!(queue = %reply.queue, replies = 1, "too many replies wait: a reply is dropped");
             return 1;
         }
         self.waiting += 1;
@@ -353,7 +355,7 @@ impl MissingQueues {
         0
     }
 
-    /// The broker has taken `reply`: returns what has waited for its queue.
+    /// Takes in that the broker has taken `reply`: returns the replies that waited for its queue.
     fn arrived(&mut self, reply: &OutgoingReply) -> VecDeque<OutgoingReply> {
         let Some(missing) = self.missing.remove(&reply.queue) else {
             return VecDeque::new();
@@ -366,7 +368,7 @@ impl MissingQueues {
         self.missing.values().map(|missing| missing.next_try).min()
     }
 
-    /// One reply for each queue whose time has come, and how many were given up.
+    /// One reply for each queue whose next try is due, and how many replies were dropped.
     fn retry(&mut self, now: Instant) -> (Vec<OutgoingReply>, usize) {
         let mut tries = Vec::new();
         let mut dropped = 0;

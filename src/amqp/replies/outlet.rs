@@ -1,4 +1,4 @@
-//! Whether replies leave: a call that is taken while they do not leaves its caller without a word.
+//! Tracks whether replies can be sent; a call taken while they cannot gets no answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-/// How long replies may wait for a connection before calls are left to others. A broken one comes back sooner, and a
-/// caller waits for a minute.
+/// How long replies may wait for a connection before calls are left to cinder-volume. A broken connection comes back
+/// sooner, and a caller waits for a minute.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether replies leave, and since when they do not. Cheap to clone.
+/// Whether replies can be sent, and since when they cannot. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Outlet(Arc<Mutex<OutletState>>);
 
@@ -27,8 +27,8 @@ struct OutletState {
 }
 
 impl OutletState {
-    /// Whether the connection that there is has shown what it is worth. Where nothing is to be sent, nothing can be
-    /// confirmed: then it is enough that it lasts.
+    /// Whether this connection is known to carry replies. Where nothing is to be sent nothing can be confirmed: then it
+    /// is enough that the connection lasts.
     fn is_proven(&self) -> bool {
         self.open
             .is_some_and(|since| self.confirmed || since.elapsed() > PATIENCE)
@@ -54,8 +54,8 @@ impl Outlet {
         Open(self.clone())
     }
 
-    /// Whether it has been closed for longer than it takes to come back. Connections that come and go and on which
-    /// nothing leaves do not count.
+    /// Whether replies could not be sent for longer than a reconnection takes. Connections that come and go and on
+    /// which nothing is confirmed do not count.
     pub(super) fn is_lost(&self) -> bool {
         let state = self.lock();
         let trusted = state.open.is_some() && !state.doubted;
@@ -67,7 +67,7 @@ impl Outlet {
     }
 }
 
-/// Replies leave while this is there.
+/// Replies can be sent while this exists.
 pub(super) struct Open(Outlet);
 
 impl Open {

@@ -36,7 +36,7 @@ impl TopicNames {
 /// How a queue stands, from a passive declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueState {
-    /// Messages that no consumer has got yet.
+    /// Messages not yet delivered to a consumer.
     pub ready: u32,
     /// Consumers.
     pub consumers: u32,
@@ -83,8 +83,7 @@ pub fn is_refused(error: &lapin::Error) -> bool {
     soft(error) == Some(AMQPSoftError::ACCESSREFUSED)
 }
 
-/// Whether this is the broker's "not here" (530): of a virtual host that is missing or closed to
-/// the user.
+/// Whether this is the broker's "not allowed" (530): the virtual host is missing, or closed to the user.
 #[must_use]
 pub fn is_not_allowed(error: &lapin::Error) -> bool {
     matches!(
@@ -94,13 +93,13 @@ pub fn is_not_allowed(error: &lapin::Error) -> bool {
     )
 }
 
-/// Whether the broker has closed the channel over this, and no more than the channel.
+/// Whether the broker has closed only the channel over this.
 #[must_use]
 pub fn is_soft(error: &lapin::Error) -> bool {
     soft(error).is_some()
 }
 
-/// Whether this is the broker's "not so" (406).
+/// Whether this is the broker's "precondition failed" (406).
 #[must_use]
 pub fn is_precondition(error: &lapin::Error) -> bool {
     soft(error) == Some(AMQPSoftError::PRECONDITIONFAILED)
@@ -293,8 +292,8 @@ fn quorum(arguments: &mut FieldTable, rabbit: &Rabbit) {
     }
 }
 
-/// The arguments of a consumer, as `enable_cancel_on_failover` asks for them: the broker cancels
-/// the consumer when a mirrored queue fails over, instead of leaving it without a word.
+/// The arguments of a consumer, as `enable_cancel_on_failover` asks for them: when a mirrored queue fails
+/// over the broker cancels the consumer, which otherwise would not be told.
 #[must_use]
 pub fn consumer_arguments(rabbit: &Rabbit) -> FieldTable {
     let mut arguments = FieldTable::default();

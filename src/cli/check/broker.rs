@@ -23,7 +23,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings) {
     let Some(connection) = first else {
         report.fail(
             "queues",
-            "not looked at: no broker lets us in",
+            "not looked at: no broker accepted the login",
             "see the lines above",
         );
         return;
@@ -78,7 +78,7 @@ async fn connect(
     Some(connection)
 }
 
-/// What to do about a connection that did not come about.
+/// What to do about a connection that failed.
 fn remedy(error: &ConnectionError) -> &'static str {
     const LOGIN: &str = "check user and password in transport_url: rabbitmqctl authenticate_user";
     const VHOST: &str = "check the virtual host in transport_url and the user's permissions on it: \

@@ -22,8 +22,8 @@ mod settings;
 
 use report::Report;
 
-/// Runs the verb. Ends with 0 only when nothing fails, and with 78 where the settings are so that
-/// the daemon would end with it.
+/// Runs the verb. Exits with 0 only when nothing fails, and with 78 for settings with which the daemon
+/// would exit so.
 pub(super) fn check(sources: &Sources) -> ExitCode {
     let mut report = Report::default();
     let (settings, origins) = match load_with_origins(sources) {
@@ -32,7 +32,7 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
             report.fail(
                 "settings",
                 chain(&error),
-                "mend it: the daemon would not start with it",
+                "correct it: the daemon would not start with it",
             );
             return ExitCode::from(EX_CONFIG);
         }

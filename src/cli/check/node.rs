@@ -1,4 +1,4 @@
-//! The node itself: what can be seen of its processes, where memory is kept, which copies run.
+//! The node: which processes can be read, where state is kept, which copies run.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::progress::{
     Container, Daemon, NodeAccess, ProgressError, Roots, Tracker, Users, access,
 };
 
-/// How often the table of processes would be looked at; here it is once.
+/// How often the process table would be scanned; `check` scans once.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A line for each thing of the node.
@@ -39,7 +39,7 @@ fn processes(report: &mut Report, proc: &Path, access: &NodeAccess) {
     }
     match &access.links {
         Ok(()) => report.ok("proc", format!("{proc}: open files of {others} can be seen")),
-        // Said already, and the same.
+        // The line above has said the same.
         Err(_) if access.positions.is_err() => {}
         Err(error) => report.warn(
             "proc",
@@ -85,7 +85,7 @@ fn container(report: &mut Report, container: &Container) {
     }
 }
 
-/// Rights are those of a user: the daemon's may be another.
+/// Rights are those of a user: the daemon's user may be another.
 fn user(report: &mut Report, access: &NodeAccess) {
     let own = geteuid().as_raw();
     if access.daemons.is_empty() {

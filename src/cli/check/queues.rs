@@ -1,4 +1,4 @@
-//! The queues of each backend, looked at without a trace.
+//! The queues of each backend, by passive look-ups.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::rpc::call::{self, Call};
 /// How long one look at the queues of a backend may take.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How a queue stands, and as what it was declared if the broker tells.
+/// How a queue stands, and how it was declared if the broker tells.
 type AQueue<'a> = (QueueState, Option<&'a Declared>);
 
 /// What there is of one backend.
@@ -72,7 +72,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
         match in_time(BackendQueues::at(connection, &names)).await {
             Some(Ok(mut found)) => {
                 if let Some(inquiry) = &inquiry {
-                    // Without an answer the line says that it is not told.
+                    // Without an answer the line says that the type is not told.
                     let _ = in_time(found.types(inquiry, &names)).await;
                 }
                 lines(report, settings.progress.mode, &names, &found);
@@ -121,7 +121,7 @@ async fn own_topics(report: &mut Report, settings: &Settings, connection: &Conne
     }
 }
 
-/// The queue has a name that nobody knows, but a ping to the topic comes back where there is none.
+/// The queue's name is new each time, so a ping to the topic asks: the ping comes back where there is no queue.
 async fn is_served(connection: &Connection, names: &TopicNames) -> Result<bool, ConnectionError> {
     let call = Call::new();
     let caller = Caller::open(connection, &call.reply_queue).await?;
@@ -132,7 +132,7 @@ async fn is_served(connection: &Connection, names: &TopicNames) -> Result<bool, 
     Ok(sent == Sent::Taken)
 }
 
-/// A line for what answers and hand-overs need. Silent where the broker is: other lines say so.
+/// A line for the right that answers and hand-overs need. No line where the broker is silent: other lines say so.
 async fn rights(report: &mut Report, connection: &Connection) {
     match in_time(may_publish(connection)).await {
         Some(Ok(true)) => report.ok("rights", "may write to the default exchange"),
@@ -166,7 +166,7 @@ fn lines(report: &mut Report, mode: Mode, names: &TopicNames, found: &BackendQue
             topic_queue(report, &names.topic, found);
             server_queue(report, &names.server, found);
         }
-        // Nothing of cinder-volume's is looked at.
+        // In mode direct nothing of cinder-volume's is looked at.
         Mode::Direct => return,
         Mode::Standalone => {
             alone(report, &names.topic, found.topic(), seen.daemon);

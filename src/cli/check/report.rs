@@ -1,4 +1,4 @@
-//! Lines as `check` prints them: how it stands, what was looked at, what was found, what to do.
+//! Lines as `check` prints them: the result, what was checked, what was found, what to do.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -8,12 +8,12 @@ use console::{Style, style};
 /// Wide enough for the names of the options.
 const WIDTH: usize = 16;
 
-/// How one thing stands.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// As it should be.
     Ok,
-    /// It works, and is worth a look.
+    /// It works, and deserves a look.
     Warn,
     /// Not as it should be.
     Fail,
@@ -63,7 +63,7 @@ impl Report {
         }
     }
 
-    /// Whether nothing failed, and all of it could be said.
+    /// Whether nothing failed, and every line could be printed.
     pub fn all_is_well(&self) -> bool {
         !self.failed && self.unread.is_none()
     }

@@ -1,4 +1,4 @@
-//! What the settings say, and which file said it.
+//! The value of each setting, and which file set it.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins
     if files.is_empty() {
         report.warn(
             "settings",
-            "no file was found, so all is as built in",
+            "no file was found, so every option has its default",
             "name cinder-volume's files with --config-file, or put them where it reads them",
         );
     } else {
@@ -78,7 +78,7 @@ pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins
             report.fail(
                 option,
                 format!("{} is no folder", folder.display()),
-                "volumes are told by what is there: leave the option out, or mount it",
+                "the daemon identifies volumes by it: leave the option out, or mount it",
             );
         }
     }

@@ -2,7 +2,7 @@
 
 /// What a line looks like.
 mod format;
-/// No more lines of one kind than somebody can read.
+/// Limits the lines of one kind.
 mod rate_limit;
 
 use tracing::level_filters::LevelFilter;
@@ -13,20 +13,20 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
-/// The log, to be changed while it is written.
+/// The running log, whose level can be changed.
 #[derive(Debug, Clone)]
 pub struct Log(reload::Handle<Targets, Registry>);
 
 impl Log {
-    /// More lines, or not.
+    /// Logs more lines, or fewer.
     pub fn set_debug(&self, debug: bool) {
         // Fails when there is no log any more.
         let _ = self.0.reload(targets(debug));
     }
 }
 
-/// Lines that wait to be written at most. Where nobody reads stderr, as when the journal hangs, the
-/// rest is dropped: a log must not hold up a volume operation.
+/// Lines that wait to be written at most. The rest is dropped where nobody reads stderr, as when the journal
+/// hangs: a log must not hold up a volume operation.
 const WAITING: usize = 1024;
 
 /// Starts logging to stderr.
@@ -34,7 +34,7 @@ pub fn start(debug: bool) -> Log {
     begin(debug, std::io::stderr)
 }
 
-/// Starts logging to stderr by way of a thread of its own: whoever logs never waits. To drop the guard waits
+/// Starts logging to stderr through a thread of its own, so that logging never waits. Dropping the guard waits
 /// until all lines are written, for about a second at most.
 pub fn start_apart(debug: bool) -> (Log, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default()
@@ -45,8 +45,8 @@ pub fn start_apart(debug: bool) -> (Log, WorkerGuard) {
     (begin(debug, writer), guard)
 }
 
-/// lapin's own lines are off: its warning about a returned message shows the body, its traces
-/// show every frame, and what ends a connection is said by the supervisor anyway.
+/// lapin's own lines are off: its warning about a returned message shows the body, and its traces
+/// show every frame. The supervisor logs what ends a connection.
 fn begin(debug: bool, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) -> Log {
     let (targets, handle) = reload::Layer::new(targets(debug));
     let lines = tracing_subscriber::fmt::layer()

@@ -1,10 +1,10 @@
-//! No more lines of one kind than somebody can read.
+//! Limits the lines of one kind.
 //!
-//! A caller who sends a thousand malformed requests a second must not fill the node's disk. Of each place
-//! in the code no more than a hundred lines a second are written; then one line tells how many there were
-//! besides. Errors are never held back: they are rare, and each may be about an operation to look for.
+//! A caller that sends a thousand malformed requests a second must not fill the node's disk. Each place in
+//! the code writes at most a hundred lines a second; then one line tells how many were suppressed. Errors
+//! are never suppressed: they are rare, and each may be about an operation to look for.
 //!
-//! Counted by place, so that memory is bounded by the number of places there are.
+//! Lines are counted by place, so memory is bounded by the number of places.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,14 +24,14 @@ const LINES: u32 = 100;
 /// The time for which lines are counted.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Lets through what is not too much.
+/// Lets lines through up to the limit.
 #[derive(Debug, Default)]
 pub(super) struct Limit(Arc<Mutex<Places>>);
 
 #[derive(Debug, Default)]
 struct Places {
     places: HashMap<Identifier, CallSite>,
-    /// Whether somebody is on the way to tell of what was held back.
+    /// Whether a thread will soon tell of the suppressed lines.
     telling: bool,
 }
 
@@ -108,14 +108,14 @@ impl<S> Filter<S> for Limit {
             places.telling = true;
             let later = Arc::clone(&self.0);
             let teller = thread::Builder::new().name("log-limit".to_owned());
-            // Where there can be no thread there is worse to tell; the next line tries again.
+            // Where no thread can be started there is worse trouble; the next line tries again.
             places.telling = teller.spawn(move || tell(&later)).is_ok();
         }
         false
     }
 }
 
-/// Tells of what was held back, when the time is over.
+/// Tells of the suppressed lines, when the time is over.
 fn tell(places: &Mutex<Places>) {
     thread::sleep(SPAN);
     let held = {

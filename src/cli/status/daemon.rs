@@ -1,4 +1,4 @@
-//! Whether the daemon of this node serves, stands aside, or is not there.
+//! Whether the daemon of this node serves, stands aside, or does not run.
 
 use std::io;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::daemon::status_file::{self, DaemonState};
 use crate::text;
 
-/// What there is to be said of the daemon.
+/// What is known of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct DaemonRow {
     /// Whether it runs; null when that cannot be told.

@@ -1,4 +1,4 @@
-//! Copies that have ended while somebody watched: shown for a while with how far they came.
+//! Copies that have ended while `status` watched: shown for a while with how far they came.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use super::row::Row;
 use crate::progress::CopyEnd;
 use crate::progress::speed::State;
 
-/// How long a copy that is over stays on the screen.
+/// How long an ended copy stays on the screen.
 const SHOWN_FOR: Duration = Duration::from_secs(60);
 
-/// What ran at the last look, and what has ended lately.
+/// The copies that ran at the last look, and those that have ended lately.
 #[derive(Debug, Default)]
 pub(super) struct RecentCopies {
     running: Vec<Row>,
@@ -17,7 +17,7 @@ pub(super) struct RecentCopies {
 }
 
 impl RecentCopies {
-    /// Takes in a look; returns those that have ended since the one before. `end_of` tells how.
+    /// Takes in a look; returns the copies that have ended since the one before. `end_of` tells how.
     pub(super) fn note(
         &mut self,
         running: &[Row],
@@ -39,13 +39,13 @@ impl RecentCopies {
         over
     }
 
-    /// Those that have ended lately, the latest first.
+    /// The copies that have ended lately, the latest first.
     pub(super) fn lately(&self) -> impl Iterator<Item = &Row> {
         self.ended.iter().rev().map(|(_, row)| row)
     }
 }
 
-/// A copy as it is shown once it is over: without a rate and a time left.
+/// An ended copy as it is shown: without a rate and a time left.
 fn outcome(row: &Row, end: Option<CopyEnd>) -> Row {
     let reached = row
         .bytes

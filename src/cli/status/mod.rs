@@ -13,11 +13,11 @@ use crate::progress::{Copies, ProgressError, Roots, Tracker, Users};
 
 /// Whether the daemon of this node serves.
 mod daemon;
-/// Copies that have ended while somebody watched.
+/// Copies that have ended while `status` watched.
 mod ended;
 /// Numbers and times as people read them.
 mod format;
-/// What one copy is said to be.
+/// The facts shown of one copy.
 mod row;
 /// The last picture on a terminal.
 mod screen;
@@ -29,16 +29,16 @@ use ended::RecentCopies;
 use row::Row;
 use screen::Screen;
 
-/// How often it is looked while watching.
+/// How often `--watch` looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is looked for a single answer: two looks already tell a rate.
+/// How often a single answer looks: two looks already give a rate.
 const FIRST_LOOKS: Duration = Duration::from_millis(500);
 
 /// Said where there is nothing to show.
 const NO_COPY: &str = "no copy runs on this node";
 
-/// How `status` is to look and to speak.
+/// How `status` looks and what it prints.
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// Show the copies again each second until interrupted
@@ -55,11 +55,11 @@ pub(super) struct StatusArguments {
     json: bool,
 }
 
-/// Why it came to an end.
+/// Why `status` came to an end.
 enum ScreenEnd {
     /// The processes could not be looked at.
     Blind(ProgressError),
-    /// Nobody reads any more what is written.
+    /// The output was closed.
     Unread(io::Error),
 }
 
@@ -93,7 +93,7 @@ pub(super) fn status(sources: &Sources, wanted: &StatusArguments) -> ExitCode {
     runtime.shutdown_background();
     match end {
         Ok(()) => ExitCode::SUCCESS,
-        // `status | head` is no mistake.
+        // `status | head` is no error.
         Err(ScreenEnd::Unread(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
@@ -108,14 +108,14 @@ pub(super) fn status(sources: &Sources, wanted: &StatusArguments) -> ExitCode {
     }
 }
 
-/// The settings. Whoever may not read cinder's own files still sees the node, by the built-in defaults.
+/// The settings. A user who may not read cinder's own files still sees the node, with the defaults.
 fn local(sources: &Sources) -> Result<Local, ConfigError> {
     match load_local(sources) {
         Err(ConfigError::Unreadable { path, source })
             if sources.config_files.is_empty() && sources.config_dirs.is_empty() =>
         {
             eprintln!(
-                "cinder-progress: {}: {source}: going by the built-in defaults",
+                "cinder-progress: {}: {source}: using the defaults",
                 path.display()
             );
             let nothing = Sources {
@@ -135,7 +135,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> 
         dev: local.dev_root.clone(),
         users: Users::and(&local.dd_users),
     };
-    // The daemon knows of some copies whose they are that bear no name. Nothing is written here.
+    // The daemon knows the volumes of some copies that bear no name. Nothing is written here.
     let tracker = match &local.state_file {
         Some(file) => Tracker::remembering(roots, INTERVAL, file.clone()).await,
         None => Tracker::new(roots, INTERVAL),
@@ -184,7 +184,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> 
     let mut ended = RecentCopies::default();
     let (mut said, mut daemon_said) = (None, None);
     loop {
-        // A look that fails may be a process that ends or a node that is busy: the next one tells more.
+        // A look may fail because a process ends or the node is busy: the next one tells more.
         let (copies, rows, missing) = match look().await {
             Ok((copies, rows)) => {
                 let missing = unseen(&copies);
@@ -219,7 +219,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> 
                 for row in &over {
                     writeln!(out, "{}", table::plain(row))?;
                 }
-                // Once, and whenever it changes.
+                // Printed once, and again whenever it changes.
                 let line = daemon.line();
                 if daemon_said.as_ref() != Some(&line) {
                     writeln!(out, "{line}")?;
@@ -244,7 +244,7 @@ fn picture(rows: &[Row], daemon: &DaemonRow, width: Option<usize>, long: bool) -
 /// Whether a single answer can be given: each copy has moved, or is known to stand still. `elapsed`
 /// since the first look.
 fn enough(rows: &[Row], elapsed: Duration) -> bool {
-    // One look more than a copy that was there from the first needs to count as stalled.
+    // One look more than a copy that ran from the first look on needs to count as stalled.
     elapsed > speed::STALLED + FIRST_LOOKS
         || (elapsed >= FIRST_LOOKS && rows.iter().all(|row| row.settled))
 }

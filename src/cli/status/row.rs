@@ -1,4 +1,4 @@
-//! What one copy is said to be: the same facts for people and, with `--json`, for programs.
+//! The facts shown of one copy: the same for people and, with `--json`, for programs.
 
 use std::time::{Instant, SystemTime};
 
@@ -9,12 +9,12 @@ use crate::progress::speed::{Speed, State};
 use crate::progress::{CopyMethod, KnownBy, ProgressError, RunningCopy};
 use crate::text;
 
-/// One copy. What is not known is null.
+/// One copy. A fact that is not known is null.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Row {
     /// The id in the source's name.
     pub volume_id: Option<String>,
-    /// By which rule that is known: `name`, `path`, `record` or `request`.
+    /// The rule by which the volume is known: `name`, `path`, `record` or `request`.
     pub known_by: Option<&'static str>,
     /// What is read.
     pub source: String,
@@ -32,11 +32,11 @@ pub(super) struct Row {
     pub seconds_left: Option<u64>,
     /// When it began, in UTC.
     pub since: Option<String>,
-    /// The dd, or cinder-volume.
+    /// The process id of the dd, or of cinder-volume.
     pub pid: i32,
     /// `dd`, or `file` where cinder-volume copies through its own open files.
     pub kind: &'static str,
-    /// What it does.
+    /// What the copy does.
     pub state: Option<State>,
     /// What cannot be seen of it, and why.
     pub unseen: Option<String>,

@@ -29,8 +29,8 @@ impl Screen {
             .map(|(_, columns)| columns.into())
     }
 
-    /// Replaces what it drew before, warnings included: nothing else may write to the terminal meanwhile. What does
-    /// not fit is counted instead, because lines that have left the terminal cannot be replaced.
+    /// Replaces what it drew before, warnings included: nothing else may write to the terminal meanwhile. Lines that do
+    /// not fit are only counted, because lines that have left the terminal cannot be replaced.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let size = self.terminal.size_checked();
         let height = size.map_or(USUAL_HEIGHT, |(rows, _)| rows.into());
@@ -51,7 +51,7 @@ impl Screen {
     }
 }
 
-/// At most `height` lines; the last one says how many there are besides.
+/// At most `height` lines; the last one says how many more there are.
 fn fitting(lines: &[String], height: usize) -> Vec<String> {
     if lines.len() <= height {
         return lines.to_vec();

@@ -1,4 +1,4 @@
-//! The copies as a table: what people look for first stands first, in a terminal's width or as plain lines.
+//! The copies as a table, most wanted columns first, in a terminal's width or as plain lines.
 
 use console::{measure_text_width, truncate_str};
 
@@ -86,7 +86,7 @@ pub(super) fn table(rows: &[Row], width: Option<usize>, long: bool) -> Vec<Strin
             *width = (*width).max(measure_text_width(cell));
         }
     }
-    // The paths get what is left, and never so little that they say nothing.
+    // The paths get the rest of the width, and never too little to be useful.
     widths[PATHS] = 0;
     let taken: usize = widths.iter().sum::<usize>() + GAP.len() * 8;
     widths[PATHS] = width.saturating_sub(taken).max(7);
@@ -107,17 +107,17 @@ pub(super) fn table(rows: &[Row], width: Option<usize>, long: bool) -> Vec<Strin
     drawn
 }
 
-/// By which rule the volume is known, where that is not its name.
+/// The rule by which the volume is known, if that is not its name.
 fn known_otherwise(row: &Row) -> Option<&'static str> {
     row.known_by.filter(|&rule| rule != KnownBy::Name.name())
 }
 
-/// The column that takes the room which the others leave.
+/// The column that takes the width which the others leave.
 const PATHS: usize = 7;
 
 fn pad(cell: &str, width: usize, column: usize) -> String {
     let space = " ".repeat(width.saturating_sub(measure_text_width(cell)));
-    // Numbers end under each other, words begin so.
+    // Numbers are aligned right, words left.
     match column {
         2..=5 | 8 => space + cell,
         _ => cell.to_owned() + &space,

@@ -34,7 +34,7 @@ impl Inputs {
         self.layers.iter().flat_map(|layer| &layer.assignments)
     }
 
-    /// The value of `option`, made by `convert`, which says what it would have liked better.
+    /// The value of `option`, made by `convert`, whose error says what would be right.
     pub fn read<T>(
         &self,
         option: &Opt,
@@ -55,7 +55,7 @@ impl Inputs {
             .transpose()
     }
 
-    /// The error that `option` has a value which does not do, though it could be converted.
+    /// The error for a value of `option` that could be converted and is not valid.
     pub fn mistake(&self, option: &Opt, expected: impl Into<String>) -> ConfigError {
         mistake(&self.find(option), expected)
     }
@@ -163,8 +163,8 @@ fn mistake(assignment: &Assignment, expected: impl Into<String>) -> ConfigError 
     }
 }
 
-/// Whether an error may quote the value. Not that of an option the daemon does not know: it may be
-/// anybody's password; nor one out of the URL: a password with a bare `?` in it ends up there.
+/// Whether an error may quote the value. Not that of an option the daemon does not know: it may be a
+/// password; nor one out of the URL: a password with a bare `?` in it ends up there.
 fn may_be_shown(assignment: &Assignment) -> bool {
     assignment.origin != Origin::TransportUrl
         && (assignment.option == options::BACKEND_HOST

@@ -12,7 +12,7 @@ pub(super) mod backends;
 pub(super) mod brokers;
 /// Second stage: the sources laid over one another.
 pub(super) mod inputs;
-/// The settings of those who only look around on this node.
+/// The settings of commands that only look at this node.
 pub(super) mod node;
 /// Every option: name, older spellings, default.
 pub(super) mod options;
@@ -38,7 +38,7 @@ use rabbit::Rabbit;
 /// Longest time to wait for an answer, in seconds: a day, beyond what any caller of cinder's waits.
 const LONGEST_WAIT: u64 = 24 * 3600;
 
-/// All the daemon is told.
+/// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The files that were read, the weakest first.

@@ -1,4 +1,4 @@
-//! The settings of those who only look around on this node.
+//! The settings of commands that only look at this node.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::{options, users};
 use crate::config::ConfigError;
 use crate::config::oslo::values;
 
-/// What it takes to look around.
+/// The settings that looking at the node takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
     /// What a volume is called; holds `%s` once. Source: `[DEFAULT] volume_name_template`.
@@ -25,7 +25,7 @@ pub struct Local {
     pub dd_users: BTreeSet<u32>,
 }
 
-/// Checks of `inputs` what is needed and nothing else.
+/// Checks only the `inputs` that are needed.
 pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
     use options as o;
     Ok(Local {

@@ -59,7 +59,7 @@ impl MigrationMode {
     }
 }
 
-/// A command that knows how far a copy made by the storage itself is.
+/// A command that tells how far a copy is that the storage itself makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Driver {
     /// The program and its arguments. Source: `driver_command`.

@@ -10,7 +10,7 @@ use crate::config::oslo::values;
 /// Longest time an option in seconds may name: a year, far beyond any sense and far from overflow.
 const LONGEST: u64 = 365 * 24 * 3600;
 
-/// Longest pause after a lost connection, in seconds: whoever waits for an hour is not reconnecting.
+/// Longest pause after a lost connection, in seconds: an hour's pause would be no reconnection.
 const LONGEST_PAUSE: f64 = 3600.0;
 
 /// `[oslo_messaging_rabbit]`, or the query string of `transport_url`, which overrides it. Fields

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::oslo::values;
 
-/// The node's own users. Those of a directory service are not among them: to ask one can hang.
+/// The node's own users. Users of a directory service are left out: asking one can hang.
 const PASSWD: &str = "/etc/passwd";
 
 /// The number of the user called `name` on this node, as `/etc/passwd` has it.

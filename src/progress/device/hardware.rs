@@ -1,8 +1,8 @@
-//! What a disk is called by its own electronics, and by the records that cinder keeps of volumes. Pure.
+//! A disk's own identifiers (VPD page 83), and those in cinder's records. Pure.
 //!
-//! A disk behind Fibre Channel, or one of many behind one iSCSI target, bears no volume's name. But it tells
-//! a number that no other disk in the world has, and most drivers write that number, or target and logical
-//! unit, into the volume's record.
+//! A disk behind Fibre Channel, or one of many behind one iSCSI target, bears no volume's name. But it has a
+//! world-wide unique number, and most drivers write that number, or target and logical unit, into the volume's
+//! record.
 
 use serde::{Deserialize, Serialize};
 

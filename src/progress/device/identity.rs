@@ -18,7 +18,7 @@ use super::sysfs;
 use crate::progress::proc::process::Pid;
 use crate::progress::{Question, Roots};
 
-/// Everything one path is called.
+/// All names of one path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct Identity {
     /// Full paths, the one from the command line first.
@@ -105,7 +105,7 @@ impl Identity {
         identity
     }
 
-    /// A file of the same path may be another one among other mounts; devices are the same everywhere.
+    /// The same path may mean another file among other mounts; devices are the same everywhere.
     fn among_mounts(roots: &Roots, process: &Path, path: &str) -> Self {
         let mut identity = Self::of(roots, path);
         let elsewhere = !path.starts_with("/dev/") && has_mounts_of_its_own(roots, process);
@@ -122,7 +122,7 @@ impl Identity {
             Err(error) if elsewhere && error.kind() == io::ErrorKind::NotFound => {
                 (identity.inode, identity.bytes) = (None, None);
             }
-            // Who may not look there has at least what is here.
+            // Without the right to look there, this process's own view remains.
             Err(_) => {}
         }
         identity

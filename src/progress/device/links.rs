@@ -9,8 +9,8 @@ use crate::progress::Roots;
 /// How many links are followed before a chain of them counts as a loop, as in the kernel.
 const LINK_LIMIT: usize = 40;
 
-/// Folders of links to disks whose names come from the storage and its software. Those by label, or by the
-/// id of a file system, come from what the disk holds, which whoever has the volume writes as he likes.
+/// Folders of links to disks whose names come from the storage and its software. Links by label, or by the id of a
+/// file system, come from the disk's content, which the volume's user writes.
 const LINKS: [&str; 6] = [
     "disk/by-path",
     "disk/by-id",
@@ -54,7 +54,7 @@ pub(super) fn follow(roots: &Roots, path: &Path) -> PathBuf {
     path
 }
 
-/// Takes out `.` and `..` by the letter, which is right where no folder is a link.
+/// Removes `.` and `..` as text, which is right where no folder is a link.
 pub(super) fn normalize(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

@@ -20,8 +20,8 @@ const ESCAPED_DASH: &str = "\\x2d";
 /// How many characters may stand between two groups: LVM doubles dashes.
 const SEPARATOR: usize = 2;
 
-/// Words behind an id that tell of something made from the volume: LVM's own layers, snapshots, partitions,
-/// what was put aside.
+/// Words behind an id that mean something made from the volume: LVM's own layers, snapshots, partitions,
+/// volumes put aside.
 const DERIVED: &[&str] = &[
     "backup", "bak", "copy", "cow", "deleted", "old", "orig", "part", "real", "snap", "temp", "tmp",
 ];

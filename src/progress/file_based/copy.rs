@@ -73,7 +73,7 @@ pub(in crate::progress) struct Ends {
     pub bytes: Option<u64>,
 }
 
-/// One file that may be an end of a volume's copy: of the other nothing is to be seen, as of an image in Ceph.
+/// One file that may be an end of a volume's copy whose other end cannot be seen, such as an image in Ceph.
 #[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct Lone {
     /// What it is called.
@@ -185,8 +185,8 @@ impl FileCopy {
         self.notes.ends();
     }
 
-    /// Whether it was not through when it was closed. It was, unless even at several times its pace the rest was
-    /// not due since the last look: when a copy fails, cinder-volume closes its files as well.
+    /// Whether it was closed before all was copied: only if, even at several times its pace, the rest could not be
+    /// written since the last look. When a copy fails cinder-volume closes its files as well.
     fn was_closed_early(&self) -> bool {
         let cut_short = |bytes| self.seen.was_cut_short(bytes);
         self.seen.has_moved() && self.source_bytes().is_some_and(cut_short)
@@ -202,7 +202,7 @@ impl CopyRecord for FileCopy {
         self.file.ends.as_ref().map(|ends| &ends.source)
     }
 
-    /// What it writes is the copy, and names no volume that anybody asks about.
+    /// What it writes is the copy, whose name is of no volume that is asked about.
     fn destination(&self) -> Option<&Identity> {
         None
     }

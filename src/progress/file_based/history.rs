@@ -45,8 +45,8 @@ impl Target {
     }
 }
 
-/// The file that tells most about the volume's copy: what is written at the path asked for, then what
-/// bears the volume's name and is only written, then what is read.
+/// The file that tells most about the volume's copy: first one written at the path asked for, then one that
+/// bears the volume's name and is only written, then one that is read.
 pub(in crate::progress) fn best<'a>(
     files: &'a [OpenFile],
     question: &Question,
@@ -71,7 +71,7 @@ pub(in crate::progress) fn best<'a>(
         .map(|(_, _, file)| file)
 }
 
-/// All such copies, by the order in which they were found.
+/// All copies through open files, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct FileCopies {
     copies: CopyStore<u64, FileCopy>,
@@ -81,7 +81,7 @@ pub(in crate::progress) struct FileCopies {
     pub ended: EndedCopies,
     /// The number of the next one.
     next: u64,
-    /// When the last sweep began that saw everything.
+    /// When the last complete sweep began.
     swept: Option<Ticks>,
 }
 
@@ -125,7 +125,7 @@ impl FileCopies {
         self.copies.revision().wrapping_add(self.lone.revision())
     }
 
-    /// Forgets what nobody will miss.
+    /// Forgets copies that are over for long and were never asked about.
     pub(in crate::progress) fn forget(&mut self) {
         self.copies.forget();
         self.lone.forget();
@@ -186,8 +186,8 @@ impl FileCopies {
         self.swept = Some(begun);
     }
 
-    /// Remembers the files that may be an end of a copy whose other end is not to be seen: a disk that nothing
-    /// names and that is read, and what is written though nothing is read in step with it.
+    /// Remembers the files that may be an end of a copy whose other end cannot be seen: an unnamed disk that is read,
+    /// and a written file without one that is read in step with it.
     pub(super) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
         let pairs = pairs(files);
         let written_in_step = |file: &OpenFile| {
@@ -247,7 +247,7 @@ impl FileCopies {
         self.copies.update(number, work)
     }
 
-    /// Whether something is open, or was, that may be an end of the volume's copy.
+    /// Whether a file that is or was open may be an end of the volume's copy.
     fn may_have_begun(&self, question: &Question, requested: Option<Ticks>) -> bool {
         let template = question.template();
         let of_this = |copy: &FileCopy| {
@@ -364,8 +364,8 @@ impl FileCopies {
         }
     }
 
-    /// What is to be said of the volume as things stand, and a note of what its object said.
-    /// `requested` is when this migration was asked for, if that passed here.
+    /// The verdict on the volume as things stand, and a note of what its object said.
+    /// `requested` is when this migration was asked for, if that request passed through this daemon.
     pub(in crate::progress) fn decide(
         &mut self,
         question: &Question,

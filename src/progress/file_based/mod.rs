@@ -1,10 +1,10 @@
 //! Copies that a process makes through open files.
 //!
-//! Nobody's command line tells of them, so they are looked for when someone asks: among the few
-//! processes whose names are those of programs that copy so, and never more often than twice a second,
-//! however many ask. One that is found is remembered and from then on costs one small read.
+//! No command line shows them, so they are looked for when a call asks: among the few processes whose names
+//! are those of programs that copy so, and at most twice a second, however many calls ask. A copy that is found is
+//! remembered, and from then on costs one small read.
 //!
-//! So that a copy is known though nobody asks, what cinder-volume has open is looked through now and then
+//! So that a copy is known before a call asks, cinder-volume's open files are searched now and then
 //! for pairs of files that are the ends of a copy.
 
 use std::fs;
@@ -85,13 +85,13 @@ impl FileBased {
         self.cinder_volumes.lock().0 = cinder_volumes;
     }
 
-    /// Lets a sweep be due now: what it does not find begins later.
+    /// Makes a sweep due now: a copy that it does not find begins later.
     pub(super) fn let_be_due(&self) {
         self.cinder_volumes.lock().1 = None;
     }
 
-    /// Whether there is somebody to sweep, none is going on, and the last was begun so long ago. It counts as begun
-    /// then.
+    /// Whether a cinder-volume runs, no sweep is going on, and the last one was begun long enough ago. If so, a sweep
+    /// counts as begun.
     pub(super) fn is_due(&self, pause: Duration) -> bool {
         if self.sweeping.try_lock().is_err() {
             return false;
@@ -141,8 +141,8 @@ impl FileBased {
         trouble
     }
 
-    /// How large a file is. Its file system may hang, so this is a look of its own, and not one at its
-    /// process, which others ask about.
+    /// How large a file is. Its file system may hang, so this is a separate look, and not one at its process, which
+    /// other calls ask about.
     async fn size(&self, file: &OpenFile) -> Option<u64> {
         if let Some(bytes) = file.identity.bytes() {
             return Some(bytes);

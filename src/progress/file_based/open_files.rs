@@ -1,4 +1,4 @@
-//! What a process has open, and how far it is with it.
+//! The files that a process has open, and their positions.
 //!
 //! cinder-volume copies through open files where one end is no file at all, such as an image in Ceph:
 //! it reads a piece here and writes it there, and the descriptor of the end that is a file moves.
@@ -13,7 +13,7 @@ use crate::progress::proc::error::{FD_NEEDS, ProgressError};
 use crate::progress::proc::fdinfo::{self, Fd, FdInfo};
 use crate::progress::proc::process::{self, Pid, ProcessId};
 
-/// qemu-img reads and writes at places of its own choice: its descriptors stand at 0 all the time.
+/// qemu-img reads and writes at offsets of its own: its descriptors stay at position 0.
 const STANDS_STILL: &[u8] = b"qemu-img";
 
 /// How many descriptors of one process are looked at; cinder-volume has a hundred or two.
@@ -57,7 +57,7 @@ pub(in crate::progress) struct OpenFile {
     pub mark: Mark,
 }
 
-/// A file by the device its file system is on, as `major:minor`, and its inode number.
+/// A file by the device of its file system, as `major:minor`, and its inode number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::progress) struct Place {
     /// The file system's device.
@@ -84,7 +84,7 @@ impl From<FdInfo> for Mark {
     }
 }
 
-/// Every file and device the process has open, but for what nobody copies.
+/// Every file and device that the process has open, without those that are never copied.
 ///
 /// # Errors
 ///
@@ -126,7 +126,7 @@ pub(in crate::progress) fn of(roots: &Roots, pid: Pid) -> Result<Vec<OpenFile>, 
             file.place = place(&mounts, file.mark);
         }
     }
-    // All of it is worth something only if the pid was not given away meanwhile.
+    // The list is of use only if the pid was not reused meanwhile.
     if process::identity(proc, pid)? != Some(id) {
         files.clear();
     }
@@ -144,7 +144,7 @@ pub(in crate::progress) enum FileState {
     Gone,
 }
 
-/// Looks at an open file again: one small read, and another to be sure whose it was.
+/// Looks at an open file again: one small read, and another to check the process.
 pub(in crate::progress) fn again(
     proc: &Path,
     id: ProcessId,

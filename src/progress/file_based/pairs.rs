@@ -8,9 +8,8 @@ use std::collections::HashSet;
 
 use super::open_files::OpenFile;
 
-/// How far one end may be ahead of the other. cinder copies in pieces of 4 MiB, so they are as far as that
-/// apart; a few times as much leaves room for buffers, and none for files that have nothing to do with
-/// each other.
+/// How far one end may be ahead of the other. cinder copies in pieces of 4 MiB, so the ends are that far
+/// apart; a few times as much leaves room for buffers, and none for unrelated files.
 const APART: u64 = 64 << 20;
 
 /// How many files of one kind are looked at in one process.
@@ -27,8 +26,8 @@ pub(super) struct Pair<'a> {
 
 /// Every pair among the files of some processes, those of the oldest process first.
 ///
-/// A file is opened at position 0, so one that is past it has been moved. A child that inherited the files
-/// of its parent shows the same pair: it counts once, as that of the parent, who closes it last.
+/// A file is opened at position 0, so one that is past it has been moved. A child that inherited its parent's
+/// files shows the same pair: it counts once, as that of the parent, who closes it last.
 pub(in crate::progress) fn pairs(files: &[OpenFile]) -> Vec<Pair<'_>> {
     let may_be =
         |file: &&OpenFile| file.moves && file.position > 0 && file.identity.looks_like_a_volume();

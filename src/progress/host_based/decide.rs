@@ -1,6 +1,6 @@
-//! Which of the processes seen is a volume's copy, and what that means for the answer.
+//! Which of the seen processes is a volume's copy, and what the answer is then.
 //!
-//! Pure: the tracker sees to it that what is remembered is fresh.
+//! Pure: the tracker makes sure that the remembered state is fresh.
 //! The table of all cases is that of [`verdict`].
 
 use std::cmp::Reverse;
@@ -29,7 +29,7 @@ pub(in crate::progress) fn running(history: &History, question: &Question) -> Ve
     copies.iter().map(|record| record.dd.id).collect()
 }
 
-/// What is to be said of the volume as things stand.
+/// The verdict on the volume as things stand.
 pub(in crate::progress) fn decide(history: &History, question: &Question) -> CopyVerdict {
     let requested = history.volumes.requested(&question.volume_id);
     let running = running(history, question).first().copied();
@@ -53,7 +53,7 @@ pub(in crate::progress) fn decide(history: &History, question: &Question) -> Cop
         .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
     let recent = wipes.iter().any(|wipe| wipe.is_recent());
-    // A wipe that failed may have been that of a volume which was to be deleted.
+    // A failed wipe may have been that of a volume that was to be deleted.
     let (wipes, doubtful): (Vec<&Record>, Vec<&Record>) = wipes.into_iter().partition(|wipe| {
         !question.migrating || wipe.runs() || wipe.notes.confirmed || wipe.reached(question.size)
     });
@@ -75,9 +75,9 @@ pub(in crate::progress) fn decide(history: &History, question: &Question) -> Cop
     verdict::of_copy(copy, wipes, question, requested)
 }
 
-/// Notes on what was seen what the volume object said: on a running copy whose it is, and where the
-/// volume was then; on what is over that the volume was seen not to migrate. By the last two a later
-/// migration is known to be another one.
+/// Notes what the volume object said: for a running copy its volume, and where the volume was then; for a
+/// copy that is over, that the volume was seen not to migrate. The last two show that a later migration is
+/// another one.
 pub(in crate::progress) fn note(history: &mut History, question: &Question) {
     if let Some(&id) = running(history, question).first() {
         let copy = history.get(id);
@@ -100,7 +100,7 @@ pub(in crate::progress) fn note(history: &mut History, question: &Question) {
             if !question.migrating {
                 record.notes.migration_over = true;
             } else if past_to.is_some_and(|past_to| id <= past_to) || !record.is_recent() {
-                // It may be another migration's.
+                // The copy may be another migration's.
             } else if record.over {
                 record.notes.completes(question);
             } else {
@@ -110,8 +110,8 @@ pub(in crate::progress) fn note(history: &mut History, question: &Question) {
     }
 }
 
-/// By which rule a dd reads the volume, if it does. A path that the caller names counts only while it runs: a
-/// kernel name may mean another volume afterwards. What was once known of a process stays known.
+/// The rule by which a dd reads the volume, if it does. A path that the caller names counts only while the dd runs:
+/// a kernel name may mean another volume afterwards. What was once known of a process stays known.
 fn known_by(history: &History, record: &Record, question: &Question) -> Option<KnownBy> {
     let source = &record.dd.source;
     if source.is_of(question) {
@@ -148,14 +148,13 @@ fn wipes(record: &Record, question: &Question) -> bool {
     record.dd.purpose == Purpose::Wipe && record.dd.destination.is_of(question)
 }
 
-/// Whether it is the volume's and over, or wipes what the volume left behind.
+/// Whether it is the volume's and over, or wipes the volume's old disk.
 fn concerns(history: &History, record: &Record, question: &Question) -> bool {
     was_copy_of(history, record, question) || wipes(record, question)
 }
 
-/// Whether there is a copy that may be this migration's, for all that can be told: of a disk that nothing
-/// names, and of the volume's size, or one of the volume that came and went between two looks. Neither 0
-/// nor that copy's progress would be true.
+/// Whether a copy may be this migration's: one of an unnamed disk and of the volume's size, or one of the
+/// volume that came and went between two looks. Then neither 0 nor that copy's progress would be true.
 fn may_have_begun(history: &History, question: &Question) -> bool {
     let template = question.template();
     let requested = history.volumes.requested(&question.volume_id);
@@ -176,15 +175,14 @@ fn may_have_begun(history: &History, question: &Question) -> bool {
     })
 }
 
-/// Whether a wipe says that a copy was completed: cinder wipes the old volume after the copy, and only
-/// then. Wiping what the copy has written would be tidying up after a failure.
+/// Whether a wipe shows that a copy was completed: cinder wipes the old volume after the copy, and only
+/// then. A wipe of the copy's destination would be cleaning up after a failure.
 fn follows(wipe: &Record, copy: &Record) -> bool {
     wipe.dd.id.start >= copy.dd.id.start && !wipe.dd.destination.same_as(&copy.dd.destination)
 }
 
-/// The last of what belongs to migrations before the one that goes on, and all before it with it:
-/// cinder changes a volume's host when a migration is through, and cinder-api does not ask about one
-/// that is.
+/// The last copy of an earlier migration than the current one; all before it are earlier, too: cinder changes
+/// a volume's host when a migration is complete, and cinder-api does not ask about one that is.
 fn past_to(history: &History, question: &Question) -> Option<ProcessId> {
     let requested = history.volumes.requested(&question.volume_id);
     let is_past = |record: &&Record| {

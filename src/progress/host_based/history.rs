@@ -1,8 +1,8 @@
 //! Copies and wipes by dd seen so far, running or gone.
 //!
-//! What is remembered is the process and not the volume: a copy is seen, with all names of its source,
-//! before anyone asks for it, and a question finds it by name afterwards. So the end of a copy is known
-//! even if the first question comes later, and a second migration of a volume is simply a newer copy.
+//! Processes are remembered, not volumes: a copy is seen, with all names of its source, before any call asks
+//! for it, and a question finds it by name afterwards. So the end of a copy is known even if the first question
+//! comes later, and a second migration of a volume is a newer copy.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ use crate::progress::proc::exits::ProcessEnd;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::verdict::sizes_of;
 
-/// How late after its end was seen the kernel may tell how a process ended: it queues that some microseconds after
-/// others can see it.
+/// How late after a process's end was seen the kernel may tell how it ended: it queues that some microseconds
+/// after others can see the end.
 const LATE: Duration = Duration::from_secs(10);
 
 /// All that was seen, the oldest first.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct History {
     copies: CopyStore<ProcessId, Record>,
-    /// What calls and operations told of volumes.
+    /// The volumes that calls and requests named.
     pub volumes: KnownVolumes,
     /// How copies have ended.
     pub ended: EndedCopies,
@@ -70,7 +70,7 @@ impl History {
                 let gone = record.ended().filter(|_| record.exit().is_none());
                 gone.is_some_and(|gone| at.saturating_duration_since(gone) <= LATE)
             };
-            // The newest: the kernel gives a number away again only after its end was told.
+            // The newest: the kernel gives a pid to another process only after it has told the end.
             let newest = self
                 .records()
                 .filter(|record| record.dd.id.pid == end.pid)
@@ -95,7 +95,7 @@ impl History {
         self.copies.insert(record.dd.id, record);
     }
 
-    /// Forgets what nobody will miss.
+    /// Forgets copies that are over for long and were never asked about.
     pub(in crate::progress) fn forget(&mut self) {
         self.copies.forget();
     }
@@ -105,13 +105,13 @@ impl History {
         self.copies.keys()
     }
 
-    /// What there is to write down of these for a later run of the daemon.
+    /// What is to be saved of these for a later run of the daemon.
     pub(in crate::progress) fn saved(&self, ids: &[ProcessId]) -> Vec<Record> {
         self.copies.saved(ids)
     }
 
-    /// What an earlier run of the daemon has written down. Whether a process that ran then still does is for
-    /// the next look to find out.
+    /// Restores what an earlier run of the daemon saved. Whether a process still runs is for the next look to
+    /// find out.
     pub(in crate::progress) fn restored(records: Vec<Record>, volumes: KnownVolumes) -> Self {
         let mut copies = CopyStore::default();
         for record in records.into_iter().take(MEMORY_LIMIT) {
@@ -131,7 +131,7 @@ impl History {
         self
     }
 
-    /// Another number when there is something new to write down.
+    /// Another number when there is something new to save.
     pub(in crate::progress) fn revision(&self) -> u64 {
         self.copies.revision().wrapping_add(self.volumes.changes())
     }
@@ -157,12 +157,12 @@ impl History {
         alone(self.copies.of_volume(volume_id, ids))
     }
 
-    /// What reads disks that no name leads to and that one of `records` may tell of.
+    /// The copies of unnamed disks that one of `records` may mean.
     pub(in crate::progress) fn meeting(&self, records: &[&Hardware]) -> Vec<&Record> {
         alone(self.copies.meeting(records))
     }
 
-    /// What runs and reads a disk that no name leads to.
+    /// The running copies of unnamed disks.
     pub(in crate::progress) fn running_unnamed(&self) -> Vec<&Record> {
         alone(self.copies.running_unnamed())
     }

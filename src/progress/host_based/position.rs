@@ -23,7 +23,7 @@ use crate::progress::proc::error::ProgressError;
 use crate::progress::proc::fdinfo::{self, Fd, FdInfo};
 use crate::progress::proc::process::{self, ProcessFolder, ProcessId};
 
-/// What a look at a known dd goes by.
+/// What a look at a known dd takes.
 pub(in crate::progress) struct PositionProbe {
     id: ProcessId,
     destination: Identity,
@@ -56,7 +56,7 @@ impl PositionProbe {
         let pid = self.id.pid;
         let folder = ProcessFolder::open(proc, pid).map(Arc::new);
         let written = self.search(proc);
-        // Asked afterwards: a pid that still has its start time had it all along.
+        // Read afterwards: a pid that still has its start time had it all along.
         if process::identity(proc, pid)? != Some(self.id) {
             return Ok((Reading::Gone, None));
         }

@@ -1,4 +1,4 @@
-//! One dd, as it is remembered: what it is, how far it was seen, and what is known of its migration.
+//! One dd, as it is remembered: its operands, how far it was seen, and the notes on its migration.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -21,7 +21,7 @@ use crate::progress::proc::fdinfo::{self, Fd};
 use crate::progress::proc::process::{ProcessFolder, ProcessId, Ticks};
 use crate::progress::verdict::percent;
 
-/// The last look at a process and its outcome, for all who waited for it.
+/// The last look at a process and its result, for all who waited for it.
 pub(in crate::progress) type ProbeLock =
     Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
 
@@ -34,7 +34,7 @@ pub(in crate::progress) struct Record {
     /// How far it was seen, in its source.
     #[serde(flatten)]
     pub seen: Observation,
-    /// What tells its migration.
+    /// What tells which migration made it.
     #[serde(flatten)]
     pub notes: MigrationNotes,
     /// Whether it was seen to be gone.
@@ -59,7 +59,7 @@ pub(in crate::progress) struct Access {
     pub fd: Option<Fd>,
     /// Its folder, while it runs.
     pub folder: Option<Arc<ProcessFolder>>,
-    /// Whether its destination was seen closed, which dd does when it is through.
+    /// Whether its destination was seen closed, which dd does when it has finished.
     closed: bool,
     /// When it was seen to be gone, by this daemon.
     gone: Option<Instant>,
@@ -67,7 +67,7 @@ pub(in crate::progress) struct Access {
     pub probe_lock: ProbeLock,
 }
 
-/// What was last said of a dd in the log, so that nothing is said twice.
+/// What was last logged about a dd, so that nothing is logged twice.
 #[derive(Debug, Clone, Default)]
 pub(in crate::progress) struct LogMemos {
     /// The other copies of the same source.
@@ -132,7 +132,7 @@ impl Record {
         self.access.folder = None;
         self.access.gone = Some(at);
         self.notes.ends();
-        // Between closing and its end a dd writes nothing.
+        // Between closing its destination and its end a dd writes nothing.
         if !self.access.closed {
             self.seen.ends(at, self.dd.block);
         }
@@ -149,12 +149,12 @@ impl Record {
         self.exit.map(ExitStatus::from_raw)
     }
 
-    /// The same of a copy. A wipe may be through and fail: one that is told no size ends where its device does.
+    /// The same of a copy. A finished wipe may fail: one without a size ends where its device does.
     fn copy_exit(&self) -> Option<ExitStatus> {
         self.exit().filter(|_| self.dd.purpose == Purpose::Copy)
     }
 
-    /// Whether the end is so near, or the pace so unknown, that it could come between two usual looks.
+    /// Whether its end is so near, or its pace so unknown, that it could end between two usual looks.
     pub(in crate::progress) fn nears_its_end(&self, interval: Duration) -> bool {
         if self.dd.purpose != Purpose::Copy || self.over {
             return false;
@@ -207,13 +207,13 @@ impl CopyRecord for Record {
         self.dd.source.bytes()
     }
 
-    /// It may have been told to copy less than there is.
+    /// It may have been told to copy less than its source holds.
     fn bytes(&self) -> Option<u64> {
         self.dd.bytes
     }
 
-    /// Where the kernel told how it ended, that decides, for as much as it was told to copy. Otherwise nothing tells
-    /// but how far it was: a dd that was through and one that was killed end alike.
+    /// If the kernel told how it ended, that decides, for as much as it was told to copy. Otherwise only its last
+    /// position tells: a dd that finished and one that was killed look alike.
     fn reached(&self, size: u64) -> bool {
         let end = self.end(size);
         match self.copy_exit() {
@@ -232,7 +232,7 @@ impl CopyRecord for Record {
         }
     }
 
-    /// One that has failed is not through, wherever it was: what it had written may not have reached the storage.
+    /// A failed dd is not complete at any position: what it had written may not have reached the storage.
     fn by_position(&self, size: u64) -> Answer {
         let failed = self.copy_exit().is_some_and(|status| !status.success());
         match percent(self.seen.position.unwrap_or(0), size) {

@@ -1,5 +1,5 @@
-//! What is remembered of copies, whichever way they are made: found by volume, and counted as changed whenever
-//! something changes that is written down.
+//! The remembered copies, by dd or through open files: found by volume; a revision counts the changes that are
+//! worth saving.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -69,12 +69,12 @@ pub(in crate::progress) trait CopyRecord {
         }
     }
 
-    /// Whether it runs, or is sure to concern the migration that goes on.
+    /// Whether it runs, or was lately confirmed to belong to the current migration.
     fn is_recent(&self) -> bool {
         self.runs() || self.notes().is_recent()
     }
 
-    /// Whether nobody will miss it.
+    /// Whether it can be forgotten: over for long, and never asked about.
     fn is_to_be_forgotten(&self) -> bool {
         !self.runs() && self.notes().is_to_be_forgotten()
     }
@@ -87,7 +87,7 @@ pub(in crate::progress) struct CopyStore<K, C> {
     index: VolumeIndex<K>,
     /// Counts the changes that are worth writing down.
     revision: u64,
-    /// Whether everything is looked at, so that a test can compare.
+    /// Whether lookups go through everything, so that a test can compare.
     #[cfg(test)]
     pub unindexed: bool,
 }
@@ -95,7 +95,7 @@ pub(in crate::progress) struct CopyStore<K, C> {
 #[derive(Debug)]
 struct Stored<C> {
     copy: C,
-    /// What it is found by.
+    /// The keys of the index.
     keys: Keys,
 }
 
@@ -222,7 +222,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(Some(self.index.unclaimed(bytes, since)))
     }
 
-    /// These or, if there is no telling, all; the oldest first.
+    /// These or, if `None`, all; the oldest first.
     fn select(&self, keys: Option<Vec<K>>) -> Vec<(K, &C)> {
         #[cfg(test)]
         let keys = keys.filter(|_| !self.unindexed);
@@ -258,14 +258,14 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 }
 
-/// Changes when there is something new to write down.
+/// Changes when there is something new to save.
 fn fingerprint(copy: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     copy.hash(&mut hasher);
     hasher.finish()
 }
 
-/// What it is found by as things stand.
+/// The keys of a copy as things stand.
 fn keys(copy: &impl CopyRecord) -> Keys {
     Keys::of(Indexed {
         source: copy.source(),
@@ -277,7 +277,7 @@ fn keys(copy: &impl CopyRecord) -> Keys {
     })
 }
 
-/// Changes when it is to be found by something else. Names and numbers are only ever added.
+/// Changes when the keys may change. Names and numbers are only ever added.
 fn names(copy: &impl CopyRecord) -> u64 {
     let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
     let unnamed = copy.source().is_some_and(Identity::is_unnamed);

@@ -1,11 +1,11 @@
-//! Finds what is remembered of a volume without looking at all that is remembered.
+//! Finds a volume's copies without going through all that are remembered.
 //!
-//! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so whatever
-//! can be the volume's has that id in one of its names. Where there is no such id, a copy is found by the
-//! numbers of its disk, which the volume's record may hold, by its size, and while it runs. A question without an
-//! id looks at everything.
+//! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so every copy that
+//! can be the volume's has that id in one of its names. Without such an id a copy is found by its disk's numbers,
+//! which the volume's record may hold, by its size, and while it runs. A question without an id goes through
+//! everything.
 //!
-//! What is found is little and holds all that fits; whoever looks something up compares it in full.
+//! The result is small and holds all that fit; the caller compares each in full.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,7 +17,7 @@ use crate::progress::Question;
 use crate::progress::device::{Hardware, Identity, mentions};
 use crate::progress::proc::process::Ticks;
 
-/// What may be a volume's, by hashes of ids, paths and numbers, and by size.
+/// Copies by hashes of ids, paths and numbers, and by size.
 #[derive(Debug)]
 pub(in crate::progress) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
@@ -34,7 +34,7 @@ impl<K> Default for VolumeIndex<K> {
     }
 }
 
-/// What one copy or wipe is found by.
+/// The keys of one copy or wipe.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::progress) struct Indexed<'a> {
     /// What it reads: by each name, and by its numbers if it is a disk that no name leads to. A caller may say a
@@ -42,7 +42,7 @@ pub(in crate::progress) struct Indexed<'a> {
     pub source: Option<&'a Identity>,
     /// What it writes: by the ids in its names.
     pub destination: Option<&'a Identity>,
-    /// The volume that it was given to.
+    /// The volume to which it is attributed.
     pub volume: Option<&'a str>,
     /// Whether it runs.
     pub runs: bool,
@@ -179,7 +179,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
     }
 }
 
-/// The key of what runs and is unnamed. No path and no id is like it.
+/// The key of running, unnamed copies. It equals no path and no id.
 const RUNNING: &str = "";
 
 fn key(text: &str) -> u64 {

@@ -1,9 +1,9 @@
-//! Volumes that calls and operations told of: what their records say, and which are to be migrated. Pure.
+//! Volumes that calls and requests named: what their records say, and which are to be migrated. Pure.
 //!
-//! Where no name leads from a disk to its volume, two things still do. The volume's record, which comes with
-//! every call, may tell the disk's number. And beside cinder-volume every request for a migration passes
-//! through the daemon's hands, with the volume's size: a copy of exactly that size, begun after it, is that
-//! volume's where neither another copy nor another migration comes into question.
+//! An unnamed disk leads to its volume in two ways. The volume's record, which comes with every call, may hold the
+//! disk's number. And beside cinder-volume every request for a migration passes through the daemon, with the
+//! volume's size: a copy of exactly that size, begun after it, is that volume's if no other copy and no other
+//! migration comes into question.
 
 use std::collections::HashSet;
 
@@ -16,11 +16,11 @@ use crate::progress::device::{Hardware, Identity};
 use crate::progress::migration::{KnownBy, precedes};
 use crate::progress::proc::process::{self, Ticks};
 
-/// How many volumes are remembered; one that nothing is expected of makes room.
+/// How many volumes are remembered; one without an open migration makes room.
 const LIMIT: usize = 1024;
 
-/// Seconds that a migration counts as open of which nothing more was heard. cinder-volume may keep it waiting
-/// behind others for hours.
+/// Seconds for which a migration without further news counts as open. cinder-volume may keep it waiting behind others
+/// for hours.
 const OPEN: u64 = 24 * 3600;
 
 /// A request for a migration, as it passed on its way to cinder-volume.
@@ -34,9 +34,9 @@ pub struct MigrationRequest {
     pub size: u64,
     /// What the volume's record tells of its disk.
     pub record: Hardware,
-    /// Whether a server has the volume: nova copies it then, and no dd is to be expected.
+    /// Whether the volume is attached to a server: nova copies it then, and no dd is expected.
     pub attached: bool,
-    /// What volumes are named by, with `%s` in the place of the id.
+    /// How volumes are named, with `%s` for the id.
     pub volume_name_template: String,
 }
 
@@ -59,7 +59,7 @@ struct KnownVolume {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::progress) struct KnownVolumes {
     volumes: Vec<KnownVolume>,
-    /// How they are named, as the last to be heard of was.
+    /// How they are named, by the last call or request.
     #[serde(skip)]
     template: String,
     /// Counts what is worth writing down.
@@ -240,7 +240,7 @@ impl KnownVolumes {
             let may_be = copies
                 .iter()
                 .filter(|(_, other)| self.is_unnamed(*other) && maker.may_have_made(*other));
-            // One that was heard of in a call alone may have begun its copy before or after that.
+            // A migration known by a call alone may have begun its copy before or after that call.
             let began_since = maker.requested.is_some_and(|at| copy.began_since(at));
             let alone = makers.next().is_none() && may_be.count() == 1;
             (alone && began_since).then(|| (which, maker.id.clone()))
@@ -249,7 +249,7 @@ impl KnownVolumes {
         unnamed.filter_map(only).collect()
     }
 
-    /// The migrations that go on and of which no copy was found.
+    /// The open migrations of which no copy was found.
     fn waiting<W>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<&KnownVolume> {
         let sizes: HashSet<u64> = copies
             .unnamed
@@ -268,7 +268,7 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether it is a copy that runs and of which nothing tells whose it is.
+    /// Whether it is a running copy of an unknown volume.
     fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
         let may_be_unnamed_volume =
             |disk: &Identity| disk.may_be_unnamed_volume(&self.template) && !self.names_one(disk);
@@ -290,7 +290,7 @@ impl KnownVolume {
         self.open && now.saturating_sub(self.heard) <= OPEN * process::ticks_per_second()
     }
 
-    /// Whether this is the copy of its migration, by whatever rule that is known.
+    /// Whether this is the copy of its migration, by any rule.
     fn has_made(&self, copy: &dyn CopyRecord) -> bool {
         let is_named = |disk: &Identity| disk.bears_one_of(&self.ids);
         let its_own =

@@ -1,10 +1,9 @@
 //! Blocking reads on other threads, so that one that hangs costs a bounded wait and a bounded number of threads.
 //!
-//! A thread that hangs in the kernel cannot be stopped. It can be left behind: its process is
-//! remembered as hanging, is not looked at again until the read has returned, and no more than
-//! [`HANGING_LIMIT`] such threads may exist. They are those of tokio's blocking pool, which keeps one
-//! for the next look; a runtime waits for them when it is dropped, so whoever ends one has to let
-//! them go (`shutdown_background`).
+//! A thread that hangs in the kernel cannot be stopped. It is left behind: its process is remembered as
+//! hanging and is not looked at again until the read has returned, and at most [`HANGING_LIMIT`] such
+//! threads exist. They belong to tokio's blocking pool, which keeps one for the next look. A runtime waits
+//! for them when it is dropped, so its owner has to let them go (`shutdown_background`).
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,24 +26,24 @@ pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// every copy on it hangs, and what is behind them is not to wait a second for each.
 const NEXT_LIMIT: Duration = Duration::from_millis(50);
 
-/// On how many threads the rest is looked at where one hangs: where a hundred do, they cost together little more than
-/// one, and whoever asks about another process still gets an answer.
+/// On how many threads the rest is looked at once one hangs: a hundred that hang then take little longer than one, and
+/// a question about another process still gets an answer.
 const LANES: usize = 32;
 
-/// How many threads may hang at once, more than copies run at once; each holds a stack and nothing else.
+/// How many threads may hang at once, more than copies run at once; each holds only a stack.
 const HANGING_LIMIT: usize = 128;
 
-/// How many results are handed over at once: waking the taker for each would cost more than most looks.
+/// How many results are handed over at once: waking the receiver for each would cost more than most looks.
 const HANDFUL: usize = 64;
 
-/// Stands for the list of all processes, which is looked at like one.
+/// Stands for the list of all processes, which is read like one process.
 pub(in crate::progress) const PROC_ROOT_KEY: Pid = 0;
 
 /// Runs looks and remembers which processes hang. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::progress) struct BoundedReads {
     proc: PathBuf,
-    /// What is looked at, where that is no process.
+    /// The path that is looked at, if it is no process.
     path: Option<PathBuf>,
     /// How many threads hang on a process.
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
@@ -59,7 +58,7 @@ impl BoundedReads {
         }
     }
 
-    /// Looks at what a path leads to, whose file system may hang. One that does is remembered like a process.
+    /// Looks at what a path leads to, whose file system may hang. A path that hangs is remembered like a process.
     pub(in crate::progress) async fn at<T, W>(
         &self,
         path: &Path,
@@ -133,7 +132,7 @@ impl BoundedReads {
         }
     }
 
-    /// Takes results until the thread is through or hangs; returns them, and who is behind the one that hangs.
+    /// Takes results until the thread ends or hangs; returns them, and the pids behind the one that hangs.
     async fn collect<T>(
         &self,
         mut batch: Batch<T>,
@@ -181,7 +180,7 @@ impl BoundedReads {
             hanging: Arc::clone(&self.hanging),
         };
         let hanging = Arc::clone(&self.hanging);
-        // Also when it panics, and when it is never run because the runtime is going down.
+        // Also when the thread panics, and when it never runs because the runtime is shutting down.
         let mut end = ReadEnd {
             shared,
             hanging,
@@ -208,7 +207,7 @@ impl BoundedReads {
         }
     }
 
-    /// Says in the log what hangs.
+    /// Logs what hangs.
     fn complain(&self, pid: Pid, limit: Duration) {
         let path = self.path(pid);
         let path = path.display();
@@ -244,7 +243,7 @@ struct Batch<T> {
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
 }
 
-/// What a thread and the taker of its results have in common.
+/// What a thread and the receiver of its results share.
 struct Shared<T> {
     results: Mutex<Results<T>>,
     /// Whether a handful is there, or the last.
@@ -257,8 +256,8 @@ struct Results<T> {
     moved: Instant,
     /// The thread has come to its end.
     over: bool,
-    /// Nobody waits any more. Told under the same lock as results are given, so that "came back" and
-    /// "given up on" cannot both happen.
+    /// No receiver waits any more. Set under the same lock as results, so that "came back" and "given up
+    /// on" cannot both happen.
     abandoned: bool,
 }
 
@@ -303,7 +302,7 @@ impl<T> Shared<T> {
 struct ReadEnd<T> {
     shared: Arc<Shared<T>>,
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
-    /// Whom it has begun to look at.
+    /// The process it has begun to look at.
     looking_at: Option<Pid>,
 }
 

@@ -1,12 +1,12 @@
-//! How processes ended, in the kernel's own words.
+//! How processes ended, by the kernel's process connector.
 //!
-//! Nobody but its parent is told how a process has ended: a pidfd tells others since Linux 6.15 only, and by an `ioctl`
-//! that takes `unsafe` code. The kernel's process connector tells everybody of every end, on a netlink socket, those
-//! who are not root since Linux 6.6 (`connector.rst` of the kernel's documentation; `linux/cn_proc.h`,
-//! `linux/connector.h`). It does so in the host's network and process namespaces only.
+//! Only its parent is told how a process has ended. A pidfd tells others since Linux 6.15 only, and by an `ioctl` that
+//! takes `unsafe` code. The kernel's process connector tells every end on a netlink socket to everybody, to users other
+//! than root since Linux 6.6 (`connector.rst` of the kernel's documentation; `linux/cn_proc.h`, `linux/connector.h`).
+//! It does so in the host's network and process namespaces only.
 //!
-//! It is listened to only while a copy runs, so that a quiet node does not fill a socket, and read without waiting
-//! wherever the end of a copy is to be judged: the event is queued by the process that ends.
+//! The socket is open only while a copy runs, so that a quiet node does not fill it. It is read without waiting
+//! wherever the end of a copy is to be judged: the process that ends queues the event itself.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -44,7 +44,7 @@ const LONGEST: usize = 1024;
 /// What may be queued between two reads, in bytes: the kernel takes what it allows of it.
 const QUEUE: usize = 1 << 20;
 
-/// The ends that were queued are read at most so many at a time, so that a flood of them holds up nobody.
+/// At most so many queued ends are read at a time, so that a flood of them delays nothing else.
 const AT_ONCE: usize = 4096;
 
 /// A process that has ended.
@@ -76,7 +76,7 @@ impl ProcessEnds {
             flags,
             Some(netlink::CONNECTOR),
         )?;
-        // It is a wish: the kernel's default would do for most nodes.
+        // Not required: the kernel's default would do for most nodes.
         let _ = sockopt::set_socket_recv_buffer_size(&socket, QUEUE);
         bind(&socket, &SocketAddrNetlink::new(0, PROCESSES))?;
         send(&socket, &request(), SendFlags::empty())?;
@@ -124,7 +124,7 @@ fn request() -> Vec<u8> {
     bytes
 }
 
-/// The end of a process in one message; nothing of what is said of its threads, or of other things.
+/// The end of a process in one message; `None` for threads and other events.
 fn parse(message: &[u8]) -> Option<ProcessEnd> {
     let event = message.get(NETLINK_HEADER + CONNECTOR_HEADER..)?;
     let word = |at: usize| -> Option<u32> {

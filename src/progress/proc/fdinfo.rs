@@ -39,7 +39,7 @@ pub(in crate::progress) struct Found {
     pub fd: Fd,
     /// Its position.
     pub position: u64,
-    /// Whether it is the destination beyond doubt, and need not be searched for again.
+    /// Whether it is the destination beyond doubt, so that no further search is needed.
     pub sure: bool,
 }
 
@@ -118,9 +118,9 @@ pub(in crate::progress) fn read_in(folder: &ProcessFolder, fd: Fd) -> Option<FdI
 /// Finds the descriptor that writes `destination`; `None` when none is open.
 ///
 /// GNU dd and busybox move the destination to descriptor 1; uutils keeps it where it was opened. And
-/// for a moment after its start every dd still has its parent's descriptor 1. The link in `fd/` says
-/// what is what, but reading it takes a capability more than reading `fdinfo`; there the inode number
-/// says the same. Where neither speaks, the writable descriptor that has come furthest is taken.
+/// for a moment after its start every dd still has its parent's descriptor 1. The link in `fd/` decides,
+/// but reading it takes one capability more than reading `fdinfo`; there the inode number does the same.
+/// Where neither can be read, the writable descriptor with the highest position is taken.
 pub(in crate::progress) fn destination(
     proc: &Path,
     pid: Pid,
@@ -151,8 +151,8 @@ pub(in crate::progress) fn destination(
         if info.inode.is_some() && info.inode == destination.inode() {
             by_inode = by_inode.or(Some(found(true)));
         }
-        // Descriptor 2 takes dd's own words, an appending one belongs to a log, and what is not among the
-        // devices is none.
+        // Descriptor 2 takes dd's messages, an appending one belongs to a log, and a target outside of /dev is no
+        // device.
         let no_device = |target: &PathBuf| !target.to_string_lossy().contains("/dev/");
         let likely = fd != 2
             && !info.appends()

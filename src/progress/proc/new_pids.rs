@@ -1,8 +1,8 @@
-//! Processes born since the last look, without listing all the others.
+//! Processes started since the last look, without listing all the others.
 //!
-//! Linux gives out process ids in order, beginning anew at the largest, and tells the last one it gave
-//! out. So who was born since is known by counting, where listing a node's thousands of processes each
-//! second would take half a percent of a core.
+//! Linux gives out process ids in order, beginning anew at the largest, and tells the last one it gave out.
+//! So the new processes are known by counting; listing a node's thousands of processes each second would
+//! take half a percent of a core.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,8 +17,8 @@ pub(in crate::progress) const COUNT_LIMIT: Pid = 256;
 
 /// The last process id given out; `None` where it cannot be known.
 ///
-/// The kernel answers for the reader's own PID namespace. A /proc of another one, as that of the host in
-/// a container, is told by what it takes the reader for.
+/// The kernel answers for the reader's own PID namespace. A /proc of another namespace, as that of the host in
+/// a container, is recognised by the reader's own pid in it.
 pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
     let own = fs::read_link(proc.join("self")).ok()?;
     if own.to_str()? != std::process::id().to_string() {

@@ -22,7 +22,7 @@ pub(in crate::progress) type Pid = i32;
 /// The kernel's clock ticks since boot, as starts of processes are counted (`proc_pid_stat(5)`).
 pub(in crate::progress) type Ticks = u64;
 
-/// What makes a process itself: the kernel gives the pid to someone else one day, but not with the same start time.
+/// What identifies a process: the kernel reuses the pid one day, but not with the same start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct ProcessId {
     /// Clock ticks after boot; first, so that ids sort by age.
@@ -54,13 +54,13 @@ fn contents(file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A process's folder, held open. What is read in it is that process's, whoever has its id by now: the
+/// A process's folder, held open. What is read in it is that process's, even after its pid was reused: the
 /// kernel ties an open folder to the process and not to the number.
 #[derive(Debug)]
 pub(in crate::progress) struct ProcessFolder(OwnedFd);
 
 impl ProcessFolder {
-    /// Whose folder it is has to be asked afterwards: [`identity`] that is still the same was all along.
+    /// Whose folder it is has to be checked afterwards: an [`identity`] that is still the same was so all along.
     pub(in crate::progress) fn open(proc: &Path, pid: Pid) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, proc.join(pid.to_string()), flags, Mode::empty());

@@ -1,6 +1,6 @@
-//! The file that keeps the memory over a restart: written whole under another name, then renamed.
+//! The state file: written whole under another name, then renamed.
 //!
-//! It lies under /run, which lasts as long as what it tells of, so nothing is synced to a disk.
+//! It lies under /run, which lasts as long as the processes it tells of, so nothing is synced to a disk.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -66,7 +66,7 @@ pub(in crate::progress) fn store(path: &Path, saved: Saved) -> io::Result<u64> {
     Ok(text.len() as u64)
 }
 
-/// As text of `limit` bytes at most: what is too much of it is left out, what is over first, then the older half.
+/// As text of at most `limit` bytes: the rest is left out, first copies that are over, then the older half.
 fn within(limit: u64, mut saved: Saved) -> io::Result<Vec<u8>> {
     let all = saved.records.len() + saved.files.len();
     let mut text = serde_json::to_vec(&saved)?;
@@ -98,7 +98,7 @@ fn draft(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Always a file of our own: what a dead daemon left, or somebody else's link, is taken away first.
+/// Always a new file: one that a dead daemon left, or another user's link, is removed first.
 fn create(draft: &Path) -> io::Result<File> {
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

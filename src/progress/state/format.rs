@@ -1,4 +1,4 @@
-//! What of the memory survives the daemon, as it is written down.
+//! The format of the state file.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::progress::file_based::copy::FileCopy;
 use crate::progress::host_based::record::Record;
 use crate::progress::memory::volumes::KnownVolumes;
 
-/// Changes whenever the meaning of what is written does; what has another number is not read.
+/// Changes whenever the meaning of the file does; a file with another number is not read.
 pub(in crate::progress) const VERSION: u32 = 1;
 
 /// All that is written down.

@@ -1,4 +1,4 @@
-//! Writes down what is remembered, now and then, off the async tasks.
+//! Saves the state file, now and then, off the async tasks.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,14 +22,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the daemon waits for the last writing when it stops.
 const LAST: Duration = Duration::from_secs(1);
 
-/// How many bytes a second are written on the average. A file of a megabyte each second would be much for a
+/// How many bytes a second are written on average. A file of a megabyte each second would be much for a
 /// node with little to do.
 const PACE: u64 = 64 * 1024;
 
 /// The longest time between two writings, however much there is to write.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How many records are taken in one go, so that nobody waits for long who wants to look something up.
+/// How many records are taken in one go, so that a lookup does not wait for long.
 const HANDFUL: usize = 64;
 
 /// All that there is to write down.
@@ -102,8 +102,8 @@ impl StateWriter {
         }
     }
 
-    /// Begins to write if there is something new, the last time is long enough ago and that writing is
-    /// through. Waits for nothing.
+    /// Begins to write if there is something new, the last time is long enough ago and that write has
+    /// ended. Waits for nothing.
     pub(in crate::progress) async fn keep(&mut self) {
         if self
             .writing
@@ -132,7 +132,7 @@ impl StateWriter {
 
     fn begin(&mut self) {
         let revision = self.remembered.revision();
-        // A memory that was always empty leaves no file behind.
+        // A state that was always empty leaves no file behind.
         if revision == self.written {
             return;
         }

@@ -66,7 +66,7 @@ async fn but_not_for_a_claim_whose_daemon_is_dead() {
 
     let daemon = Daemon::start(&SharedBroker::transport_url(), &service, "");
     daemon.wait_for_log(TAKEN).await;
-    daemon.wait_for_log("not seen to live").await;
+    daemon.wait_for_log("shows no sign of life").await;
     daemon.wait_for_log("serving beside").await;
 }
 
@@ -104,7 +104,7 @@ async fn a_second_daemon_while_the_first_stands_aside() {
     second.wait_for_log(TAKEN).await;
     second.wait_for_log("answers on its own topic").await;
     assert!(
-        !second.log().contains("not seen to live"),
+        !second.log().contains("shows no sign of life"),
         "{}",
         second.log()
     );
@@ -112,7 +112,7 @@ async fn a_second_daemon_while_the_first_stands_aside() {
     cinder_volume.start_again().await;
     second.wait_for_log("serving beside").await;
     assert!(
-        !second.log().contains("not seen to live"),
+        !second.log().contains("shows no sign of life"),
         "{}",
         second.log()
     );

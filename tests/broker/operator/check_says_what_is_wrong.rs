@@ -249,7 +249,7 @@ async fn brokers_are_tried_one_by_one() {
         let said = run(&configuration(&wrong, &service, ""), &["check"]).await;
         assert_eq!(said.status, 1, "{said:?}");
         assert_line(&said, "FAIL", "broker", words);
-        assert_line(&said, "FAIL", "queues", "no broker lets us in");
+        assert_line(&said, "FAIL", "queues", "no broker accepted the login");
         assert!(said.out.contains(advice), "{}", said.out);
         assert!(!said.out.contains("secret"), "{}", said.out);
         assert_advice(&said);

@@ -94,7 +94,7 @@ async fn a_mistake_is_told_with_its_place_and_changes_nothing() {
         daemon,
         "unknown_progress = old",
         "unknown_progress = new\nprefetch = many",
-        "settings are no good",
+        "settings are invalid",
     )
     .await;
     let place = format!("{}:10: [progress] prefetch", daemon.config_file().display());

@@ -10,9 +10,9 @@ use super::compression::{self, CompressionError};
 use super::json::{Fields, Json, skip};
 use super::version::Version;
 
-/// The content type of what [`encode`] makes, as every captured message has it.
+/// The content type of what `encode` makes, as every captured message has it.
 pub const CONTENT_TYPE: &str = "application/json";
-/// The content encoding of what [`encode`] makes, as every captured message has it.
+/// The content encoding of what `encode` makes, as every captured message has it.
 pub const CONTENT_ENCODING: &str = "utf-8";
 
 /// The envelope's keys and version (`oslo_messaging/_drivers/common.py`).

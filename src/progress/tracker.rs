@@ -1,7 +1,7 @@
 //! The room's door: questions in, answers out, upkeep in the background.
 //!
 //! A question about a copy that is known costs one look at that process. Any other costs a scan, which
-//! all who ask at the same time share; scans rest nine times as long as they take, so a flood of questions about
+//! all who ask at the same time share; scans keep a tenth of a second between them, so a flood of questions about
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
@@ -535,9 +535,8 @@ impl Tracker {
                 inner.listen();
                 missed
             });
-            let cost = begun.elapsed();
-            inner.scans.add(cost);
-            scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
+            inner.scans.add(begun.elapsed());
+            scan_state.not_before = Some(Instant::now() + scan_gap::SCAN_REST);
             let before = std::mem::replace(&mut *inner.outcome.lock(), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome

@@ -4,7 +4,7 @@ use lapin::Channel;
 use lapin::message::Delivery;
 use tracing::{debug, error};
 
-use super::stand_aside::Aside;
+use super::stand_aside::StandAside;
 use super::transaction::{Judged, to_hand_over};
 use super::{HandOver, HandOverContext};
 use crate::amqp::connection::ConnectionError;
@@ -18,7 +18,7 @@ impl HandOver {
         channel: &Channel,
         messages: &[Judged],
         on: &HandOverContext<'_, T>,
-    ) -> Result<(), Aside> {
+    ) -> Result<(), StandAside> {
         let operations = to_hand_over(messages);
         // lapin sends publishes behind everything else: each of them was awaited, so that none
         // can fall behind the commit. And nothing may be sent before the commit is answered.
@@ -26,7 +26,7 @@ impl HandOver {
         // hangs up gains nothing: a refusal told too late would be missed, and what is on its way to a
         // quorum queue without a leader is sent to the next one by the channel, which must be there for it.
         let committed = tokio::select! {
-            committed = channel.tx_commit() => committed.map_err(Aside::from),
+            committed = channel.tx_commit() => committed.map_err(StandAside::from),
             () = on.connection.ended() => Err(ConnectionError::Ended.into()),
         };
         // On a channel without confirms this gathers what the broker returned, and waits for
@@ -45,7 +45,7 @@ impl HandOver {
         on.counters.handed_over.add(kept);
         debug!(queue = %self.names.topic, messages = kept, "handed over");
         if vanished {
-            return Err(Aside::Vanished(self.names.topic.clone()));
+            return Err(StandAside::Vanished(self.names.topic.clone()));
         }
         Ok(())
     }
@@ -57,8 +57,13 @@ impl HandOver {
     /// message (full, with `x-overflow` reject-publish, or its process just died) fails the
     /// transaction *after* the acknowledgements were carried out (RabbitMQ answers 406, "partial
     /// tx completion"). If there was one message it is that one, and it is ours to put back.
-    fn refused(&mut self, operations: &[&Delivery], aside: Aside, counters: &Counters) -> Aside {
-        let Aside::Channel(error) = &aside else {
+    fn refused(
+        &mut self,
+        operations: &[&Delivery],
+        aside: StandAside,
+        counters: &Counters,
+    ) -> StandAside {
+        let StandAside::Channel(error) = &aside else {
             return aside;
         };
         if !is_partial(error) {
@@ -76,6 +81,6 @@ impl HandOver {
                  operations that never started"
             );
         }
-        Aside::Refused(topic.clone())
+        StandAside::Refused(topic.clone())
     }
 }

@@ -40,7 +40,7 @@ use self::ready::BEFORE_COMMIT;
 use self::redeliveries::Redeliveries;
 use self::returned::Returned;
 use self::spell::Spell;
-use self::stand_aside::Aside;
+use self::stand_aside::StandAside;
 use self::transaction::{Judged, batch_end, is_to_hand_over, prepare};
 use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
@@ -268,10 +268,10 @@ impl HandOver {
                 on.elsewhere.leave();
                 return Err(ConnectionError::Worn);
             }
-            if let Aside::Channel(_) = aside {
+            if let StandAside::Channel(_) = aside {
                 self.may_publish = false;
             }
-            missing.looked(matches!(aside, Aside::Missing(_)));
+            missing.looked(matches!(aside, StandAside::Missing(_)));
             let reason = aside.reason();
             on.counters.stood_aside.of(reason).add(1);
             let cause = aside.to_string();
@@ -286,14 +286,14 @@ impl HandOver {
             }
             let wait = match aside {
                 _ if self.redeliveries.is_left() => left.wait(),
-                Aside::Slow(_) => SLOW,
-                Aside::Forbidden => FORBIDDEN,
+                StandAside::Slow(_) => SLOW,
+                StandAside::Forbidden => FORBIDDEN,
                 // What came back from T is waited for by somebody: it is put on Q as soon as that is there.
-                Aside::Missing(_) if self.returned.is_empty() => absent.wait(),
+                StandAside::Missing(_) if self.returned.is_empty() => absent.wait(),
                 _ => backoff.wait(),
             };
             task.does(match aside {
-                Aside::Missing(_) => TaskState::Waiting(cause),
+                StandAside::Missing(_) => TaskState::Waiting(cause),
                 _ => TaskState::Aside(reason, cause),
             });
             tokio::select! {
@@ -314,7 +314,7 @@ impl HandOver {
         task: &TaskHandle,
         said: &mut String,
         missing: &mut MissingHere<'_>,
-    ) -> Result<Served, Aside>
+    ) -> Result<Served, StandAside>
     where
         T: Fn(Message<'_>) -> Disposition + Sync,
     {
@@ -326,14 +326,14 @@ impl HandOver {
             };
         }
         if !self.may_publish {
-            return Err(Aside::Forbidden);
+            return Err(StandAside::Forbidden);
         }
         self.returned
             .republish(connection, on.counters, task)
             .await?;
         let mut spell = Spell::open(connection, &self.names).await?;
         let mut served = self.serve_on(&mut spell, on, task, said, missing).await;
-        if let Err(Aside::Leaving(_)) = served {
+        if let Err(StandAside::Leaving(_)) = served {
             served = self.hold(&mut spell, on).await.and(served);
         }
         if !spell.consumers.is_empty() {
@@ -354,12 +354,15 @@ impl HandOver {
         &mut self,
         spell: &mut Spell,
         on: &HandOverContext<'_, T>,
-        served: &Result<Served, Aside>,
+        served: &Result<Served, StandAside>,
     ) {
-        let broken = matches!(served, Err(Aside::Channel(_) | Aside::Connection(_)));
+        let broken = matches!(
+            served,
+            Err(StandAside::Channel(_) | StandAside::Connection(_))
+        );
         // A broker that is slow to answer is not asked for three answers more.
         if !broken
-            && !matches!(served, Err(Aside::Slow(_)))
+            && !matches!(served, Err(StandAside::Slow(_)))
             && let Err(error) = spell.give_back(on.connection).await
         {
             debug!(queue = %self.names.server, %error, "giving back by closing the channel");
@@ -367,7 +370,7 @@ impl HandOver {
         spell.gather();
         let in_hand = spell.in_hand.iter().map(|(delivery, _)| delivery);
         self.redeliveries.hold(in_hand);
-        if let Err(Aside::Copies(_)) = served {
+        if let Err(StandAside::Copies(_)) = served {
             self.redeliveries.leave();
         }
         let given_back = self.redeliveries.end(broken);
@@ -390,7 +393,7 @@ impl HandOver {
         task: &TaskHandle,
         said: &mut String,
         missing: &mut MissingHere<'_>,
-    ) -> Result<Served, Aside>
+    ) -> Result<Served, StandAside>
     where
         T: Fn(Message<'_>) -> Disposition + Sync,
     {
@@ -468,11 +471,11 @@ impl HandOver {
         spell: &mut Spell,
         connection: &Connection,
         task: &TaskHandle,
-    ) -> Result<(), Aside> {
+    ) -> Result<(), StandAside> {
         let waiting = spell.lookout.enter(task).await?;
         if self.redeliveries.is_left() {
             if waiting > 0 {
-                return Err(Aside::Repeated(self.names.server.clone()));
+                return Err(StandAside::Repeated(self.names.server.clone()));
             }
             self.redeliveries.taken();
         }
@@ -492,10 +495,10 @@ impl HandOver {
         Ok(())
     }
 
-    fn delivered(&self, next: Option<lapin::Result<Delivery>>) -> Result<Delivery, Aside> {
+    fn delivered(&self, next: Option<lapin::Result<Delivery>>) -> Result<Delivery, StandAside> {
         match next {
             Some(delivery) => Ok(delivery?),
-            None => Err(Aside::Cancelled(self.names.server.clone())),
+            None => Err(StandAside::Cancelled(self.names.server.clone())),
         }
     }
 
@@ -505,11 +508,11 @@ impl HandOver {
         spell: &mut Spell,
         on: &HandOverContext<'_, T>,
         task: &TaskHandle,
-    ) -> Result<(), Aside> {
+    ) -> Result<(), StandAside> {
         let since = Instant::now();
         while !spell.in_hand.is_empty() {
             if since.elapsed() > IN_HAND {
-                return Err(Aside::Behind(self.names.topic.clone()));
+                return Err(StandAside::Behind(self.names.topic.clone()));
             }
             task.heartbeat();
             self.redeliveries
@@ -524,7 +527,7 @@ impl HandOver {
             }
             drop(settled);
             if begun.elapsed() > BEFORE_COMMIT.answer {
-                return Err(Aside::Slow(BEFORE_COMMIT.answer));
+                return Err(StandAside::Slow(BEFORE_COMMIT.answer));
             }
         }
         self.redeliveries.hold([].iter());
@@ -533,11 +536,11 @@ impl HandOver {
 
     /// Fills the next transaction, onto a T that was seen ready for it, and says how many of the
     /// messages in hand are in it.
-    async fn fill(&mut self, spell: &mut Spell, task: &TaskHandle) -> Result<usize, Aside> {
+    async fn fill(&mut self, spell: &mut Spell, task: &TaskHandle) -> Result<usize, StandAside> {
         let count = batch_end(&spell.in_hand, spell.window);
         let now = &spell.in_hand[..count];
         if now.is_empty() {
-            return Err(Aside::Copies(self.names.server.clone()));
+            return Err(StandAside::Copies(self.names.server.clone()));
         }
         if !now.iter().any(is_to_hand_over) {
             prepare(&spell.work, &self.names, now).await?;
@@ -567,7 +570,11 @@ impl HandOver {
 
     /// Takes all that arrives on Q, and settles nothing, until the consumers of T are all gone or
     /// complete again. It is given back afterwards.
-    async fn hold<T>(&self, spell: &mut Spell, on: &HandOverContext<'_, T>) -> Result<(), Aside> {
+    async fn hold<T>(
+        &self,
+        spell: &mut Spell,
+        on: &HandOverContext<'_, T>,
+    ) -> Result<(), StandAside> {
         let deadline = tokio::time::Instant::now() + LEAVING;
         // The limit is that of the next consumer; the first one keeps its own.
         let consume = spell.consume(&self.names, &self.options, HELD);

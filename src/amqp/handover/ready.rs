@@ -7,7 +7,7 @@ use futures_util::join;
 use tracing::debug;
 
 use super::probe::Probe;
-use super::stand_aside::Aside;
+use super::stand_aside::StandAside;
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::topology::{QueueState, TopicNames, is_missing};
 use crate::liveness::TaskHandle;
@@ -106,7 +106,7 @@ impl Lookout {
     /// # Errors
     ///
     /// Why it cannot.
-    pub(super) async fn enter(&mut self, task: &TaskHandle) -> Result<u32, Aside> {
+    pub(super) async fn enter(&mut self, task: &TaskHandle) -> Result<u32, StandAside> {
         let (_, server) = self.look(BEFORE_CONSUMING, task).await?;
         Ok(server.ready)
     }
@@ -131,7 +131,7 @@ impl Lookout {
     /// # Errors
     ///
     /// Why it cannot.
-    pub(super) async fn stay(&mut self, task: &TaskHandle) -> Result<u32, Aside> {
+    pub(super) async fn stay(&mut self, task: &TaskHandle) -> Result<u32, StandAside> {
         let (topic, _) = self.look(self.stay, task).await?;
         Ok(topic.ready)
     }
@@ -141,7 +141,7 @@ impl Lookout {
     /// # Errors
     ///
     /// Why Q cannot be consumed any longer.
-    pub(super) async fn idly(&mut self, task: &TaskHandle) -> Result<(), Aside> {
+    pub(super) async fn idly(&mut self, task: &TaskHandle) -> Result<(), StandAside> {
         let requirements = TopicRequirements {
             backlog: u32::MAX,
             answer: IDLE_ANSWER,
@@ -161,7 +161,7 @@ impl Lookout {
         &mut self,
         requirements: TopicRequirements,
         task: &TaskHandle,
-    ) -> Result<(QueueState, QueueState), Aside> {
+    ) -> Result<(QueueState, QueueState), StandAside> {
         let leaderless = tokio::time::Instant::now() + NEXT_LEADER;
         let mut patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
@@ -174,7 +174,7 @@ impl Lookout {
             let now = tokio::time::Instant::now();
             if self.consumers.is_leaderless(server) {
                 if now >= leaderless {
-                    return Err(Aside::Slow(NEXT_LEADER));
+                    return Err(StandAside::Slow(NEXT_LEADER));
                 }
                 task.heartbeat();
                 patience = now + LEADER_PAUSE + BACKLOG_PATIENCE;
@@ -186,7 +186,7 @@ impl Lookout {
                 return Ok((topic, server));
             }
             if now >= patience {
-                return Err(Aside::Backlog(self.names.topic.clone()));
+                return Err(StandAside::Backlog(self.names.topic.clone()));
             }
             tokio::time::sleep(BACKLOG_PAUSE).await;
         }
@@ -198,12 +198,12 @@ impl Lookout {
     /// # Errors
     ///
     /// What else a look can end with.
-    pub(super) async fn is_decided(&self, limit: Duration) -> Result<Option<bool>, Aside> {
+    pub(super) async fn is_decided(&self, limit: Duration) -> Result<Option<bool>, StandAside> {
         match find(&self.topic, &self.names.topic, limit).await {
             Ok(topic) => Ok(Some(
                 topic.consumers == 0 || topic.consumers >= self.consumers.topic,
             )),
-            Err(Aside::Slow(_)) => Ok(None),
+            Err(StandAside::Slow(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -227,26 +227,26 @@ impl Consumers {
         names: &TopicNames,
         topic: QueueState,
         server: QueueState,
-    ) -> Result<(), Aside> {
+    ) -> Result<(), StandAside> {
         if topic.consumers == 0 {
-            return Err(Aside::Unattended(names.topic.clone()));
+            return Err(StandAside::Unattended(names.topic.clone()));
         }
         if topic.consumers < self.topic {
-            return Err(Aside::Leaving(names.topic.clone()));
+            return Err(StandAside::Leaving(names.topic.clone()));
         }
         if server.consumers <= self.ours {
-            return Err(Aside::Alone(names.server.clone()));
+            return Err(StandAside::Alone(names.server.clone()));
         }
         self.topic = topic.consumers;
         Ok(())
     }
 }
 
-async fn find(probe: &Probe, queue: &str, limit: Duration) -> Result<QueueState, Aside> {
+async fn find(probe: &Probe, queue: &str, limit: Duration) -> Result<QueueState, StandAside> {
     match probe.find(queue, limit).await {
         Ok(Some(standing)) => Ok(standing),
-        Ok(None) => Err(Aside::Slow(limit)),
-        Err(error) if is_missing(&error) => Err(Aside::Missing(queue.to_owned())),
+        Ok(None) => Err(StandAside::Slow(limit)),
+        Err(error) if is_missing(&error) => Err(StandAside::Missing(queue.to_owned())),
         Err(error) => Err(error.into()),
     }
 }
@@ -281,10 +281,10 @@ mod tests {
         let mut consumers = Consumers { topic: 0, ours: 1 };
         let mut judge =
             |topic, server| consumers.judge(&names, consumed_by(topic), consumed_by(server));
-        assert!(matches!(judge(0, 2), Err(Aside::Unattended(_))));
+        assert!(matches!(judge(0, 2), Err(StandAside::Unattended(_))));
         assert!(judge(1, 2).is_ok());
         assert!(judge(2, 2).is_ok());
-        assert!(matches!(judge(1, 2), Err(Aside::Leaving(_))));
-        assert!(matches!(judge(2, 1), Err(Aside::Alone(_))));
+        assert!(matches!(judge(1, 2), Err(StandAside::Leaving(_))));
+        assert!(matches!(judge(2, 1), Err(StandAside::Alone(_))));
     }
 }

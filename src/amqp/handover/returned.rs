@@ -7,7 +7,7 @@ use lapin::options::ConfirmSelectOptions;
 use lapin::{BasicProperties, Confirmation};
 use tracing::{error, warn};
 
-use super::stand_aside::Aside;
+use super::stand_aside::StandAside;
 use super::transaction::publish_one;
 use crate::amqp::connection::Connection;
 use crate::amqp::metrics::Counters;
@@ -66,7 +66,7 @@ impl Returned {
         connection: &Connection,
         counters: &Counters,
         task: &TaskHandle,
-    ) -> Result<(), Aside> {
+    ) -> Result<(), StandAside> {
         if self.messages.is_empty() {
             return Ok(());
         }
@@ -85,9 +85,9 @@ impl Returned {
                     self.messages.pop_front();
                     counters.republished.add(1);
                 }
-                Confirmation::Ack(Some(_)) => return Err(Aside::Missing(self.queue.clone())),
+                Confirmation::Ack(Some(_)) => return Err(StandAside::Missing(self.queue.clone())),
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
-                    return Err(Aside::Vanished(self.queue.clone()));
+                    return Err(StandAside::Vanished(self.queue.clone()));
                 }
             }
         }

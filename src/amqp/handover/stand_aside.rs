@@ -8,7 +8,7 @@ use crate::liveness::Reason;
 
 /// Why we stand aside.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Aside {
+pub(super) enum StandAside {
     /// A queue is missing.
     #[error("queue {0} is missing: cinder-volume has not declared it yet, or its name differs")]
     Missing(String),
@@ -61,7 +61,7 @@ pub(super) enum Aside {
     Connection(#[from] ConnectionError),
 }
 
-impl Aside {
+impl StandAside {
     /// How it is counted.
     pub(super) fn reason(&self) -> Reason {
         match self {

@@ -9,7 +9,7 @@ use lapin::options::{BasicAckOptions, BasicPublishOptions};
 use lapin::{BasicProperties, Channel};
 
 use super::redeliveries::{OFTEN, redeliveries};
-use super::stand_aside::Aside;
+use super::stand_aside::StandAside;
 use crate::amqp::message::Disposition;
 use crate::amqp::topology::TopicNames;
 
@@ -65,14 +65,14 @@ pub(super) async fn prepare(
     channel: &Channel,
     names: &TopicNames,
     messages: &[Judged],
-) -> Result<(), Aside> {
+) -> Result<(), StandAside> {
     publish(channel, &names.topic, &to_hand_over(messages)).await?;
     let Some((last, _)) = messages.last() else {
         return Ok(());
     };
     if !last.acker.usable() {
         // Stale: it will come again. Committed now, the publishes would stand alone.
-        return Err(Aside::Cancelled(names.server.clone()));
+        return Err(StandAside::Cancelled(names.server.clone()));
     }
     // One poll puts the frame in line, and the commit, which the channel is given next, stands behind it: both leave in
     // one packet. (lapin's `Acker` gives the frame to a task of its own, which a commit could overtake.)

@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::time::Instant;
@@ -64,91 +65,194 @@ impl ExpectedConsumers {
 struct Occupied {
     /// Which, and what to do about it.
     by: String,
-    /// The backend whose queue is claimed, if it is a claim. A claim does not tell whether its daemon lives.
-    claimed: Option<usize>,
+    backend: usize,
+    /// It is a claim, which does not tell whether its daemon lives.
+    is_claim: bool,
 }
 
-/// Claims the queues of all backends for `connection`; waits for as long as another consumer holds one of
-/// them, and shows it by `task`. Returns at once when `stop` is cancelled.
-///
-/// `served`: this process has served before. Other consumers on queues that are to be ours alone may then be
-/// those of our own last connection, so they are not looked for.
-///
-/// # Errors
-///
-/// What ended the connection.
-pub async fn enter(
-    connection: &Connection,
-    backends: &[TopicNames],
-    expected: ExpectedConsumers,
-    served: bool,
-    neighbours: Neighbours<'_>,
-    task: &TaskHandle,
-    stop: &CancellationToken,
-) -> Result<(), ConnectionError> {
-    let mut patience = if served { UNSEEN_AGAIN } else { UNSEEN };
-    let mut last_seen = Instant::now();
-    let mut said = String::new();
-    loop {
-        let Some(occupied) = look_around(connection, backends, expected, served).await? else {
-            return Ok(());
-        };
-        let claimed = occupied
-            .claimed
-            .map(|backend| (backend, &backends[backend].server));
-        match claimed {
-            Some((backend, queue)) if !is_attended(connection, queue, expected).await? => {
-                if last_seen.elapsed() >= patience {
-                    let answers = tokio::select! {
-                        () = stop.cancelled() => return Ok(()),
-                        answers = neighbours.answers(connection, backend) => answers?,
-                    };
-                    if !answers {
+/// What is known of the daemons whose claims show no sign of life.
+enum Silent {
+    /// None answers: they are dead.
+    Dead,
+    /// One has answered.
+    Answered,
+    /// One of our other queues is in use.
+    Serving,
+}
+
+/// How long the daemon of a claim has shown no sign of life.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    /// How long it may last before the daemon is asked.
+    patience: Duration,
+    first_patience: Duration,
+}
+
+impl Silence {
+    /// Begins now. `served`: this process has served these queues before.
+    fn new(served: bool) -> Self {
+        let first_patience = if served { UNSEEN_AGAIN } else { UNSEEN };
+        Self {
+            since: Instant::now(),
+            patience: first_patience,
+            first_patience,
+        }
+    }
+
+    /// The daemon is seen to serve.
+    fn broken(&mut self) {
+        (self.since, self.patience) = (Instant::now(), self.first_patience);
+    }
+
+    /// The daemon has answered, and is not seen to serve.
+    fn answered(&mut self) {
+        (self.since, self.patience) = (Instant::now(), ANSWERED);
+    }
+
+    /// Whether the daemon is to be asked.
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= self.patience
+    }
+}
+
+/// The claims of one connection on the queues of all backends.
+pub struct Claims<'a> {
+    /// The connection that claims.
+    pub connection: &'a Connection,
+    /// The queues of each backend.
+    pub backends: &'a [TopicNames],
+    /// Who else belongs on them.
+    pub expected: ExpectedConsumers,
+    /// This process has served before. Other consumers on queues that are to be ours alone may then be those of our
+    /// own last connection, so they are not looked for.
+    pub served: bool,
+    /// How other daemons are asked.
+    pub neighbours: Neighbours<'a>,
+}
+
+impl Claims<'_> {
+    /// Claims the queues of all backends. Waits for as long as another consumer holds one of them, and shows it by
+    /// `task`. Returns at once when `stop` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection.
+    pub async fn obtain(
+        &self,
+        task: &TaskHandle,
+        stop: &CancellationToken,
+    ) -> Result<(), ConnectionError> {
+        let mut silence = Silence::new(self.served);
+        let mut said = String::new();
+        loop {
+            let Some(occupied) = self.look_around().await? else {
+                return Ok(());
+            };
+            if !self.is_silent(&occupied).await? {
+                silence.broken();
+            } else if silence.is_over() {
+                let silent = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    silent = self.ask() => silent?,
+                };
+                let queue = &self.backends[occupied.backend].server;
+                match silent {
+                    Silent::Dead => {
                         warn!(%queue, "the claim's daemon shows no sign of life: serving");
                         return Ok(());
                     }
-                    info!(%queue, "the other cinder-progress stands aside, and answers on its own topic");
-                    (last_seen, patience) = (Instant::now(), ANSWERED);
+                    Silent::Answered => {
+                        info!(%queue, "the other cinder-progress stands aside, and answers on its own topic");
+                        silence.answered();
+                    }
+                    Silent::Serving => silence.broken(),
                 }
             }
-            _ => last_seen = Instant::now(),
-        }
-        if said != occupied.by {
-            warn!(cause = %occupied.by, "waiting");
-            said.clone_from(&occupied.by);
-        }
-        // Each look at a claim that is held closes a channel.
-        if connection.is_worn() {
-            return Err(ConnectionError::Worn);
-        }
-        task.does(TaskState::Occupied(occupied.by));
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = connection.ended() => return Err(ConnectionError::Ended),
-            () = tokio::time::sleep(PAUSE) => {}
+            if said != occupied.by {
+                warn!(cause = %occupied.by, "waiting");
+                said.clone_from(&occupied.by);
+            }
+            // Each look at a claim that is held closes a channel.
+            if self.connection.is_worn() {
+                return Err(ConnectionError::Worn);
+            }
+            task.does(TaskState::Occupied(occupied.by));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.connection.ended() => return Err(ConnectionError::Ended),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
         }
     }
-}
 
-async fn look_around(
-    connection: &Connection,
-    backends: &[TopicNames],
-    expected: ExpectedConsumers,
-    served: bool,
-) -> Result<Option<Occupied>, ConnectionError> {
-    for (backend, names) in backends.iter().enumerate() {
-        let mut occupied = claim(connection, names).await?.map(|by| Occupied {
-            by,
-            claimed: Some(backend),
-        });
-        if occupied.is_none() && expected == ExpectedConsumers::Nobody && !served {
-            occupied = strangers(connection, names).await?;
-        }
-        if occupied.is_some() {
-            return Ok(occupied);
-        }
+    /// The backends in the order in which all daemons claim. In different orders each of two could get one of two
+    /// queues, and wait.
+    fn ordered(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.backends.len()).collect();
+        order.sort_by_key(|&backend| &self.backends[backend].server);
+        order
     }
-    Ok(None)
+
+    /// Claims one backend after the other, up to the first that is held.
+    async fn look_around(&self) -> Result<Option<Occupied>, ConnectionError> {
+        for backend in self.ordered() {
+            let occupied = self.look_at(backend).await?;
+            if occupied.is_some() {
+                return Ok(occupied);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Claims this backend. Returns who holds it.
+    async fn look_at(&self, backend: usize) -> Result<Option<Occupied>, ConnectionError> {
+        let names = &self.backends[backend];
+        if let Some(by) = claim(self.connection, names).await? {
+            return Ok(Some(Occupied {
+                by,
+                backend,
+                is_claim: true,
+            }));
+        }
+        if self.expected != ExpectedConsumers::Nobody || self.served {
+            return Ok(None);
+        }
+        let strangers = strangers(self.connection, names).await?;
+        Ok(strangers.map(|by| Occupied {
+            by,
+            backend,
+            is_claim: false,
+        }))
+    }
+
+    /// Whether it is a claim whose daemon shows no sign of life.
+    async fn is_silent(&self, occupied: &Occupied) -> Result<bool, ConnectionError> {
+        let queue = &self.backends[occupied.backend].server;
+        Ok(occupied.is_claim && !is_attended(self.connection, queue, self.expected).await?)
+    }
+
+    /// Asks the daemons of all claims at once. Claims all queues that are free.
+    async fn ask(&self) -> Result<Silent, ConnectionError> {
+        let mut silent = Vec::new();
+        for backend in self.ordered() {
+            if let Some(occupied) = self.look_at(backend).await? {
+                if !self.is_silent(&occupied).await? {
+                    return Ok(Silent::Serving);
+                }
+                silent.push(backend);
+            }
+        }
+        let questions = silent
+            .into_iter()
+            .map(|backend| self.neighbours.answers(self.connection, backend));
+        let answers = try_join_all(questions).await?;
+        Ok(if answers.contains(&true) {
+            Silent::Answered
+        } else {
+            Silent::Dead
+        })
+    }
 }
 
 /// Whether the daemon that has claimed Q shows signs of life: the queue that is its claim can be reached, and more
@@ -231,27 +335,69 @@ pub fn claim_of(server_queue: &str) -> String {
     format!("cinder-progress.{server_queue}")
 }
 
-/// The consumers that the topic's queues have already.
+/// Which consumers the topic's queues have already, and what to do about it.
 async fn strangers(
     connection: &Connection,
     names: &TopicNames,
-) -> Result<Option<Occupied>, ConnectionError> {
+) -> Result<Option<String>, ConnectionError> {
     for queue in [&names.server, &names.topic] {
         match look_up(&connection.channel().await?, queue).await {
             Ok(standing) if standing.consumers == 0 => {}
             Ok(standing) => {
-                return Ok(Some(Occupied {
-                    by: format!(
-                        "{} other consumers on {queue}, as of a cinder-volume: with [progress] mode \
-                         = standalone we would take half of its operations; set mode = sidecar",
-                        standing.consumers
-                    ),
-                    claimed: None,
-                }));
+                return Ok(Some(format!(
+                    "{} other consumers on {queue}, as of a cinder-volume: with [progress] mode = \
+                     standalone we would take half of its operations; set mode = sidecar",
+                    standing.consumers
+                )));
             }
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_is_asked_after_ten_seconds_of_silence_and_after_three_where_this_one_has_served()
+     {
+        for (served, patience) in [(false, 10), (true, 3)] {
+            let mut silence = Silence::new(served);
+            advance(Duration::from_secs(patience - 1)).await;
+            assert!(!silence.is_over());
+            silence.broken();
+            advance(Duration::from_secs(patience - 1)).await;
+            assert!(!silence.is_over());
+            advance(Duration::from_secs(1)).await;
+            assert!(silence.is_over());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_has_answered_is_left_in_peace_for_a_minute_until_it_is_seen_to_serve() {
+        let mut silence = Silence::new(false);
+        silence.answered();
+        advance(Duration::from_secs(59)).await;
+        assert!(!silence.is_over());
+        silence.broken();
+        advance(UNSEEN).await;
+        assert!(silence.is_over());
+        silence.answered();
+        advance(ANSWERED).await;
+        assert!(silence.is_over());
+    }
+
+    #[test]
+    fn a_claim_is_named_after_its_queue() {
+        let queue = "cinder-volume.node@lvm.node";
+        assert_eq!(
+            claim_of(queue),
+            "cinder-progress.cinder-volume.node@lvm.node"
+        );
+    }
 }

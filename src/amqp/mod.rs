@@ -22,7 +22,7 @@
 
 /// The caller's side.
 pub mod caller;
-/// Start-up checks: no other daemon or consumer is on our queues.
+/// When a second daemon for the same queues waits: decided on each new connection.
 pub mod claim;
 /// Connections to one broker host after another.
 pub mod connection;

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Consumer, ExchangeKind};
@@ -18,7 +19,7 @@ use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::rights::may_publish;
 use super::message::Message;
-use super::neighbour;
+use super::neighbour::Identity;
 use super::topology::{TopicNames, bind, is_missing, is_refused};
 use crate::liveness::{TaskHandle, TaskState};
 
@@ -45,6 +46,7 @@ const MISSING: [Duration; 3] = [
 pub async fn serve(
     connection: &Connection,
     names: &TopicNames,
+    identity: &Identity,
     take: &(impl Fn(Message<'_>) + Sync),
     task: &TaskHandle,
     stop: &CancellationToken,
@@ -58,7 +60,15 @@ pub async fn serve(
             consumer = consume(connection, names) => consumer,
         };
         let (cause, wait) = match consumer {
-            Ok(consumer) => return deliver(connection, consumer, names, take, task, stop).await,
+            Ok(consumer) => {
+                info!(topic = %names.topic, "serving the own topic");
+                let take = |delivery: &Delivery| {
+                    if identity.is_to_answer(delivery) {
+                        take(Message::of(delivery));
+                    }
+                };
+                return deliver(connection, consumer, &take, task, stop).await;
+            }
             Err(ConnectionError::Amqp(error)) if is_refused(&error) => (error.to_string(), REFUSED),
             Err(error @ ConnectionError::Forbidden) => (error.to_string(), REFUSED),
             Err(ConnectionError::Amqp(error)) if is_missing(&error) => {
@@ -130,12 +140,10 @@ async fn consume(connection: &Connection, names: &TopicNames) -> Result<Consumer
 async fn deliver(
     connection: &Connection,
     mut consumer: Consumer,
-    names: &TopicNames,
-    take: &(impl Fn(Message<'_>) + Sync),
+    take: &(impl Fn(&Delivery) + Sync),
     task: &TaskHandle,
     stop: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    info!(topic = %names.topic, "serving the own topic");
     task.does(TaskState::Serving);
     loop {
         task.heartbeat();
@@ -149,8 +157,6 @@ async fn deliver(
             },
             () = task.idle() => continue,
         };
-        if !neighbour::is_own(&delivery) {
-            take(Message::of(&delivery));
-        }
+        take(&delivery);
     }
 }

@@ -1,5 +1,6 @@
-//! One daemon at a time on a node: a lock beside the state file.
+//! One daemon at a time consumes the queues of a node: a lock beside the state file.
 //!
+//! A daemon that waits for the lock follows copies and answers on its own topic meanwhile, as one in mode direct does.
 //! The kernel releases the lock with the process, however the process ends. Two daemons with different state
 //! files do not meet here; they meet at the claim on the broker.
 

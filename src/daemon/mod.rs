@@ -14,8 +14,10 @@ use tracing::{info, warn};
 
 use crate::amqp::connection::backoff::Backoff;
 use crate::amqp::connection::supervisor::{ConnectionConfig, FoundBroker, supervise};
-use crate::amqp::handover::{ConsumerOptions, HandOver};
+use crate::amqp::handover::unsettled::Unsettled;
+use crate::amqp::handover::{ConsumerOptions, HandOver, NEXT_LEADER};
 use crate::amqp::metrics::Counters;
+use crate::amqp::neighbour::Identity;
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::{TopicNames, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Rabbit, Settings};
@@ -42,7 +44,7 @@ use reload::Reload;
 use sessions::{OwnTopics, Replies, SidecarSession, StandaloneSession};
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
-/// process takes.
+/// process takes. Longer only where an operation would be lost or doubled otherwise, see [`finish_intake`].
 const FINISH: Duration = Duration::from_millis(4500);
 
 /// How much of that is kept for the answers to reach the broker.
@@ -74,8 +76,16 @@ pub enum Ended {
     },
 }
 
-/// Runs until `stop`, then finishes its work, all within five seconds. Each message from `asked` makes it
-/// read the settings again.
+/// Runs until `stop`, then finishes its work: within five seconds, or within twenty-one where operations are not
+/// settled. Each message from `asked` makes it read the settings again.
+///
+/// The order of the end:
+///
+/// 1. The intake stops consuming, own topics and metrics end, copies are followed no longer.
+/// 2. The intake ends when all in its hands is handed over or given back, see [`finish_intake`].
+/// 3. Calls under way are answered.
+/// 4. The replies leave, if their connection is there.
+/// 5. What is remembered is written down a last time: begun at 1, waited for here.
 ///
 /// # Errors
 ///
@@ -101,6 +111,7 @@ pub async fn run(
     let intake_stop = CancellationToken::new();
     let replies_stop = CancellationToken::new();
     let answering = TaskTracker::new();
+    let unsettled = Unsettled::default();
 
     let progress = &settings.progress;
     let roots = Roots {
@@ -170,30 +181,29 @@ pub async fn run(
             supervise(line, &counters, &stop, session).await
         }
     });
+    let parts = Parts {
+        settings: settings.clone(),
+        workers,
+        counters: Arc::clone(&counters),
+        liveness: liveness.clone(),
+        identity: Identity::default(),
+        unsettled: unsettled.clone(),
+    };
     let mut own_topics = tokio::spawn(own_topics(
         line("own topics", Role::OwnTopics),
-        settings.clone(),
-        workers.clone(),
-        Arc::clone(&counters),
-        liveness.clone(),
+        parts.clone(),
         intake_stop.clone(),
     ));
     let direct = progress.mode == Mode::Direct;
     // In mode direct nothing of cinder-volume's is served, so there is no connection for it.
     let mut intake = (!direct).then(|| {
-        tokio::spawn(intake(
-            ConnectionConfig {
-                rabbit: attentive(settings.rabbit.clone()),
-                ..line("intake", Role::Intake)
-            },
-            settings.clone(),
-            workers.clone(),
-            Arc::clone(&counters),
-            liveness.clone(),
-            intake_stop.clone(),
-        ))
+        let line = ConnectionConfig {
+            rabbit: attentive(settings.rabbit.clone()),
+            ..line("intake", Role::Intake)
+        };
+        tokio::spawn(intake(line, parts.clone(), intake_stop.clone()))
     });
-    drop(workers);
+    drop(parts);
 
     if let Some(listener) = listener {
         let queues = settings.backends.iter().filter(|_| !direct);
@@ -245,12 +255,14 @@ pub async fn run(
     drop(standing);
     drop(sampled);
     let told = tokio::spawn(systemd::stopping());
-    // Held until here, so that the publisher cannot end before the intake has said why it does.
+    // Held until here: without a sender the publisher would have ended first, and hidden the intake's error.
     drop(sender);
     intake_stop.cancel();
     if let Some(intake) = &mut intake {
-        finish("intake", deadline - FLUSH, intake).await;
+        finish_intake(deadline - FLUSH, &unsettled, intake).await;
     }
+    // The answers have their time, however long the operations took.
+    let deadline = deadline.max(Instant::now() + FLUSH);
     finish("own topics", deadline - FLUSH, &mut own_topics).await;
     answering.close();
     wait("calls", deadline - FLUSH, answering.wait()).await;
@@ -265,7 +277,7 @@ pub async fn run(
     ended
 }
 
-/// Of a task that there may be.
+/// Waits for an optional task.
 async fn of<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     match task {
         Some(task) => task.await,
@@ -294,20 +306,52 @@ async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
     }
 }
 
+/// Waits for the intake. Past the deadline the intake is aborted, but not while an operation is not settled: that may
+/// take until a queue without a leader has the next one.
+async fn finish_intake(deadline: Instant, unsettled: &Unsettled, intake: &mut JoinHandle<()>) {
+    tokio::select! {
+        _ = &mut *intake => return,
+        () = tokio::time::sleep_until(deadline) => {}
+    }
+    let settled = tokio::select! {
+        _ = &mut *intake => return,
+        settled = tokio::time::timeout(NEXT_LEADER, unsettled.settled()) => settled,
+    };
+    if settled.is_err() {
+        warn!("operations are not settled: each may be lost or executed twice");
+        return finish("intake", Instant::now(), intake).await;
+    }
+    // What is settled now may have held up the rest.
+    finish("intake", Instant::now() + FLUSH, intake).await;
+}
+
 async fn wait(what: &str, deadline: Instant, end: impl Future) {
     if tokio::time::timeout_at(deadline, end).await.is_err() {
         warn!(what, "not finished in time");
     }
 }
 
-async fn intake(
-    line: ConnectionConfig,
+/// What both connections on which messages come in work with.
+#[derive(Clone)]
+struct Parts {
     settings: Settings,
+    /// One for each backend.
     workers: Vec<Worker>,
     counters: Arc<Counters>,
     liveness: Liveness,
-    stop: CancellationToken,
-) {
+    identity: Identity,
+    unsettled: Unsettled,
+}
+
+async fn intake(line: ConnectionConfig, parts: Parts, stop: CancellationToken) {
+    let Parts {
+        settings,
+        workers,
+        counters,
+        liveness,
+        identity,
+        unsettled,
+    } = parts;
     let _lock = match &settings.progress.state_file {
         Some(state_file) => match lock::acquire(state_file, &line.keeper, &stop).await {
             None => return,
@@ -315,7 +359,7 @@ async fn intake(
         },
         None => None,
     };
-    let (counters, liveness, stop) = (&*counters, &liveness, &stop);
+    let (counters, liveness, identity, stop) = (&*counters, &liveness, &identity, &stop);
     let exchange = &settings.control_exchange;
     let names = |backend: &Backend| TopicNames::of(exchange, &backend.address);
     let backends = settings.backends.iter().map(names);
@@ -325,11 +369,15 @@ async fn intake(
         Mode::Sidecar => {
             let backends = backends
                 .zip(workers)
-                .map(|(names, worker)| (HandOver::new(names, consumer_options(&settings)), worker))
+                .map(|(names, worker)| {
+                    let options = consumer_options(&settings);
+                    (HandOver::new(names, options, unsettled.clone()), worker)
+                })
                 .collect();
             let session = SidecarSession {
                 backends,
                 own_topics,
+                identity,
                 served: false,
                 patience: (settings.brokers.hosts.len() > 1).then(missing_patience),
                 counters,
@@ -344,6 +392,7 @@ async fn intake(
             let session = StandaloneSession {
                 backends: backends.zip(workers).collect(),
                 own_topics,
+                identity,
                 rabbit: &settings.rabbit,
                 served: false,
                 liveness,
@@ -371,22 +420,17 @@ fn missing_patience() -> Backoff {
     )
 }
 
-async fn own_topics(
-    line: ConnectionConfig,
-    settings: Settings,
-    workers: Vec<Worker>,
-    counters: Arc<Counters>,
-    liveness: Liveness,
-    stop: CancellationToken,
-) {
+async fn own_topics(line: ConnectionConfig, parts: Parts, stop: CancellationToken) {
+    let settings = &parts.settings;
     let names = |backend: &Backend| TopicNames::of(&settings.control_exchange, &backend.own);
     let backends = settings.backends.iter().map(names);
     let session = OwnTopics {
-        backends: backends.zip(workers).collect(),
-        liveness: &liveness,
+        backends: backends.zip(parts.workers).collect(),
+        identity: &parts.identity,
+        liveness: &parts.liveness,
         stop: &stop,
     };
-    supervise(line, &counters, &stop, session).await;
+    supervise(line, &parts.counters, &stop, session).await;
 }
 
 fn consumer_options(settings: &Settings) -> ConsumerOptions {

@@ -4,7 +4,7 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::amqp::claim::{self, ExpectedConsumers};
+use crate::amqp::claim::{Claims, ExpectedConsumers};
 use crate::amqp::connection::backoff::Backoff;
 use crate::amqp::connection::supervisor::Session;
 use crate::amqp::connection::{Connection, ConnectionError};
@@ -12,7 +12,7 @@ use crate::amqp::handover::elsewhere::Elsewhere;
 use crate::amqp::handover::{HandOver, HandOverContext};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
-use crate::amqp::neighbour::{Neighbours, Ping};
+use crate::amqp::neighbour::{Identity, Neighbours, Ping};
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::TopicNames;
 use crate::amqp::{own_topic, standalone};
@@ -52,6 +52,8 @@ pub struct SidecarSession<'a> {
     pub backends: Vec<(HandOver, Worker)>,
     /// The own topic of each.
     pub own_topics: Vec<TopicNames>,
+    /// Which daemon this is, for other daemons.
+    pub identity: &'a Identity,
     /// Whether this process has served before: another consumer is then our own lost connection.
     pub served: bool,
     /// How long the queues may be missing on the next host; `None` where there is one host only.
@@ -73,20 +75,22 @@ impl Session for SidecarSession<'_> {
             .map(|(hand_over, _)| hand_over.names().clone())
             .collect();
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
-        let expected = ExpectedConsumers::CinderVolume;
-        let neighbours = neighbours(&self.own_topics);
+        let presence = self.identity.waits();
         // Messages that an earlier connection could not put back wait neither for a claim nor for the daemon's end.
         let entered = CancellationToken::new();
         let putting_back = self
             .backends
             .iter_mut()
             .map(|(hand_over, _)| hand_over.republish(connection, counters, &entry, &entered));
+        let claims = Claims {
+            connection,
+            backends: &names,
+            expected: ExpectedConsumers::CinderVolume,
+            served: self.served,
+            neighbours: neighbours(self.identity, &self.own_topics),
+        };
         let enter = async {
-            let served = self.served;
-            let found = claim::enter(
-                connection, &names, expected, served, neighbours, &entry, stop,
-            )
-            .await;
+            let found = claims.obtain(&entry, stop).await;
             if found.is_err() || !stop.is_cancelled() {
                 entered.cancel();
             }
@@ -98,6 +102,7 @@ impl Session for SidecarSession<'_> {
         if stop.is_cancelled() {
             return Ok(());
         }
+        presence.serves();
         self.served = true;
         let patience = self.patience.as_mut().map(Backoff::wait);
         let elsewhere = &Elsewhere::new(patience, self.backends.len());
@@ -131,7 +136,7 @@ impl Session for SidecarSession<'_> {
 }
 
 /// Other daemons are asked by a ping on their own topics.
-fn neighbours(own_topics: &[TopicNames]) -> Neighbours<'_> {
+fn neighbours<'a>(identity: &'a Identity, own_topics: &'a [TopicNames]) -> Neighbours<'a> {
     let ping = || {
         let call = Call::new();
         Ping {
@@ -139,7 +144,11 @@ fn neighbours(own_topics: &[TopicNames]) -> Neighbours<'_> {
             reply_queue: call.reply_queue,
         }
     };
-    Neighbours { own_topics, ping }
+    Neighbours {
+        identity,
+        own_topics,
+        ping,
+    }
 }
 
 /// Serves all backends alone.
@@ -148,6 +157,8 @@ pub struct StandaloneSession<'a> {
     pub backends: Vec<(TopicNames, Worker)>,
     /// The own topic of each.
     pub own_topics: Vec<TopicNames>,
+    /// Which daemon this is, for other daemons.
+    pub identity: &'a Identity,
     /// How queues are declared.
     pub rabbit: &'a Rabbit,
     /// Whether this process has served before: another consumer is then our own lost connection.
@@ -167,21 +178,20 @@ impl Session for StandaloneSession<'_> {
             .map(|(names, _)| names.clone())
             .collect();
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
-        let expected = ExpectedConsumers::Nobody;
-        claim::enter(
+        let presence = self.identity.waits();
+        let claims = Claims {
             connection,
-            &names,
-            expected,
-            self.served,
-            neighbours(&self.own_topics),
-            &entry,
-            stop,
-        )
-        .await?;
+            backends: &names,
+            expected: ExpectedConsumers::Nobody,
+            served: self.served,
+            neighbours: neighbours(self.identity, &self.own_topics),
+        };
+        claims.obtain(&entry, stop).await?;
         drop(entry);
         if stop.is_cancelled() {
             return Ok(());
         }
+        presence.serves();
         self.served = true;
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| {
@@ -199,6 +209,8 @@ impl Session for StandaloneSession<'_> {
 pub struct OwnTopics<'a> {
     /// The names for each backend, and who answers.
     pub backends: Vec<(TopicNames, Worker)>,
+    /// Which daemon this is, for other daemons.
+    pub identity: &'a Identity,
     /// Where the session shows what it does.
     pub liveness: &'a Liveness,
     /// Ends it.
@@ -207,12 +219,12 @@ pub struct OwnTopics<'a> {
 
 impl Session for OwnTopics<'_> {
     async fn run(&mut self, connection: &Connection) -> Result<(), ConnectionError> {
-        let (liveness, stop) = (self.liveness, self.stop);
+        let (liveness, identity, stop) = (self.liveness, self.identity, self.stop);
         let serving = self.backends.iter().map(|(names, worker)| {
             let take = |message: Message<'_>| worker.take_own(message);
             let role = Role::OwnTopic(names.topic.clone());
             let task = liveness.task(role, Some(connection.alarm()));
-            async move { own_topic::serve(connection, names, &take, &task, stop).await }
+            async move { own_topic::serve(connection, names, identity, &take, &task, stop).await }
         });
         try_join_all(serving).await.map(drop)
     }

@@ -22,9 +22,10 @@ impl HandOver {
         let operations = to_hand_over(messages);
         // lapin sends publishes behind everything else: each of them was awaited, so that none
         // can fall behind the commit. And nothing may be sent before the commit is answered.
-        // The answer is waited for as long as the connection lives. The broker has begun both halves by then, and who
-        // hangs up gains nothing: a refusal told too late would be missed, and what is on its way to a
-        // quorum queue without a leader is sent to the next one by the channel, which must be there for it.
+        // The answer is waited for as long as the connection lives, because the broker has begun both halves. Without
+        // the channel a refusal would be missed, and a message on its way to a quorum queue without a leader would not
+        // be sent to the next leader.
+        let _unsettled = self.unsettled.begin();
         let committed = tokio::select! {
             committed = channel.tx_commit() => committed.map_err(StandAside::from),
             () = on.connection.ended() => Err(ConnectionError::Ended.into()),

@@ -10,18 +10,24 @@
 //!
 //! **What a transaction does not do.** It acknowledges even if T is gone: the broker returns the
 //! message and the original is no more. And if T is full and set to reject, the commit fails
-//! *after* it has acknowledged, without saying which messages were refused. Therefore T is looked
-//! up before every commit and must have a consumer and hardly any backlog: then it is neither gone
-//! nor full. Q is looked up as well and must have a consumer besides us: what we give back is
-//! cinder-volume's to take. If it is not so, everything in hand goes back to its old place on Q, and we
-//! stand aside: while we do not consume Q, cinder-volume gets it all as if we had never been there.
-//! A message that is returned or refused all the same is published to Q again, confirmed, before anything else; and so that a refusal
-//! is never about more than one message, transactions start with one and grow only while T is
-//! seen empty after each. A quorum queue that refuses does not fail the commit: the broker says ok
-//! and the message is gone. It refuses only while more waits on it than it may hold, so a T that
-//! is not known to be a classic queue must be seen *empty* before each commit, and each transaction
-//! onto it has one message. Nor do we go on if the broker takes its time to answer: what waits in our
-//! hands for it would be delayed.
+//! *after* it has acknowledged, without saying which messages were refused.
+//!
+//! **Look first** (`ready`). Before each commit that hands something over T is looked up, and must have a consumer and
+//! hardly any backlog: then it is neither gone nor full. Q is looked up as well and must have a consumer besides us: what
+//! we give back is cinder-volume's to take. The broker must answer soon, because the messages in our hands wait for
+//! the answer. Otherwise everything in hand goes back to its old place on Q, and we stand aside (`stand_aside`): while
+//! we do not consume Q, cinder-volume gets all messages as if we had never been there.
+//!
+//! **What T does not take** (`commit`, `returned`). A message that is returned or refused all the same is published to Q
+//! again, confirmed, before anything else. A refusal says nothing if it concerns several messages. So transactions
+//! start with one message, and grow only while T is seen empty before each. A quorum queue that refuses does not fail
+//! the commit: the broker says ok and the message is gone. It refuses only while more waits on it than it may hold. So
+//! a T that is not known to be a classic queue must be seen *empty* before each commit, and each transaction onto it
+//! has one message.
+//!
+//! **Nothing goes to and fro** (`redeliveries`). Quorum queues count how often a message came back, and drop one that
+//! came back too often. A message that came back twice goes alone. Where it comes back once more, Q is left to
+//! cinder-volume until Q was seen empty.
 //!
 //! **Standing aside is the answer to everything.** A message that the broker will not take from
 //! us, a channel error, a cancelled consumer: we let go and come back later.
@@ -42,6 +48,7 @@ use self::returned::Returned;
 use self::spell::Spell;
 use self::stand_aside::StandAside;
 use self::transaction::{Judged, batch_end, is_to_hand_over, prepare};
+use self::unsettled::Unsettled;
 use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::queue_type::Inquiry;
@@ -69,11 +76,13 @@ mod spell;
 mod stand_aside;
 /// One transaction.
 mod transaction;
+/// What the end of the daemon would lose or double.
+pub mod unsettled;
 
-pub use self::ready::BACKLOG;
+pub use self::ready::{BACKLOG, NEXT_LEADER};
 
-/// Messages of one transaction at most; also the most that a limit on T's length could catch
-/// unawares.
+/// Messages of one transaction at most, so at most so many can be refused together by a limit on T's length, which no
+/// client can see.
 const WINDOW: usize = 16;
 
 /// How long everything is held here when a consumer of T has left.
@@ -98,8 +107,8 @@ const ASIDE: [Duration; 3] = [
     Duration::from_secs(2),
 ];
 
-/// The same where messages have come back too often. Each such time they come back once more at
-/// most, and cinder-volume has had all that time to take them.
+/// The same while Q is left to cinder-volume because messages have come back too often. Each new try gives them back
+/// once more at most.
 const LEFT: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(4),
@@ -109,8 +118,9 @@ const LEFT: [Duration; 3] = [
 /// The wait after the broker was slow: what is handed over soon after would be delayed again.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// How long what is in hand may wait for its turn. What a transaction has not reached by then goes back: with a broker that
-/// takes its time for each, and one message in each, the last of many would wait for long.
+/// How long what is in hand may wait for its turn. What no transaction has reached by then goes back: with a broker that
+/// takes its time for each transaction, and one message in each, the last of many would wait for long. A transaction
+/// under way takes its own time: its look waits for the next leader of Q, its commit for that of T.
 const IN_HAND: Duration = Duration::from_secs(1);
 
 /// The wait while the user may not publish: the broker logs each try.
@@ -138,6 +148,7 @@ pub struct HandOver {
     options: ConsumerOptions,
     returned: Returned,
     redeliveries: Redeliveries,
+    unsettled: Unsettled,
     /// Tried since the connection was opened, and since the last trouble with a channel.
     may_publish: bool,
 }
@@ -179,11 +190,12 @@ enum Served {
 }
 
 impl HandOver {
-    /// For the backend with these names.
+    /// For the backend with these names. `unsettled` counts what must be settled before the daemon ends.
     #[must_use]
-    pub fn new(names: TopicNames, options: ConsumerOptions) -> Self {
+    pub fn new(names: TopicNames, options: ConsumerOptions, unsettled: Unsettled) -> Self {
         Self {
-            returned: Returned::of(&names.server),
+            returned: Returned::of(&names.server, unsettled.clone()),
+            unsettled,
             names: Arc::new(names),
             options,
             redeliveries: Redeliveries::default(),
@@ -331,7 +343,7 @@ impl HandOver {
         self.returned
             .republish(connection, on.counters, task)
             .await?;
-        let mut spell = Spell::open(connection, &self.names).await?;
+        let mut spell = Spell::open(connection, &self.names, &self.unsettled).await?;
         let mut served = self.serve_on(&mut spell, on, task, said, missing).await;
         if let Err(StandAside::Leaving(_)) = served {
             served = self.hold(&mut spell, on).await.and(served);

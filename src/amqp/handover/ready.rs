@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::probe::Probe;
 use super::stand_aside::StandAside;
+use super::unsettled::Unsettled;
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::topology::{QueueState, TopicNames, is_missing};
 use crate::liveness::TaskHandle;
@@ -48,10 +49,10 @@ pub(super) const BEFORE_COMMIT: TopicRequirements = TopicRequirements {
 /// spell in which nothing waited for it. A broker that takes longer than this would hold up what arrives next.
 const IDLE_ANSWER: Duration = Duration::from_secs(2);
 
-/// How long Q may be without a leader in reach. It has another one up to ten seconds after the node of its leader has
-/// hung, and then our channel has told that one what it owes it. RabbitMQ 4.0 asks the old leader for as long as its node
-/// hangs: then nothing is gained by waiting any longer.
-const NEXT_LEADER: Duration = Duration::from_secs(15);
+/// How long Q may be without a leader in reach. The next leader is elected up to ten seconds after the node of the old
+/// one has hung. Our channel then sends it the acknowledgements that are outstanding. RabbitMQ 4.0 asks the old leader
+/// for as long as its node hangs: then nothing is gained by waiting any longer.
+pub const NEXT_LEADER: Duration = Duration::from_secs(15);
 
 /// Between two looks for the next leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
@@ -71,6 +72,7 @@ pub(super) struct Lookout {
     consumers: Consumers,
     /// What is demanded before each commit.
     stay: TopicRequirements,
+    unsettled: Unsettled,
 }
 
 /// The consumers that are known of.
@@ -91,6 +93,7 @@ impl Lookout {
     pub(super) async fn open(
         connection: &Connection,
         names: Arc<TopicNames>,
+        unsettled: Unsettled,
     ) -> Result<Self, ConnectionError> {
         Ok(Self {
             names,
@@ -98,6 +101,7 @@ impl Lookout {
             server: Probe::open(connection).await?,
             consumers: Consumers::default(),
             stay: BEFORE_COMMIT,
+            unsettled,
         })
     }
 
@@ -152,17 +156,18 @@ impl Lookout {
     /// Both queues are there, others than we consume each, T as many as before, no more waits on T
     /// than is demanded, and the broker says so in time.
     ///
-    /// While the leader of a quorum queue is out of reach the broker says at once that the queue has no consumers and no
-    /// messages. Of Q we know better. To cancel our consumer or to consume anew would then block the whole channel for
-    /// 65 s (`rabbit_fifo_client`, `try_process_command`), during which the next leader delivers to it. To close the
-    /// channel would drop acknowledgements that are still on their way: the next leader gets them from the channel. So
-    /// nothing is done until there is one, or must be. Nobody else gets anything from Q either until then.
+    /// While the leader of a quorum queue is out of reach, the broker answers at once that the queue has no consumers
+    /// and no messages. For Q this is false, as we consume it. Cancelling our consumer, or consuming anew, would block
+    /// the whole channel for 65 s (`rabbit_fifo_client`, `try_process_command`), while the next leader delivers to it.
+    /// Closing the channel would drop outstanding acknowledgements, which the next leader gets from the channel. So
+    /// this waits until there is a leader, [`NEXT_LEADER`] at most. Until then nobody else gets anything from Q either.
     async fn look(
         &mut self,
         requirements: TopicRequirements,
         task: &TaskHandle,
     ) -> Result<(QueueState, QueueState), StandAside> {
         let leaderless = tokio::time::Instant::now() + NEXT_LEADER;
+        let mut waiting = None;
         let mut patience = tokio::time::Instant::now() + BACKLOG_PATIENCE;
         loop {
             let (topic, server) = join!(
@@ -177,6 +182,7 @@ impl Lookout {
                     return Err(StandAside::Slow(NEXT_LEADER));
                 }
                 task.heartbeat();
+                waiting.get_or_insert_with(|| self.unsettled.begin());
                 patience = now + LEADER_PAUSE + BACKLOG_PATIENCE;
                 tokio::time::sleep(LEADER_PAUSE).await;
                 continue;
@@ -216,7 +222,7 @@ impl Lookout {
 }
 
 impl Consumers {
-    /// Whether this cannot be true, as we consume Q ourselves.
+    /// Whether Q has fewer consumers than our own, which says that it has no leader.
     fn is_leaderless(&self, server: QueueState) -> bool {
         server.consumers < self.ours
     }

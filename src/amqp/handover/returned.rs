@@ -9,6 +9,7 @@ use tracing::{error, warn};
 
 use super::stand_aside::StandAside;
 use super::transaction::publish_one;
+use super::unsettled::{Unsettled, UnsettledGuard};
 use crate::amqp::connection::Connection;
 use crate::amqp::metrics::Counters;
 use crate::liveness::TaskHandle;
@@ -19,20 +20,24 @@ pub(super) struct Returned {
     /// Q.
     queue: String,
     messages: VecDeque<ReturnedMessage>,
+    unsettled: Unsettled,
 }
 
 #[derive(Debug)]
 struct ReturnedMessage {
+    /// As long as the message is here.
+    _unsettled: UnsettledGuard,
     properties: BasicProperties,
     body: Vec<u8>,
 }
 
 impl Returned {
     /// Those that belong on `queue`.
-    pub(super) fn of(queue: &str) -> Self {
+    pub(super) fn of(queue: &str, unsettled: Unsettled) -> Self {
         Self {
             queue: queue.to_owned(),
             messages: VecDeque::new(),
+            unsettled,
         }
     }
 
@@ -43,6 +48,7 @@ impl Returned {
     /// The broker has returned this.
     pub(super) fn add_returned(&mut self, returned: BasicReturnMessage) {
         self.messages.push_back(ReturnedMessage {
+            _unsettled: self.unsettled.begin(),
             properties: returned.delivery.properties,
             body: returned.delivery.data,
         });
@@ -51,6 +57,7 @@ impl Returned {
     /// The broker has acknowledged this and T has refused it.
     pub(super) fn add_refused(&mut self, refused: &Delivery) {
         self.messages.push_back(ReturnedMessage {
+            _unsettled: self.unsettled.begin(),
             properties: refused.properties.clone(),
             body: refused.data.clone(),
         });

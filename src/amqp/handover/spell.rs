@@ -11,6 +11,7 @@ use super::ConsumerOptions;
 use super::probe;
 use super::ready::Lookout;
 use super::transaction::Judged;
+use super::unsettled::Unsettled;
 use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::message::Disposition;
 use crate::amqp::topology::TopicNames;
@@ -42,10 +43,11 @@ impl Spell {
     pub(super) async fn open(
         connection: &Connection,
         names: &Arc<TopicNames>,
+        unsettled: &Unsettled,
     ) -> Result<Self, ConnectionError> {
         Ok(Self {
             work: connection.channel().await?,
-            lookout: Lookout::open(connection, Arc::clone(names)).await?,
+            lookout: Lookout::open(connection, Arc::clone(names), unsettled.clone()).await?,
             consumers: Vec::new(),
             in_hand: Vec::new(),
             window: 1,

@@ -315,6 +315,7 @@ impl MissingQueues {
     fn admit(&mut self, reply: OutgoingReply, now: Instant) -> Admission {
         self.dead.retain(|_, since| now - *since < DEAD_FOR);
         if self.dead.contains_key(&reply.queue) {
+            debug!(queue = %reply.queue, "the caller is gone: its reply is dropped");
             return Admission::Drop;
         }
         match self.missing.get_mut(&reply.queue) {
@@ -324,7 +325,10 @@ impl MissingQueues {
                 missing.replies.push_back(reply);
                 Admission::Wait
             }
-            Some(_) => Admission::Drop,
+            Some(_) => {
+                warn!(queue = %reply.queue, replies = 1, "too many replies wait: a reply is dropped");
+                Admission::Drop
+            }
         }
     }
 

@@ -4,14 +4,18 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use crate::support::broker::SharedBroker;
 use crate::support::caller::{Call, Caller};
 use crate::support::cinder_volume::CinderVolume;
 use crate::support::daemon::Daemon;
 use crate::support::environment::Release;
+use crate::support::proxy::Proxy;
 use crate::support::recorder::{Queues, Via};
 use crate::support::service::Service;
 use crate::support::trial::Trial;
+use crate::support::wait::in_time;
 
 /// Between two faults.
 const OPERATIONS: u64 = 50;
@@ -41,6 +45,28 @@ async fn told_to_stop_it_ends_in_time() {
     let status = daemon.process.wait_for_exit().await;
     assert!(status.success(), "{status}: {}", daemon.log());
     assert!(since.elapsed() < STOPS_WITHIN, "{:?}", since.elapsed());
+
+    trial.recorder.wait_for_one_via(Via::Server).await;
+    trial.finish().await.assert_exact_and_in_order();
+}
+
+/// A broker that has got all but the commit, as one whose queue has no leader, may have carried out a half of it.
+#[tokio::test]
+async fn told_to_stop_in_the_middle_of_a_commit_it_waits_for_the_end_of_it() {
+    let service = Service::unique();
+    let trial = Trial::start(&SharedBroker::amqp_uri(), &service, Queues::durable()).await;
+    let proxy = Proxy::start(&SharedBroker::transport_url()).await;
+    let mut daemon = Daemon::start(&proxy.transport_url(), &service, "");
+    trial.recorder.wait_for_one_via(Via::Topic).await;
+    let (held, go) = proxy.delay_commit();
+    in_time("a commit is held back", held).await.unwrap();
+
+    daemon.process.signal("TERM").await;
+    let early = timeout(STOPS_WITHIN, daemon.process.wait_for_exit()).await;
+    assert!(early.is_err(), "{early:?}: {}", daemon.log());
+    go.send(()).unwrap();
+    let status = daemon.process.wait_for_exit().await;
+    assert!(status.success(), "{status}: {}", daemon.log());
 
     trial.recorder.wait_for_one_via(Via::Server).await;
     trial.finish().await.assert_exact_and_in_order();

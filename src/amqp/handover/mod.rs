@@ -431,8 +431,10 @@ impl HandOver {
                         first = spell.consumers[0].next() => first,
                         () = on.elsewhere.is_better() => return Err(on.why_to_leave().into()),
                         () = task.idle() => {
-                            spell.lookout.idly(task).await?;
-                            self.redeliveries.calm();
+                            if careful || spell.lookout.is_due() {
+                                spell.lookout.idly(task).await?;
+                                self.redeliveries.calm();
+                            }
                             if careful && !leaves {
                                 leaves = true;
                                 spell.cancel().await?;

@@ -49,7 +49,7 @@ pub(in crate::progress) fn decide(history: &History, question: &Question) -> Cop
         .max_by_key(|record| rank(record, question));
     let wipes: Vec<&Record> = candidates
         .into_iter()
-        .filter(|record| wipes(record, question) && !is_past(record))
+        .filter(|record| is_wipe_of(record, question) && !is_past(record))
         .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
     let recent = wipes.iter().any(|wipe| wipe.is_recent());
@@ -144,13 +144,13 @@ fn was_copy_of(history: &History, record: &Record, question: &Question) -> bool 
         && known_by(history, record, question).is_some()
 }
 
-fn wipes(record: &Record, question: &Question) -> bool {
+fn is_wipe_of(record: &Record, question: &Question) -> bool {
     record.dd.purpose == Purpose::Wipe && record.dd.destination.is_of(question)
 }
 
 /// Whether it is the volume's and over, or wipes the volume's old disk.
 fn concerns(history: &History, record: &Record, question: &Question) -> bool {
-    was_copy_of(history, record, question) || wipes(record, question)
+    was_copy_of(history, record, question) || is_wipe_of(record, question)
 }
 
 /// Whether a copy may be this migration's: one of an unnamed disk and of the volume's size, or one of the

@@ -312,7 +312,7 @@ mod tests {
                 MadeBy::Earlier,
             ),
             (
-                "row newer, perhaps through",
+                "row newer, perhaps complete",
                 facts,
                 since.clone(),
                 None,

@@ -66,7 +66,7 @@ pub(super) fn of_copy(
 ) -> CopyVerdict {
     let by_position = CopyVerdict::Seen(copy.by_position(question.size));
     let unknown = CopyVerdict::Unseen(Answer::Unknown);
-    let through = CopyVerdict::Seen(Answer::Percent(100));
+    let complete = CopyVerdict::Seen(Answer::Percent(100));
     if copy.runs() {
         // A dd may outlive the cinder-volume that started it, and so its migration.
         let is_older = question.migrating && migration::precedes(copy.begun(), requested);
@@ -79,9 +79,9 @@ pub(super) fn of_copy(
     let made_by = || migration::made_by(copy.evidence(question.size), question, requested);
     match () {
         () if question.migrating && (!is_recent || attached_since) => unknown,
-        () if wipes.completing => through,
+        () if wipes.completing => complete,
         () if made_by() == MadeBy::Either => unknown,
-        () if copy.reached(question.size) => through,
+        () if copy.reached(question.size) => complete,
         () if wipes.doubtful => unknown,
         () => by_position,
     }

@@ -257,8 +257,8 @@ impl Tracker {
             .volumes
             .request(request, process::now().saturating_sub(ago));
         assign::by_request(&mut history, &mut self.inner.files.copies());
-        // What is open by now is not what this one will open.
-        self.inner.files.let_be_due();
+        // Files open now do not belong to the requested migration; a sweep records them.
+        self.inner.files.sweep_soon();
         self.inner.found.notify_one();
     }
 

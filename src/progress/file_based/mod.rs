@@ -85,8 +85,8 @@ impl FileBased {
         self.cinder_volumes.lock().0 = cinder_volumes;
     }
 
-    /// Makes a sweep due now: a copy that it does not find begins later.
-    pub(super) fn let_be_due(&self) {
+    /// Makes the next sweep due at once. A copy that this sweep does not see began after it.
+    pub(super) fn sweep_soon(&self) {
         self.cinder_volumes.lock().1 = None;
     }
 

@@ -180,17 +180,13 @@ pub(super) fn made_by(
     }
 }
 
-/// Whether a copy of an unknown volume may belong to the current migration.
+/// Whether a copy of an unknown volume, or one never seen to move, may belong to the current migration. A row of the
+/// volume written after the copy's end rules that out, complete or not.
 pub(super) fn may_be_of_this(
     evidence: Evidence<'_>,
     question: &Question,
     requested: Option<Ticks>,
 ) -> bool {
-    // That of a volume of which nothing was said counts as cut short: it decides whose it was, not how far.
-    let evidence = Evidence {
-        cut_short: true,
-        ..evidence
-    };
     let since_the_request = evidence.begun.is_some() && requested.is_some();
     made_by(evidence, question, requested) == MadeBy::This
         && (evidence.notes.ended.is_none() || since_the_request || evidence.notes.is_recent())
@@ -338,6 +334,27 @@ mod tests {
             ("at rest now", facts, at_rest, Some(1_001_000), MadeBy::This),
         ] {
             assert_eq!(made_by(evidence, &question, requested), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_newer_row_rules_out_a_copy_of_an_unknown_volume_complete_or_not() {
+        let ended = MigrationNotes {
+            last_confirmed: Some(SystemTime::now()),
+            ..notes()
+        };
+        let updated = |ago: Duration| Question {
+            updated_at: Some(SystemTime::now() - ago),
+            ..question()
+        };
+        for cut_short in [false, true] {
+            let evidence = Evidence {
+                notes: &ended,
+                begun: Some(1_000_000),
+                cut_short,
+            };
+            assert!(may_be_of_this(evidence, &updated(2 * HOUR), None));
+            assert!(!may_be_of_this(evidence, &updated(HOUR / 2), None));
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! cinder-volume copies a volume with `dd` and reports nothing until it ends. From outside the position of the
 //! descriptor that dd writes to can be seen, in `/proc/<pid>/fdinfo/<fd>`. A volume is also copied through files that
-//! cinder-volume itself has open (`file_based`), or by the storage, which a command is asked about (`driver_based`).
+//! cinder-volume or qemu-img has open (`file_based`), or by the storage, which a command asks (`driver_based`).
 //! Each difficulty has one place here:
 //!
 //! - *What is the answer?* The table at the head of `verdict`; a wipe's part in it: `host_based::decide`.
@@ -31,7 +31,7 @@ mod assign;
 mod device;
 /// Copies that the storage makes itself, told by a command.
 mod driver_based;
-/// Copies that cinder-volume makes through its own open files.
+/// Copies that cinder-volume or qemu-img makes through open files.
 mod file_based;
 /// Copies that dd makes.
 mod host_based;

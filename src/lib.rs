@@ -20,11 +20,31 @@
 //!
 //! Dependencies point down. [`amqp`] knows lapin and no RPC; [`rpc`] is pure functions on bytes
 //! and values; [`progress`] knows processes and devices and neither of the two; [`config`] knows
-//! files. [`worker`] is the one place where the first three meet, by the rules of its
+//! files. [`worker`] is where a message becomes an answer, so it knows the first three, by the rules of its
 //! [`policy`](worker::policy), which [`daemon::reload`] may change. [`metrics`],
 //! [`daemon::systemd`] and [`daemon::status_file`] only watch. [`daemon`] builds them all from the
-//! settings, and [`cli`] is what `main` hands over to. At the bottom lie [`ticker`], [`counters`] and
-//! [`liveness`], which know none of the others.
+//! settings; its [`sessions`](daemon::sessions) say what is done on each connection. [`cli`] is what `main` hands
+//! over to; its verbs also use the other rooms directly. At the bottom lie [`ticker`], [`counters`],
+//! [`liveness`], `text` and `error_chain`, which know none of the others.
+//!
+//! # Where is …?
+//!
+//! - *Is a message ours, or left to cinder-volume?* `Worker::take_if_ours` in [`worker`]. When every message is left to
+//!   cinder-volume: `stand_aside` in [`amqp::handover`].
+//! - *What if T, cinder-volume's topic queue, is full?* In [`amqp::handover`]: `ready` looks before each commit,
+//!   `commit` learns of a refusal, `returned` puts the messages back.
+//! - *A message came back twice?* In [`amqp::handover`]: `redeliveries` counts, `transaction::batch_end` hands it over
+//!   alone.
+//! - *When does a second daemon wait?* For one on the same queue: [`amqp::claim`]. For one on the same node: `lock` in
+//!   [`daemon`].
+//! - *Why this percentage?* The table at the head of `verdict` in [`progress`]. Which dd counts, and what a wipe says:
+//!   `host_based::decide`. Which open files: `file_based::history`.
+//! - *Whose dd counts?* Those of the users in [`progress::Users`].
+//! - *Which volume is `/dev/sdb`?* `device` in [`progress`]: `identity`, `links`, `names`, `hardware`.
+//! - *Which two open files are one copy?* `file_based::pairs` in [`progress`].
+//! - *A read under `/proc` hangs?* `proc::bounded` in [`progress`].
+//! - *What survives a restart?* `state` in [`progress`]: `format` says what, `writer` when.
+//! - *In which order does the daemon stop?* [`daemon::run`].
 
 /// Connections, queues, the hand-over and the replies.
 pub mod amqp;
@@ -36,7 +56,7 @@ pub mod config;
 pub mod counters;
 /// Settings in, connections and workers out, and an orderly end.
 pub mod daemon;
-/// An error with its causes in one line.
+/// An error with its causes, in one line.
 mod error_chain;
 /// Signs of life: what each task is doing, and that none is stuck.
 pub mod liveness;

@@ -1,4 +1,5 @@
-//! Attributes unnamed copies to volumes, by the record's disk number or as the only open request.
+//! Attributes copies of unnamed disks to volumes: by the disk's number in the volume's record, or as the only copy that
+//! fits a request.
 
 use uuid::Uuid;
 
@@ -18,8 +19,8 @@ enum Which {
     Files(u64),
 }
 
-/// Attributes each unnamed copy to the only migration that can have made it, and takes it back when a second one
-/// comes into question.
+/// Attributes each unnamed copy to the only migration that can have made it, and takes that back when a second copy
+/// fits the same migration.
 pub(super) fn by_request(history: &mut History, files: &mut FileCopies) {
     let now = process::now();
     for which in eligible(history, files, |eligible| {
@@ -34,8 +35,8 @@ pub(super) fn by_request(history: &mut History, files: &mut FileCopies) {
     }
 }
 
-/// Attributes to the volume the copy through open files of the disk that its record names. A copy by dd is found so
-/// when the volume is asked for.
+/// Attributes a copy through open files to the volume whose record names the source disk. For a dd,
+/// `decide::known_by` does this when the volume is asked for.
 pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question: &Question) {
     let template = question.template();
     let records = history.volumes.records(question);
@@ -59,8 +60,8 @@ pub(super) fn by_record(history: &mut History, files: &mut FileCopies, question:
     }
 }
 
-/// Looks for copies that a request may attribute, if there are any. Mostly there are none, and this runs at each
-/// call.
+/// Passes the running copies of unnamed disks to `ask`, if there are any. This runs at each call, and mostly there are
+/// none.
 fn eligible<T>(
     history: &History,
     files: &FileCopies,
@@ -89,6 +90,7 @@ fn eligible<T>(
     })
 }
 
+/// Attributes a copy to a volume, or to none.
 fn give(
     history: &mut History,
     files: &mut FileCopies,

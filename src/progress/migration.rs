@@ -1,5 +1,5 @@
-//! Which migration made a copy, and what is remembered to tell that: one rule for both ways of copying.
-//! Pure.
+//! Whether a copy was made by the volume's current migration or an earlier one, and what is remembered to tell that: one
+//! rule for copies by dd and through open files. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,32 +9,32 @@ use strum::IntoStaticStr;
 use super::Question;
 use super::proc::process::{self, Ticks};
 
-/// How long after its copy a volume may still count as migrating, without any call: cinder first
-/// detaches both ends, and deletes the old volume.
+/// How long after the end of a copy, or after a call that confirmed it, a migrating volume still counts as in the same
+/// migration: cinder first detaches both ends, and deletes the old volume.
 const COMPLETING: Duration = Duration::from_secs(600);
 
-/// How long a copy that is over and was never asked about is remembered. It is of use while its migration
-/// completes ([`MigrationNotes::is_recent`]), and some migrations take longer than that.
+/// How long a copy that is over and was never asked about is remembered. It is of use until its migration is complete,
+/// which may take longer than [`COMPLETING`].
 pub(super) const UNASKED: Duration = Duration::from_secs(24 * 3600);
 
-/// How far the clocks of this node and of the writer of the volume's row may differ, with what a time in
-/// whole seconds loses.
+/// How far the clocks of this node and of the writer of the volume's row may differ. It includes the second that the
+/// row's time, in whole seconds, loses.
 const CLOCKS_APART: Duration = Duration::from_secs(2);
 
-/// Seconds that two readings of one moment may differ by here.
+/// Seconds by which a request may seem later than it was: its age is cut to whole seconds.
 const SLACK: Ticks = 1;
 
-/// By what a copy is known to be a volume's.
+/// The rule that attributes a copy to a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum KnownBy {
-    /// A name of what it reads.
+    /// A name of the copy's source.
     Name,
-    /// The path that a caller named.
+    /// The path that a caller passed as `src_path`.
     Path,
-    /// A number in the volume's record.
+    /// A number of the disk in the volume's record.
     Record,
-    /// The request for the migration: nothing else comes into question.
+    /// A request for a migration that fits this copy only.
     Request,
 }
 
@@ -46,35 +46,35 @@ impl KnownBy {
     }
 }
 
-/// What is remembered of the migration that a copy, or a wipe after one, was made by. All moments are by the
-/// clock on the wall, because they outlive the daemon.
+/// What is remembered of the migration that made a copy, or a wipe after one. All times are wall clock, because they
+/// are saved.
 #[derive(Debug, Clone, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub(super) struct MigrationNotes {
     /// The volume to which this copy was attributed.
     pub volume: Option<String>,
-    /// The rule of that.
+    /// The rule that attributed it.
     #[serde(default)]
     pub known_by: Option<KnownBy>,
-    /// Where the volume was, by its object, when it was first asked for.
+    /// `host` of the volume object at the first question. A migration that is complete changes it.
     #[serde(default)]
     pub host: Option<String>,
     /// Whether the volume was attached when it was asked for while this ran.
     #[serde(default)]
     pub attached: bool,
-    /// When the volume's row was last changed, as a call told while this ran.
+    /// `updated_at` of the volume object at the last question while this ran.
     #[serde(default)]
     pub updated_at: Option<SystemTime>,
     /// Whether the volume was asked for while this ran, and was migrating.
     #[serde(default)]
     pub confirmed: bool,
-    /// When it was seen to be over; none while it runs.
+    /// When the copy was seen to be over; none while it runs.
     #[serde(default, alias = "ended_at")]
     pub ended: Option<SystemTime>,
     /// Last time this copy was confirmed to belong to the current migration: at its end, and when the volume was
-    /// asked for soon after. Wall clock, because it is saved.
+    /// asked for soon after.
     #[serde(default, rename = "lately")]
     pub last_confirmed: Option<SystemTime>,
-    /// Whether the volume was asked for afterwards, when it was not migrating any more.
+    /// Whether the volume was asked for after the end, when it was not migrating any more.
     #[serde(default, rename = "settled")]
     pub migration_over: bool,
 }
@@ -88,7 +88,7 @@ impl MigrationNotes {
         self.learn_host(question);
     }
 
-    /// Takes in that this was seen to be over.
+    /// Takes in that this is over.
     pub(super) fn ends(&mut self) {
         self.ended = Some(SystemTime::now());
         self.last_confirmed = self.ended;
@@ -111,7 +111,7 @@ impl MigrationNotes {
         self.last_confirmed.is_none_or(is_recent)
     }
 
-    /// Whether its volume was asked about, so that its outcome still matters.
+    /// Whether its volume was asked about.
     pub(super) fn was_asked_about(&self) -> bool {
         self.volume.is_some() || self.host.is_some() || self.migration_over
     }
@@ -130,14 +130,14 @@ pub(super) struct Evidence<'a> {
     pub notes: &'a MigrationNotes,
     /// When it began, or was first seen.
     pub begun: Option<Ticks>,
-    /// Whether it surely ended before all was copied.
+    /// Whether it certainly ended before all was copied.
     pub cut_short: bool,
 }
 
 /// The migration that made a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MadeBy {
-    /// The current one, for all that is known.
+    /// The current one: nothing speaks for an earlier one.
     This,
     /// An earlier one.
     Earlier,
@@ -145,11 +145,12 @@ pub(super) enum MadeBy {
     Either,
 }
 
-/// Tells which. `requested` is when this migration was asked for, if that request passed through this daemon.
+/// The migration that made a copy. `requested` is when the current one was asked for, if that request passed through
+/// this daemon.
 ///
 /// cinder changes a volume's host when a migration is complete, asks for each new one by a message, and writes
-/// into the volume's row when it begins one. The row changes for other reasons too, so it decides only where
-/// the copy surely was not completed.
+/// the volume's row when it begins one. The row changes for other reasons too, so a newer row decides only where the
+/// copy was certainly cut short.
 pub(super) fn made_by(
     evidence: Evidence<'_>,
     question: &Question,
@@ -180,36 +181,31 @@ pub(super) fn made_by(
     }
 }
 
-/// Whether a copy of an unknown volume may belong to the current migration.
+/// Whether a copy of an unknown volume, or one never seen to move, may belong to the current migration. A row of the
+/// volume written after the copy's end rules that out, complete or not.
 pub(super) fn may_be_of_this(
     evidence: Evidence<'_>,
     question: &Question,
     requested: Option<Ticks>,
 ) -> bool {
-    // That of a volume of which nothing was said counts as cut short: it decides whose it was, not how far.
-    let evidence = Evidence {
-        cut_short: true,
-        ..evidence
-    };
     let since_the_request = evidence.begun.is_some() && requested.is_some();
     made_by(evidence, question, requested) == MadeBy::This
         && (evidence.notes.ended.is_none() || since_the_request || evidence.notes.is_recent())
 }
 
-/// Whether a copy that began then existed before the request.
+/// Whether a copy that began at `begun` is older than the request.
 pub(super) fn precedes(begun: Option<Ticks>, requested: Option<Ticks>) -> bool {
     begun
         .zip(earliest(requested))
         .is_some_and(|(begun, earliest)| begun < earliest)
 }
 
-/// When the first of what the request has brought about may have begun.
+/// The earliest start of a copy made by the request.
 pub(super) fn earliest(requested: Option<Ticks>) -> Option<Ticks> {
     requested.map(|at| at.saturating_sub(SLACK * process::ticks_per_second()))
 }
 
-/// Whether it is no longer ago than a migration takes to complete. After a clock was set back, no time has
-/// passed.
+/// Whether `at` is less than [`COMPLETING`] ago. A time in the future counts as recent: the clock was set back.
 fn is_recent(at: SystemTime) -> bool {
     at.elapsed().map_or(true, |passed| passed <= COMPLETING)
 }
@@ -312,7 +308,7 @@ mod tests {
                 MadeBy::Earlier,
             ),
             (
-                "row newer, perhaps through",
+                "row newer, perhaps complete",
                 facts,
                 since.clone(),
                 None,
@@ -338,6 +334,27 @@ mod tests {
             ("at rest now", facts, at_rest, Some(1_001_000), MadeBy::This),
         ] {
             assert_eq!(made_by(evidence, &question, requested), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_newer_row_rules_out_a_copy_of_an_unknown_volume_complete_or_not() {
+        let ended = MigrationNotes {
+            last_confirmed: Some(SystemTime::now()),
+            ..notes()
+        };
+        let updated = |ago: Duration| Question {
+            updated_at: Some(SystemTime::now() - ago),
+            ..question()
+        };
+        for cut_short in [false, true] {
+            let evidence = Evidence {
+                notes: &ended,
+                begun: Some(1_000_000),
+                cut_short,
+            };
+            assert!(may_be_of_this(evidence, &updated(2 * HOUR), None));
+            assert!(!may_be_of_this(evidence, &updated(HOUR / 2), None));
         }
     }
 }

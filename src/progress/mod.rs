@@ -1,37 +1,45 @@
 //! How far a copy is, seen from outside, in the process that makes it.
 //!
 //! cinder-volume copies a volume with `dd` and reports nothing until it ends. From outside the position of the
-//! descriptor that dd writes to can be seen, in `/proc/<pid>/fdinfo/<fd>`. Three difficulties have one place
-//! each here:
+//! descriptor that dd writes to can be seen, in `/proc/<pid>/fdinfo/<fd>`. A volume is also copied through files that
+//! cinder-volume or qemu-img has open (`file_based`), or by the storage, which a command asks (`driver_based`).
+//! Each difficulty has one place here:
 //!
+//! - *What is the answer?* The table at the head of `verdict`; a wipe's part in it: `host_based::decide`.
 //! - dd is often given kernel names (`if=/dev/sdb`), so a path must be traced back to a volume: `device`.
+//! - Some disks bear no volume's name: `assign` attributes their copies, by the number in the volume's record or as the
+//!   only copy that fits a request for a migration.
 //! - dd also probes, wipes and backs up the same volume: `host_based::operands` tells these apart,
 //!   `host_based::decide` chooses among the rest.
-//! - at the copy's end the process and all its files vanish: `host_based::history` keeps what was last seen,
-//!   `state` saves it over a restart of the daemon, and
+//! - No command line shows a copy through open files: `file_based::pairs` finds its two ends.
+//! - A volume migrates more than once: `migration` tells whether a copy, by dd or through open files, was made by
+//!   cinder's current migration of the volume or by an earlier one.
+//! - At the copy's end the process and all its files vanish: `memory` keeps what was last seen, of copies and of the
+//!   volumes that calls and requests named; `state` saves it over a restart of the daemon, and
 //!   [`Tracker::watch`](crate::progress::Tracker::watch) makes sure it was seen late enough.
 //!
-//! A read under `/proc` can hang for as long as the process it asks about is stuck in the kernel.
-//! So nothing here reads on an async task: `proc::bounded` runs each look on a thread of its own, under a
-//! time limit, and remembers which processes hang.
+//! A read about a process can hang for as long as that process is stuck in the kernel, and a file system that is gone
+//! hangs its readers. So no async task makes such a read: `proc::bounded` runs a batch of them on another thread, under
+//! a time limit for each, and remembers which processes hang. Only files that wait for no process are read directly:
+//! `/proc/stat`, and this process's own `/proc/self/ns/pid`.
 
 /// Whether processes can be looked at.
 mod access;
-/// Attributes unnamed copies to volumes.
+/// Attributes copies of disks without a volume's name.
 mod assign;
 /// Which volume a path means.
 mod device;
 /// Copies that the storage makes itself, told by a command.
 mod driver_based;
-/// Copies that a process makes through open files.
+/// Copies that cinder-volume or qemu-img makes through open files.
 mod file_based;
 /// Copies that dd makes.
 mod host_based;
 /// The log lines of each copy.
 mod journal;
-/// What is remembered of copies and volumes, and how it is found again.
+/// The copies and volumes seen so far, and how they are found by volume.
 mod memory;
-/// Whether a copy was made by the migration that goes on.
+/// Whether a copy was made by the volume's current migration or an earlier one.
 mod migration;
 /// How far a copy was seen, and how far it may have come since.
 mod pace;
@@ -47,7 +55,7 @@ mod state;
 mod tracker;
 /// Whose dd may be cinder's.
 mod users;
-/// The answer, by what was seen.
+/// The table of answers: what was seen of a copy, and what is answered then.
 mod verdict;
 
 /// The rules of this room, tested on made-up nodes.

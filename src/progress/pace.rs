@@ -1,8 +1,8 @@
-//! How far a copy was seen, how fast it was, and how far it may have come unseen: one rule for both ways of
-//! copying. Pure.
+//! The last position of a copy, its pace, and how far it may have come after the last look: one rule for copies by dd
+//! and through open files. Pure.
 //!
-//! These are bounds, for the answer at the end of a copy: they follow the fastest stretch. The rate shown to
-//! people is smoothed, in [`speed`](super::speed).
+//! These paces are upper bounds, for the answer at the end of a copy: they follow the fastest stretch. The rate shown
+//! to people is smoothed, in [`speed`](super::speed).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,16 +18,16 @@ pub(super) const WINDOW: Duration = Duration::from_secs(2);
 /// The shortest time a pace is measured over.
 const LEAST: Duration = Duration::from_millis(100);
 
-/// The longest time between the last position seen and the end that the recent pace is trusted to bridge.
+/// The longest time between the last look and the end for which the recent pace is extrapolated.
 pub(super) const MAX_EXTRAPOLATION: Duration = Duration::from_millis(250);
 
-/// How much faster than in the last seconds a copy may have been in its last moments.
+/// How many times its recent pace a copy may have had between the last look and its end.
 const BRIDGE_MARGIN: f64 = 2.0;
 
-/// How much faster than ever before a copy may have been unseen.
+/// How many times its fastest pace a copy may have had while nobody looked.
 const MARGIN: f64 = 4.0;
 
-/// Faster than any storage copies, in bytes a second: what a copy of unknown pace cannot have done unseen.
+/// Bytes a second that no storage exceeds: the bound for a copy of unknown pace.
 const FASTEST: f64 = (16_u64 << 30) as f64;
 
 /// How far a copy was seen.
@@ -35,10 +35,10 @@ const FASTEST: f64 = (16_u64 << 30) as f64;
 pub(super) struct Observation {
     /// The last position seen, in bytes; of a dd, in its source.
     pub position: Option<u64>,
-    /// How far it counts as having come, in bytes; more than the position where it ended close to its end.
+    /// Bytes: the last position, plus what the copy may have written just before its end, after the last look.
     #[serde(default)]
     reach: u64,
-    /// The furthest it may have come, in bytes, once it is over and where that can be told.
+    /// Bytes that the copy certainly did not exceed, once it is over; none if the time of the last look is unknown.
     #[serde(default)]
     at_most: Option<u64>,
     #[serde(skip)]
@@ -57,13 +57,13 @@ impl Observation {
         self.at_most = None;
     }
 
-    /// Takes in that it was seen to be over at the time `at`. It writes in pieces of so many bytes.
+    /// Takes in that the copy was seen to be over at the time `at`. It writes `piece` bytes at once.
     ///
-    /// A dd ends within microseconds of its last write, so hardly ever is the full position seen. It counts
-    /// as having come as far as its recent pace leads in the fraction of a second between the last look and
-    /// its end. If it was looked at less recently than that, only what was seen counts.
+    /// A dd ends within microseconds of its last write, so the full position is hardly ever seen. If the last look was
+    /// at most [`MAX_EXTRAPOLATION`] before `at`, the recent pace is extrapolated from there to `at`. After an earlier
+    /// look only the position seen counts.
     pub(super) fn ends(&mut self, at: Instant, piece: u64) {
-        // When an earlier run of the daemon saw it last is not known.
+        // After a restart the time of the last look is unknown: only the saved position counts.
         let Some((seen, position)) = self.track.last() else {
             return;
         };
@@ -84,22 +84,22 @@ impl Observation {
         self.position.is_some() && self.reach >= end
     }
 
-    /// Whether it surely was over before it had come to `end`.
+    /// Whether it certainly ended before it had come to `end`.
     pub(super) fn was_cut_short(&self, end: u64) -> bool {
         self.at_most.is_some_and(|most| most < end)
     }
 
-    /// Whether it was ever seen to move.
+    /// Whether its position was seen to grow.
     pub(super) fn has_moved(&self) -> bool {
         self.track.fastest.is_some_and(|pace| pace > 0.0)
     }
 
-    /// When this daemon saw the last position.
+    /// When the last position was seen; none if that was before a restart.
     pub(super) fn seen_at(&self) -> Option<Instant> {
         self.track.last().map(|(at, _)| at)
     }
 
-    /// Whether it could come to `end` between two looks that are `interval` apart, or its pace is unknown.
+    /// Whether it could come to `end` between two looks that are `interval` apart. Yes, if its pace is unknown.
     pub(super) fn nears(&self, end: u64, interval: Duration, piece: u64) -> bool {
         let Some(position) = self.position else {
             return false;
@@ -108,14 +108,14 @@ impl Observation {
             return true;
         };
         let left = end.saturating_sub(position) as f64;
-        // One that stalls close to its end may go on any moment.
+        // A copy that stalls close to its end may go on at any moment: at least a piece a second.
         let soon = pace.max(piece as f64);
         left > 0.0 && left <= soon * 2.0 * interval.max(WINDOW).as_secs_f64()
     }
 }
 
-/// The furthest that a copy may have come that was last seen at `position`, was never faster than `pace`
-/// bytes a second, and went on `unseen`.
+/// The highest offset a copy can have reached that was last seen at `position`, had `pace` bytes a second at its
+/// fastest, and then ran for `unseen` without a look.
 fn at_most(position: u64, pace: Option<f64>, unseen: Duration) -> u64 {
     let pace = pace.filter(|&pace| pace > 0.0);
     let pace = pace.map_or(FASTEST, |pace| (MARGIN * pace).min(FASTEST));
@@ -127,14 +127,14 @@ fn at_most(position: u64, pace: Option<f64>, unseen: Duration) -> u64 {
 #[derive(Debug, Clone, Default)]
 struct Track {
     positions: VecDeque<(Instant, u64)>,
-    /// The most bytes a second of any stretch so far.
+    /// The highest recent pace so far, in bytes a second.
     fastest: Option<f64>,
 }
 
 impl Track {
     fn add(&mut self, at: Instant, position: u64) {
         self.positions.push_back((at, position));
-        // Two stay whatever their age: a pace takes two.
+        // Two positions stay whatever their age: a pace takes two.
         while self.positions.len() > 2
             && self
                 .positions
@@ -152,8 +152,8 @@ impl Track {
         self.positions.back().copied()
     }
 
-    /// The most bytes a second of any stretch of [`LEAST`] or a little more: storage works in bursts,
-    /// and the last one is not to be underestimated.
+    /// Bytes a second of the fastest stretch of [`LEAST`] or a little more: storage works in bursts, and a mean would
+    /// underestimate the last one.
     fn recent(&self) -> Option<f64> {
         let mut starts = self.positions.iter().peekable();
         let mut fastest = None;

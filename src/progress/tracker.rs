@@ -1,4 +1,4 @@
-//! The room's door: questions in, answers out, upkeep in the background.
+//! Entry point: questions in, answers out, upkeep in the background.
 //!
 //! A question about a copy that is known costs one look at that process. Any other costs a scan, which
 //! all who ask at the same time share; scans keep a tenth of a second between them, so a flood of questions about
@@ -90,7 +90,7 @@ struct ScanState {
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
-    /// Before when the next one is not begun.
+    /// Earliest time of the next scan.
     not_before: Option<Instant>,
 }
 
@@ -110,7 +110,8 @@ impl Tracker {
     }
 
     /// A tracker that knows what an earlier one, of the same boot, has left in `state_file`, and whose
-    /// [`Tracker::watch`] keeps that file up to date, about once a second and when it stops.
+    /// [`Tracker::watch`] keeps that file up to date: where something has changed, after 1 to 30 s, by the size of the
+    /// file, and when it stops.
     ///
     /// A file that cannot be read is the same as none, but for a line in the log.
     pub async fn remembering(roots: Roots, scan_interval: Duration, state_file: PathBuf) -> Self {
@@ -206,9 +207,14 @@ impl Tracker {
         }
     }
 
-    /// A dd that was seen speaks first. Where there is none and open files cannot be seen, nothing is known;
-    /// their error is for those who asked for open files. And a dd that could not be looked at may be the
-    /// volume's only where nothing else is.
+    /// The first that applies:
+    ///
+    /// 1. A dd of the volume was seen: its answer, or the error of looking at it.
+    /// 2. Open files show a copy: their answer; if that is unknown, the driver's.
+    /// 3. There is a driver: its answer, or unknown where some process or open file could not be looked at.
+    /// 4. Not every process could be looked at, so one may be a dd of the volume: that error.
+    /// 5. Open files cannot be seen: unknown. Their error is for a question about open files alone.
+    /// 6. Nothing was seen: the verdict on that.
     async fn auto(&self, question: &Question, asked: Instant) -> Result<Looked, ProgressError> {
         let by_dd = self.host_based(question, asked).await;
         match by_dd {
@@ -257,8 +263,8 @@ impl Tracker {
             .volumes
             .request(request, process::now().saturating_sub(ago));
         assign::by_request(&mut history, &mut self.inner.files.copies());
-        // What is open by now is not what this one will open.
-        self.inner.files.let_be_due();
+        // Files open now do not belong to the requested migration; a sweep records them.
+        self.inner.files.sweep_soon();
         self.inner.found.notify_one();
     }
 

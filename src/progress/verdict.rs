@@ -3,20 +3,24 @@
 //! The answer is 0 only where it is known that nothing was copied: an operator kills a migration for it. The first
 //! row that fits counts. `host_based::decide` and `file_based::history` each find the copy that counts;
 //! `tests::never_zero` tests both for each row. Only dd wipes, so the rows about wipes are tested with dd
-//! alone.
+//! alone; `host_based::decide` has the two about a wipe without a copy.
+//!
+//! A copy or a wipe is *confirmed* as the current migration's while it runs, when it ends, and whenever the volume is
+//! asked for, still migrating, within ten minutes of the last time (`MigrationNotes::last_confirmed`).
 //!
 //! | the volume | seen | answer |
 //! |---|---|---|
 //! | migrating | its copy runs, and was there before the migration was asked for | unknown |
 //! | any | its copy runs | percent; unknown where its position tells nothing |
-//! | migrating | its copy or its wipe is over, and not known to be this migration's: more than ten minutes ago, or a server has the volume since, or its row was written since | unknown |
+//! | migrating | its copy is over, and neither the copy nor a wipe was confirmed in the last ten minutes, or a server has the volume since | unknown |
 //! | any | its copy is over, and the old volume is wiped | 100 |
+//! | migrating | its copy is over and may have been complete, and the volume's row was written since | unknown |
 //! | any | its copy is over and had come to its end: its dd ended with 0 or, where the kernel does not tell, its pace says so | 100 |
 //! | migrating | its copy is over, and a wipe ended early unasked: that may have been to delete the volume | unknown |
 //! | any | its copy is over | the last position, below 100 where the kernel told that its dd failed |
-//! | migrating | no copy, and the volume is wiped, or was when it was asked for | 100 |
-//! | migrating | no copy, and a wipe ended early unasked | unknown |
-//! | migrating | a copy that may be its own: of a disk that nothing names, or never seen to move | unknown |
+//! | migrating | no copy; a wipe that runs, ran when the volume was asked for, or is complete; confirmed in the last ten minutes | 100 |
+//! | migrating | no copy, and any other wipe: ended longer ago, or early and unasked | unknown |
+//! | migrating | a copy that may be its own: of a disk that nothing names, or over before its position was seen | unknown |
 //! | attached | nothing: nova and qemu copy it | unknown |
 //! | migrating, in a cluster | nothing: a peer may copy it | unknown |
 //! | migrating, in Ceph | nothing: cinder-volume may copy it by way of sockets | unknown |
@@ -24,7 +28,8 @@
 //! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
 //! | any | nothing | 0 |
 //!
-//! A copy of an earlier migration counts as not seen: [`migration::made_by`].
+//! A copy or a wipe of an earlier migration counts as not seen: [`migration::made_by`]. So does one that was surely cut
+//! short if the volume's row was written since.
 
 use std::ops::RangeInclusive;
 
@@ -48,11 +53,11 @@ pub(super) enum CopyVerdict {
 /// What was seen of wipes of the old volume, after a copy.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WipesSeen {
-    /// Whether any runs, or was soon enough before to be of this migration.
+    /// Whether any was confirmed in the last ten minutes.
     pub recent: bool,
     /// Whether one shows that the copy was completed.
     pub completing: bool,
-    /// Whether one ended early, unasked: it may have been a deletion of the volume.
+    /// Whether one ended early and unasked: it may have been a deletion of the volume.
     pub doubtful: bool,
 }
 
@@ -66,7 +71,7 @@ pub(super) fn of_copy(
 ) -> CopyVerdict {
     let by_position = CopyVerdict::Seen(copy.by_position(question.size));
     let unknown = CopyVerdict::Unseen(Answer::Unknown);
-    let through = CopyVerdict::Seen(Answer::Percent(100));
+    let complete = CopyVerdict::Seen(Answer::Percent(100));
     if copy.runs() {
         // A dd may outlive the cinder-volume that started it, and so its migration.
         let is_older = question.migrating && migration::precedes(copy.begun(), requested);
@@ -79,9 +84,9 @@ pub(super) fn of_copy(
     let made_by = || migration::made_by(copy.evidence(question.size), question, requested);
     match () {
         () if question.migrating && (!is_recent || attached_since) => unknown,
-        () if wipes.completing => through,
+        () if wipes.completing => complete,
         () if made_by() == MadeBy::Either => unknown,
-        () if copy.reached(question.size) => through,
+        () if copy.reached(question.size) => complete,
         () if wipes.doubtful => unknown,
         () => by_position,
     }

@@ -117,7 +117,7 @@ impl Worker {
     pub fn take(&self, message: Message<'_>) -> Disposition {
         match self.0.policy.now().mode {
             Mode::Sidecar => {
-                if self.serve_ours(message).is_some() {
+                if self.take_if_ours(message).is_some() {
                     return Disposition::Taken;
                 }
                 self.remember(message);
@@ -130,8 +130,8 @@ impl Worker {
         }
     }
 
-    /// Serves what is ours beside a cinder-volume; `None` if that is nothing.
-    fn serve_ours(&self, message: Message<'_>) -> Option<()> {
+    /// Beside a cinder-volume: takes and serves a message that is ours; `None` leaves it to cinder-volume.
+    fn take_if_ours(&self, message: Message<'_>) -> Option<()> {
         if message.body.len() > LOOKED_INTO {
             return None;
         }

@@ -23,14 +23,14 @@ const SCSI_NAME: u8 = 8;
 /// World-wide numbers, and logical units of iSCSI targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hardware {
-    /// Small hexadecimal digits, without `0x`, `naa.`, `eui.`.
+    /// World-wide numbers: lower-case hexadecimal digits, without `0x`, `naa.`, `eui.`.
     numbers: Vec<String>,
-    /// Target and logical unit.
+    /// iSCSI targets, each with a logical unit.
     units: Vec<(String, u64)>,
 }
 
 impl Hardware {
-    /// What the texts of a volume's record tell: `provider_location`, `provider_id`, `admin_metadata`.
+    /// The numbers and units in the texts of a volume's record: `provider_location`, `provider_id`, `admin_metadata`.
     #[must_use]
     pub fn of_record<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hardware = Self::default();
@@ -46,7 +46,7 @@ impl Hardware {
         self.numbers.is_empty() && self.units.is_empty()
     }
 
-    /// World-wide numbers, as small hexadecimal digits.
+    /// World-wide numbers, as lower-case hexadecimal digits.
     pub(in crate::progress) fn numbers(&self) -> &[String] {
         &self.numbers
     }
@@ -56,13 +56,13 @@ impl Hardware {
         &self.units
     }
 
-    /// Whether both tell of one disk.
+    /// Whether both have a number or a unit in common, and so are one disk.
     pub(in crate::progress) fn meets(&self, other: &Self) -> bool {
         self.numbers.iter().any(|one| other.numbers.contains(one))
             || self.units.iter().any(|one| other.units.contains(one))
     }
 
-    /// Takes in what another look told.
+    /// Adds what another look found.
     pub(in crate::progress) fn learn(&mut self, later: Self) {
         later
             .numbers
@@ -74,7 +74,7 @@ impl Hardware {
             .for_each(|(target, unit)| self.unit(&target, unit));
     }
 
-    /// Every whole number of 16 hexadecimal digits or more in `text`.
+    /// Adds every whole number of 16 hexadecimal digits or more in `text`.
     pub(in crate::progress) fn add_numbers(&mut self, text: &str) {
         let text = text.to_ascii_lowercase();
         for word in text.split(|letter: char| !letter.is_ascii_alphanumeric()) {
@@ -94,7 +94,7 @@ impl Hardware {
         }
     }
 
-    /// A logical unit of an iSCSI target.
+    /// Adds a logical unit of an iSCSI target.
     pub(in crate::progress) fn unit(&mut self, target: &str, unit: u64) {
         let unit = (target.to_ascii_lowercase(), unit);
         if self.units.len() < LIMIT && !self.units.contains(&unit) {
@@ -102,8 +102,8 @@ impl Hardware {
         }
     }
 
-    /// `<address>:<port>,<group> <target> <unit>`, as drivers for iSCSI write `provider_location`; several
-    /// portals are separated by semicolons.
+    /// Adds target and unit of `<address>:<port>,<group> <target> <unit>`, as drivers for iSCSI write
+    /// `provider_location`. Several portals are separated by semicolons.
     fn add_portal(&mut self, text: &str) {
         let mut words = text.split_whitespace();
         while let Some(word) = words.next() {
@@ -115,7 +115,7 @@ impl Hardware {
         }
     }
 
-    /// The target and the unit in the name of a link below `/dev/disk/by-path`.
+    /// Adds target and unit from the name of a link below `/dev/disk/by-path`.
     pub(in crate::progress) fn add_link(&mut self, link: &str) {
         let Some((_, rest)) = link.split_once("-iscsi-") else {
             return;
@@ -127,8 +127,8 @@ impl Hardware {
         }
     }
 
-    /// VPD page 83 as sysfs shows it: binary. Only what tells of the logical unit itself counts: the ports of
-    /// an array are the same for all its disks.
+    /// Adds the numbers in VPD page 83, which sysfs shows in binary. Only designators of the logical unit itself count:
+    /// those of an array's ports are the same for all its disks.
     pub(in crate::progress) fn add_page83(&mut self, page: &[u8]) {
         let Some((header, mut rest)) = page.split_at_checked(4) else {
             return;
@@ -160,7 +160,7 @@ impl Hardware {
     }
 
     fn number(&mut self, number: String) {
-        // All alike is what a device says that has none.
+        // A number of identical digits means that the device has none.
         let alike = number.bytes().all(|digit| number.as_bytes()[0] == digit);
         if !alike && self.numbers.len() < LIMIT && !self.numbers.contains(&number) {
             self.numbers.push(number);

@@ -24,7 +24,7 @@ pub(in crate::progress) struct Identity {
     /// Full paths, the one from the command line first.
     aliases: Vec<String>,
     inode: Option<u64>,
-    /// How large it is, where that can be told.
+    /// Its size, if known.
     bytes: Option<u64>,
     device: bool,
     #[serde(rename = "traced")]
@@ -32,10 +32,10 @@ pub(in crate::progress) struct Identity {
     /// Whether it is a disk, or lies on one as multipath and encryption do, without a name of its own.
     #[serde(default, rename = "nameless")]
     unnamed: bool,
-    /// What the kernel calls it that is no path: the target, the subsystem.
+    /// Names in the kernel that are no paths: the target, the subsystem.
     #[serde(default)]
     labels: Vec<String>,
-    /// Its numbers.
+    /// Its world-wide numbers and logical units.
     #[serde(default)]
     hardware: Hardware,
     /// Every id in its names.
@@ -78,14 +78,13 @@ impl Identity {
             .map(|metadata| metadata.rdev());
         match kernel_name(roots, &real) {
             Some(kernel_name) => identity.trace(roots, &kernel_name, number),
-            // A link that leads nowhere, or a map of which the kernel says nothing here.
+            // A link that leads nowhere, or a map that sysfs does not show here.
             None => identity.unnamed = is_named_by_number(path),
         }
         identity
     }
 
-    /// Gathers the names of `path` as the process has it, which may be somewhere else than we are, and
-    /// among mounts of its own.
+    /// Gathers the names of `path` as the process sees it, which may have another working directory and other mounts.
     pub(in crate::progress) fn seen_by(roots: &Roots, pid: Pid, path: &str) -> Self {
         let process = roots.proc.join(pid.to_string());
         if path.starts_with('/') {
@@ -128,7 +127,8 @@ impl Identity {
         identity
     }
 
-    /// What the kernel calls an open file. A file's own file system is not asked about it: it may hang.
+    /// The names of an open file, by the path that the kernel shows. A regular file's file system is not asked: it may
+    /// hang.
     pub(in crate::progress) fn of_open_file(roots: &Roots, path: &str) -> Self {
         if path.starts_with("/dev/") {
             return Self::of(roots, path);
@@ -221,7 +221,7 @@ impl Identity {
         }
     }
 
-    /// So that a question is answered without reading all names anew.
+    /// Notes the ids in a name, so that no question reads all names anew.
     fn find_ids(&mut self, name: &str) {
         for mention in mentions(name) {
             if !self.ids.contains(&mention.id) {
@@ -230,8 +230,8 @@ impl Identity {
         }
     }
 
-    /// Takes in what another look at the same path told. Names are only added: a link that is gone by
-    /// now told the truth when it was there.
+    /// Adds what another look at the same path found. Names are only added: a link that is gone by now was true while
+    /// it was there.
     pub(in crate::progress) fn learn(&mut self, later: Self) {
         later.aliases.into_iter().for_each(|alias| self.add(alias));
         later.labels.into_iter().for_each(|label| self.label(label));
@@ -253,7 +253,7 @@ impl Identity {
         self.aliases.iter().map(String::as_str)
     }
 
-    /// How many names and numbers there are.
+    /// The count of names and numbers.
     pub(in crate::progress) fn len(&self) -> usize {
         let numbers = self.hardware.numbers().len() + self.hardware.units().len();
         self.aliases.len() + self.labels.len() + numbers
@@ -274,8 +274,8 @@ impl Identity {
         !name.is_empty() && self.aliases.iter().any(|alias| path_names(alias, name))
     }
 
-    /// Whether one of the names is the volume's that is asked about: by its name, or by its id in whatever
-    /// a vendor has made of it, unless another name says that it is another volume.
+    /// Whether one of the names is that of the volume asked about: by the volume's name, or by its id in whatever form a
+    /// vendor writes it, unless another name says that this is another volume.
     pub(in crate::progress) fn is_of(&self, question: &Question) -> bool {
         if question.names.iter().any(|name| self.names_volume(name)) {
             return true;
@@ -312,7 +312,7 @@ impl Identity {
             })
     }
 
-    /// The id of the volume that one of the names surely is of, by the template that volumes are named with.
+    /// The id of the volume that one of the names certainly belongs to, by the template of volume names.
     pub(in crate::progress) fn volume_id(&self, template: &str) -> Option<String> {
         let template = Template::parse(template)?;
         let links = |name: &&String| name.starts_with("/dev/disk/");
@@ -335,17 +335,17 @@ impl Identity {
         self.ids.iter()
     }
 
-    /// Whether it is a disk, or lies on one, without a name of its own.
+    /// Whether it is a disk without a name of its own, or lies on one.
     pub(in crate::progress) fn is_unnamed(&self) -> bool {
         self.unnamed
     }
 
-    /// Whether one of these ids stands in one of the names.
+    /// Whether one of the names holds one of these ids.
     pub(in crate::progress) fn bears_one_of(&self, ids: &[Uuid]) -> bool {
         !self.ids.is_empty() && ids.iter().any(|id| self.ids.contains(id))
     }
 
-    /// The numbers by which records know it.
+    /// The numbers and units that a volume's record may hold.
     pub(in crate::progress) fn hardware(&self) -> &Hardware {
         &self.hardware
     }
@@ -383,13 +383,13 @@ impl Identity {
         self.device
     }
 
-    /// False for a kernel name nothing else is known of, which is worth another try: udev may be behind.
+    /// False for a kernel name that led to no other name. Another look may find one: udev may be behind.
     pub(in crate::progress) fn is_resolved(&self) -> bool {
         self.resolved
     }
 }
 
-/// Whether a process sees other mounts than we do, where that can be told.
+/// Whether a process is known to see other mounts than we do.
 fn has_mounts_of_its_own(roots: &Roots, process: &Path) -> bool {
     let mounts = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
     let ours = mounts(&roots.proc.join("self"));
@@ -403,8 +403,8 @@ pub(in crate::progress) fn read_attribute(path: &Path) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Whether a path below `/dev` that leads nowhere may be a disk's: a link by number, or a map that is not
-/// one of LVM's.
+/// Whether a path below `/dev` that leads nowhere may be that of an unnamed disk: a link below `/dev/disk`, or a map
+/// that is not one of LVM's.
 fn is_named_by_number(path: &str) -> bool {
     let map = path.strip_prefix("/dev/mapper/");
     path.starts_with("/dev/disk/") || map.is_some_and(|map| split_mapped(map).is_none())

@@ -1,4 +1,8 @@
 //! Which volume a path means, whoever says it: a command line, an open file or a caller.
+//!
+//! In this order: `identity::trace` reads sysfs ([`sysfs`]) and collects all links to the disk ([`links`]); [`names`]
+//! finds a volume's id or name in these; [`hardware`] reads world-wide number, target and unit, which a volume's
+//! record may hold.
 
 /// World-wide numbers and logical units, of disks and in the records of volumes.
 mod hardware;

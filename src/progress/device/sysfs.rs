@@ -16,7 +16,7 @@ const SESSION_ABOVE: usize = 3;
 /// What one disk is.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    /// What bears a volume's name where the storage made one for each volume: a target, a subsystem, the
+    /// Names that hold the volume's where the storage makes one for each volume: of the target, of the subsystem, the
     /// namespace's id.
     pub labels: Vec<String>,
     /// Paths that mean the same, of a disk that is an image or a file.
@@ -25,7 +25,7 @@ pub(super) struct Disk {
     pub hardware: Hardware,
 }
 
-/// Reads what there is of `kernel_name`, whose folder is `block`.
+/// Reads names and numbers of `kernel_name`, whose folder is `block`.
 pub(in crate::progress) fn disk(sys: &Path, block: &Path, kernel_name: &str) -> Disk {
     let mut disk = Disk::default();
     for attribute in ["wwid", "device/wwid", "nguid", "uuid"] {

@@ -1,4 +1,4 @@
-//! One copy through open files: what is remembered of it. Pure.
+//! One copy through open files, as it is remembered. Pure.
 
 use tokio::time::Instant;
 
@@ -15,50 +15,50 @@ use crate::progress::proc::process::{self, ProcessId, Ticks};
 use crate::progress::verdict::percent;
 use crate::progress::{Answer, Question};
 
-/// What may have been written in one go after the last look: some of cinder's pieces, which have 4 MiB.
+/// Bytes that may have been written at once after the last look: four of cinder's pieces of 4 MiB.
 const PIECES: u64 = 16 << 20;
 
-/// A file of a volume's that was seen open.
+/// A copy through open files, or a single file that may be one end of a copy.
 #[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct FileCopy {
-    /// What it is.
+    /// The file that is followed.
     #[serde(flatten)]
     pub file: FileFacts,
     /// How far it was seen.
     #[serde(flatten)]
     pub seen: Observation,
-    /// What tells its migration.
+    /// What tells which migration made it.
     #[serde(flatten)]
     pub notes: MigrationNotes,
-    /// How it ended; none while it is open. A dd ends in one way only, and this in three.
+    /// How it ended; none while it is open.
     pub end: Option<End>,
-    /// When it was seen to have ended, by this daemon.
+    /// When its end was seen; none if that was before a restart.
     #[serde(skip)]
     pub ended: Unsaved<Option<Instant>>,
 }
 
-/// What is known of an open file once it is found, but for the size of what it is copied from.
+/// Facts of an open file. None changes after it is found, except `ends.bytes`.
 #[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct FileFacts {
-    /// Who had it open.
+    /// The process that has it open.
     pub id: ProcessId,
-    /// As what.
+    /// The descriptor there.
     pub fd: Fd,
-    /// What the kernel said of it.
+    /// Tells it from a file that gets the same descriptor later.
     pub mark: Mark,
-    /// What is copied where, if both are known.
+    /// Source and destination, if both are known.
     #[serde(default)]
     pub ends: Option<Ends>,
-    /// What is known of it, if that is not enough to call it a copy.
+    /// The file alone, if no second one makes it a copy.
     #[serde(default)]
     pub lone: Option<Lone>,
     /// When it was first seen. Nothing tells when it was opened.
     #[serde(default)]
     pub begun: Option<Ticks>,
-    /// When it was not there yet, though it was looked for.
+    /// When the last complete sweep before that began: the copy was not open then.
     #[serde(default)]
     pub not_before: Option<Ticks>,
-    /// Whether its position tells anything.
+    /// Whether its position grows with the copy.
     pub moves: bool,
 }
 
@@ -69,14 +69,14 @@ pub(in crate::progress) struct Ends {
     pub source: Identity,
     /// What is written; its descriptor is the one that is followed.
     pub destination: Identity,
-    /// How large the source is, where that can be told.
+    /// Size of the source, if known.
     pub bytes: Option<u64>,
 }
 
-/// One file that may be an end of a volume's copy whose other end cannot be seen, such as an image in Ceph.
+/// A file that may be one end of a volume's copy. The other end cannot be seen, such as an image in Ceph.
 #[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct Lone {
-    /// What it is called.
+    /// Its names.
     pub identity: Identity,
     /// Whether it is written, rather than read.
     pub writes: bool,
@@ -85,16 +85,16 @@ pub(in crate::progress) struct Lone {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) enum End {
-    /// Its process closed it and went on, as cinder-volume does when all is copied.
+    /// The process closed it and lives on, as cinder-volume does when all is copied.
     Closed,
-    /// Its process closed it far from its end, as cinder-volume does when something failed.
+    /// The process closed it far from the end, as cinder-volume does when something failed.
     Early,
-    /// Its process is gone.
+    /// The process is gone.
     Gone,
 }
 
 impl FileCopy {
-    /// One that was found when its volume was asked for.
+    /// A file found when its volume was asked for.
     pub(in crate::progress) fn asked_for(
         question: &Question,
         file: &OpenFile,
@@ -106,7 +106,7 @@ impl FileCopy {
         copy
     }
 
-    /// One that was found though nobody asked.
+    /// A copy found by a sweep, without a question. `not_before` is when the sweep before began.
     pub(in crate::progress) fn between(
         ends: Ends,
         file: &OpenFile,
@@ -119,7 +119,7 @@ impl FileCopy {
         copy
     }
 
-    /// One of which a single end is to be seen.
+    /// A file without a second end in sight.
     pub(in crate::progress) fn lone(lone: Lone, file: &OpenFile, listed: Instant) -> Self {
         let mut copy = Self::new(file, listed);
         copy.file.lone = Some(lone);
@@ -147,19 +147,19 @@ impl FileCopy {
         }
     }
 
-    /// Whether this is the file it was found by.
+    /// Whether `file` is the file that is followed.
     pub(in crate::progress) fn is(&self, file: &OpenFile) -> bool {
         let known = &self.file;
         (known.id, known.fd, known.mark) == (file.id, file.fd, file.mark)
     }
 
-    /// Whether both are one open file.
+    /// Whether both follow the same open file.
     pub(in crate::progress) fn is_same_file(&self, other: &Self) -> bool {
         let (own, other) = (&self.file, &other.file);
         (own.id, own.fd, own.mark) == (other.id, other.fd, other.mark)
     }
 
-    /// Whether it is the volume's that is asked about.
+    /// Whether it is a copy of the volume asked about.
     pub(in crate::progress) fn is_of(&self, question: &Question) -> bool {
         match &self.notes.volume {
             Some(volume) => *volume == question.volume_id,
@@ -167,7 +167,7 @@ impl FileCopy {
         }
     }
 
-    /// Takes in what became of it by `now`.
+    /// Takes in the state of its file at `now`.
     pub(in crate::progress) fn note(&mut self, state: FileState, now: Instant) {
         if let FileState::Open(position) = state {
             self.seen.goes_on_at(position, now);
@@ -202,7 +202,7 @@ impl CopyRecord for FileCopy {
         self.file.ends.as_ref().map(|ends| &ends.source)
     }
 
-    /// What it writes is the copy, whose name is of no volume that is asked about.
+    /// Not indexed by destination: nobody asks about the new volume.
     fn destination(&self) -> Option<&Identity> {
         None
     }
@@ -219,7 +219,7 @@ impl CopyRecord for FileCopy {
         self.file.begun
     }
 
-    /// It may have been open for a while when it was first seen.
+    /// `begun` does not tell: the file may have been open for a while when it was first seen.
     fn began_since(&self, request: Ticks) -> bool {
         self.file.not_before.is_some_and(|then| then >= request)
     }
@@ -240,12 +240,12 @@ impl CopyRecord for FileCopy {
         self.source_bytes()
     }
 
-    /// Its process tells by closing it and going on.
+    /// Complete if the process closed the file and lives on.
     fn reached(&self, _size: u64) -> bool {
         self.end == Some(End::Closed)
     }
 
-    /// A position that stands still tells nothing.
+    /// Unknown where the position does not grow with the copy, as qemu-img's.
     fn by_position(&self, size: u64) -> Answer {
         if self.file.moves {
             percent(self.seen.position.unwrap_or(0), size)

@@ -18,10 +18,10 @@ use crate::progress::verdict::{
 };
 use crate::progress::{Answer, Question};
 
-/// How many files are remembered that may be an end of a copy.
+/// How many single files are remembered that may be an end of a copy.
 pub(in crate::progress) const LONE_LIMIT: usize = 256;
 
-/// What is looked for among open files.
+/// The paths of a call, looked for among open files.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct Wanted {
     /// `src_path` of the call.
@@ -33,9 +33,9 @@ pub(in crate::progress) struct Wanted {
 /// A path of the call.
 #[derive(Debug)]
 pub(in crate::progress) struct Target {
-    /// What it is called.
+    /// Its names.
     pub identity: Identity,
-    /// Where it is.
+    /// File system and inode, if it exists.
     pub place: Option<Place>,
 }
 
@@ -45,8 +45,8 @@ impl Target {
     }
 }
 
-/// The file that tells most about the volume's copy: first one written at the path asked for, then one that
-/// bears the volume's name and is only written, then one that is read.
+/// The file whose position tells most about the volume's copy: one written at the call's `dest_path`, else one with the
+/// volume's name that is only written, else one read at `src_path`, else one with the volume's name that is read.
 pub(in crate::progress) fn best<'a>(
     files: &'a [OpenFile],
     question: &Question,
@@ -75,7 +75,7 @@ pub(in crate::progress) fn best<'a>(
 #[derive(Debug, Default)]
 pub(in crate::progress) struct FileCopies {
     copies: CopyStore<u64, FileCopy>,
-    /// Files that may be an end of a volume's copy.
+    /// Single files that may be an end of a volume's copy.
     lone: CopyStore<u64, FileCopy>,
     /// How copies have ended.
     pub ended: EndedCopies,
@@ -86,7 +86,7 @@ pub(in crate::progress) struct FileCopies {
 }
 
 impl FileCopies {
-    /// Takes up what an earlier run of the daemon has written down.
+    /// Restores what an earlier run of the daemon saved.
     pub(in crate::progress) fn restored(saved: Vec<FileCopy>) -> Self {
         let mut all = Self::default();
         for copy in saved {
@@ -102,14 +102,14 @@ impl FileCopies {
         self
     }
 
-    /// The numbers of all that is remembered.
+    /// The numbers of all copies and single files.
     pub(in crate::progress) fn numbers(&self) -> Vec<u64> {
         let mut numbers = self.lone.keys();
         numbers.extend(self.copies.keys());
         numbers
     }
 
-    /// What there is to write down of these.
+    /// These copies and files, to be saved.
     pub(in crate::progress) fn saved(&self, numbers: &[u64]) -> Vec<FileCopy> {
         let mut saved = self.lone.saved(numbers);
         saved.extend(self.copies.saved(numbers));
@@ -120,7 +120,7 @@ impl FileCopies {
         self.copies.is_empty() && self.lone.is_empty()
     }
 
-    /// Another number when there is something new to write down.
+    /// Another number when there is something new to save.
     pub(in crate::progress) fn revision(&self) -> u64 {
         self.copies.revision().wrapping_add(self.lone.revision())
     }
@@ -131,7 +131,7 @@ impl FileCopies {
         self.lone.forget();
     }
 
-    /// Remembers the file found for a volume, unless it was seen to be closed since it was listed.
+    /// Remembers the file found for a volume, unless it was closed since it was listed.
     pub(in crate::progress) fn add(
         &mut self,
         file: &OpenFile,
@@ -152,15 +152,14 @@ impl FileCopies {
         self.copies.get(number).cloned()
     }
 
-    /// Whether a copy between two ends is known that goes on with `file` as its destination, and how large
-    /// it is.
+    /// Whether a running copy with `file` as its destination is known, together with the size of its source.
     pub(super) fn knows_all_of(&self, file: &OpenFile) -> bool {
         let copy = self.pair(file, None);
         copy.is_some_and(|(_, copy)| copy.source_bytes().is_some())
     }
 
-    /// Remembers a copy between two files that nobody has asked about, unless it is known, or was seen
-    /// closed since it was listed.
+    /// Remembers a copy between two files, found without a question, unless it is known, or was closed since it was
+    /// listed.
     pub(super) fn notice(&mut self, pair: Pair<'_>, bytes: Option<u64>, listed: Instant) {
         let file = pair.destination;
         if let Some((number, _)) = self.pair(file, Some(listed)) {
@@ -181,13 +180,13 @@ impl FileCopies {
         self.push(copy);
     }
 
-    /// Takes in that a sweep that began at that time has seen everything.
+    /// Takes in that a sweep that began at `begun` has seen every file.
     pub(super) fn swept(&mut self, begun: Ticks) {
         self.swept = Some(begun);
     }
 
-    /// Remembers the files that may be an end of a copy whose other end cannot be seen: an unnamed disk that is read,
-    /// and a written file without one that is read in step with it.
+    /// Remembers the files that may be an end of a copy whose other end cannot be seen: a read disk without a name, or a
+    /// written file for which no read file in step was found.
     pub(super) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
         let pairs = pairs(files);
         let written_in_step = |file: &OpenFile| {
@@ -222,23 +221,23 @@ impl FileCopies {
         self.copies.all()
     }
 
-    /// Copies of disks that no name leads to and that one of `records` may tell of, and their numbers.
+    /// Copies of unnamed disks that one of `records` has a number of, each with its number here.
     pub(in crate::progress) fn meeting(&self, records: &[&Hardware]) -> Vec<(u64, &FileCopy)> {
         self.copies.meeting(records)
     }
 
-    /// Copies of disks that no name leads to, that run, and their numbers.
+    /// Running copies of unnamed disks, each with its number here.
     pub(in crate::progress) fn running_unnamed(&self) -> Vec<(u64, &FileCopy)> {
         self.copies.running_unnamed()
     }
 
-    /// All that was given to the volume of this id, or bears one of these ids.
+    /// The copies attributed to the volume of this id, or whose names hold one of these ids.
     pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<&FileCopy> {
         let copies = self.copies.of_volume(volume_id, ids).into_iter();
         copies.map(|(_, copy)| copy).collect()
     }
 
-    /// Changes what is remembered of one copy, if it is.
+    /// Changes one copy, if it is remembered.
     pub(in crate::progress) fn update<T>(
         &mut self,
         number: u64,
@@ -296,7 +295,7 @@ impl FileCopies {
             || all_lone.any(|(_, copy)| of_this(copy) && lone(copy))
     }
 
-    /// The copy between two ends that goes on with `file` as its destination, or has ended since `listed`.
+    /// The copy with `file` as its destination that runs, or has ended since `listed`.
     fn pair(&self, file: &OpenFile, listed: Option<Instant>) -> Option<(u64, &FileCopy)> {
         self.copies.all().rev().find(|(_, copy)| {
             let late = copy.ended.zip(listed);
@@ -305,8 +304,8 @@ impl FileCopies {
         })
     }
 
-    /// Takes in another, and tells its number. A file that is open now is worth more than what was open first, so
-    /// where nothing is over the oldest makes room.
+    /// Stores a copy and returns its number. Where all are running the oldest makes room: a file that is open now is
+    /// worth more than one that was open first.
     fn push(&mut self, copy: FileCopy) -> u64 {
         let (store, limit) = match copy.file.lone {
             Some(_) => (&mut self.lone, LONE_LIMIT),
@@ -323,27 +322,27 @@ impl FileCopies {
         number
     }
 
-    /// The copies that went on when they were last looked at.
+    /// The copies and single files that were open at the last look.
     pub(in crate::progress) fn open(&self) -> Vec<FileCopy> {
         let all = self.copies.all().chain(self.lone.all());
         let open = all.filter(|(_, copy)| copy.runs());
         open.map(|(_, copy)| copy.clone()).collect()
     }
 
-    /// Those of them between two ends.
+    /// Those of them with two known ends.
     pub(in crate::progress) fn running(&self) -> Vec<FileCopy> {
         let mut open = self.open();
         open.retain(|copy| copy.file.ends.is_some());
         open
     }
 
-    /// The volume's copy that goes on.
+    /// The volume's running copy.
     pub(super) fn open_of(&self, question: &Question) -> Option<FileCopy> {
         let latest = self.latest(question, CopyRecord::runs);
         latest.map(|(_, copy)| copy.clone())
     }
 
-    /// Takes in what became of a file, wherever it is remembered.
+    /// Takes in the state of a file, wherever it is remembered.
     pub(in crate::progress) fn note(&mut self, seen: &FileCopy, state: FileState) {
         let now = Instant::now();
         for store in [&mut self.copies, &mut self.lone] {
@@ -397,7 +396,7 @@ impl FileCopies {
         verdict
     }
 
-    /// The copy that goes on, or the last that is over, unless that one belongs to a migration before.
+    /// The running copy, else the last one, unless that belongs to an earlier migration.
     fn current(&self, question: &Question, requested: Option<Ticks>) -> Option<(u64, &FileCopy)> {
         let made_by =
             |copy: &FileCopy| migration::made_by(copy.evidence(question.size), question, requested);

@@ -1,11 +1,11 @@
 //! Copies that a process makes through open files.
 //!
-//! No command line shows them, so they are looked for when a call asks: among the few processes whose names
-//! are those of programs that copy so, and at most twice a second, however many calls ask. A copy that is found is
-//! remembered, and from then on costs one small read.
+//! No command line shows them. When a call asks, the open files of the few processes are listed whose names are those
+//! of programs that copy so; at most twice a second, however many calls ask. A copy that is found is remembered, and
+//! from then on costs one small read.
 //!
-//! So that a copy is known before a call asks, cinder-volume's open files are searched now and then
-//! for pairs of files that are the ends of a copy.
+//! So that a copy is known before a call asks, a *sweep* searches cinder-volume's open files now and then for pairs of
+//! files that are the ends of a copy.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -41,7 +41,7 @@ use pairs::pairs;
 /// The least time between two listings of what is open.
 const LISTING_GAP: Duration = Duration::from_millis(500);
 
-/// How many processes are looked into: a node has some dozens of Python programs.
+/// How many processes' files are listed: a node has some dozens of Python programs.
 const COPIERS_LIMIT: usize = 512;
 
 /// Finds and follows copies through open files.
@@ -52,14 +52,13 @@ pub(super) struct FileBased {
     copies: Arc<Mutex<FileCopies>>,
     /// Held for the length of a listing, so that there is one at a time.
     listing: tokio::sync::Mutex<Option<Listing>>,
-    /// Who is cinder-volume, by the last scan, and when it was last begun to look through what they have
-    /// open.
+    /// The processes called cinder-volume at the last scan, and when the last sweep began.
     cinder_volumes: Mutex<(Vec<Pid>, Option<Instant>)>,
-    /// Held for the length of a sweep, so that there is one at a time; what the last could not see.
+    /// Held for the length of a sweep, so that there is one at a time. Why the last one may not have seen every file.
     sweeping: tokio::sync::Mutex<Option<ProgressError>>,
 }
 
-/// What was open at the last look around.
+/// The files open at the last listing.
 #[derive(Debug, Clone)]
 struct Listing {
     begun: Instant,
@@ -80,18 +79,18 @@ impl FileBased {
         }
     }
 
-    /// Takes in who is cinder-volume by now.
+    /// Takes in which processes are cinder-volume.
     pub(super) fn observe(&self, cinder_volumes: Vec<Pid>) {
         self.cinder_volumes.lock().0 = cinder_volumes;
     }
 
-    /// Makes a sweep due now: a copy that it does not find begins later.
-    pub(super) fn let_be_due(&self) {
+    /// Makes the next sweep due at once. A copy that this sweep does not see began after it.
+    pub(super) fn sweep_soon(&self) {
         self.cinder_volumes.lock().1 = None;
     }
 
-    /// Whether a cinder-volume runs, no sweep is going on, and the last one was begun long enough ago. If so, a sweep
-    /// counts as begun.
+    /// Whether a cinder-volume runs, no sweep is under way, and the last one began at least `pause` ago. If so, a sweep
+    /// counts as begun now.
     pub(super) fn is_due(&self, pause: Duration) -> bool {
         if self.sweeping.try_lock().is_err() {
             return false;
@@ -105,7 +104,7 @@ impl FileBased {
         due
     }
 
-    /// Looks for copies between two files that cinder-volume has open; tells what it could not see.
+    /// Looks for copies between two files that cinder-volume has open. Returns why it may not have seen every file.
     pub(super) async fn sweep(&self) -> Option<ProgressError> {
         let mut told = self.sweeping.lock().await;
         let mut pids = self.cinder_volumes.lock().0.clone();
@@ -141,8 +140,8 @@ impl FileBased {
         trouble
     }
 
-    /// How large a file is. Its file system may hang, so this is a separate look, and not one at its process, which
-    /// other calls ask about.
+    /// The size of a file. Its file system may hang. So the look counts as one at the file and not at the process, about
+    /// which other calls ask.
     async fn size(&self, file: &OpenFile) -> Option<u64> {
         if let Some(bytes) = file.identity.bytes() {
             return Some(bytes);
@@ -163,12 +162,12 @@ impl FileBased {
         self.copies.lock()
     }
 
-    /// The same, for whoever writes them down.
+    /// The same, for the writer of the state file.
     pub(super) fn shared(&self) -> Arc<Mutex<FileCopies>> {
         Arc::clone(&self.copies)
     }
 
-    /// The answer of a copy that is known and goes on.
+    /// The answer by a running copy that is known already.
     pub(super) async fn known(
         &self,
         question: &Question,
@@ -185,7 +184,7 @@ impl FileBased {
             .then(|| copies.decide(question, requested)))
     }
 
-    /// The answer after a look at what the `copiers` have open.
+    /// The answer after a listing of what the `copiers` have open.
     pub(super) async fn find(
         &self,
         question: &Question,
@@ -198,7 +197,7 @@ impl FileBased {
         };
         let listing = self.list(copiers).await;
         if let Some(file) = history::best(&listing.files, question, &wanted) {
-            // The listing may be half a second old: what has been closed since was seen to be.
+            // The listing may be half a second old: `add` leaves out what was seen to close since.
             let known = self.copies().add(file, listing.begun, question);
             if let Some(copy) = known {
                 self.look(&copy).await?;
@@ -212,13 +211,13 @@ impl FileBased {
         }
     }
 
-    /// Looks again at every copy that goes on.
+    /// Looks again at every running copy.
     pub(super) async fn look_again(&self) {
         let open = self.copies().open();
         join_all(open.iter().map(|copy| self.look(copy))).await;
     }
 
-    /// Every copy between two ends that goes on and what stands in the way of looking at it, after a look.
+    /// Looks at every running copy with two known ends; returns those that still run, each with the error of its look.
     pub(super) async fn running(&self) -> Vec<(FileCopy, Option<ProgressError>)> {
         let again = self
             .copies()
@@ -249,7 +248,7 @@ impl FileBased {
         Ok(())
     }
 
-    /// What the `copiers` have open, as of half a second ago at most.
+    /// What the `copiers` have open, at most [`LISTING_GAP`] old.
     async fn list(&self, mut copiers: Vec<Pid>) -> Listing {
         let mut last = self.listing.lock().await;
         if let Some(listing) = &*last
@@ -281,7 +280,7 @@ impl FileBased {
         let (mut files, mut trouble) = (Vec::new(), None);
         let work = move |pid| {
             let files = open_files::of(&roots, pid)?;
-            // A process that has nothing to show is no reason to complain of hidden names.
+            // Only where a file has no name: a process without open files is no sign of hidden links.
             let hidden = files
                 .iter()
                 .any(|file| file.identity.len() == 0)
@@ -299,7 +298,7 @@ impl FileBased {
         (files, trouble)
     }
 
-    /// What a path of the call leads to. Its file system may hang, so this is a look of its own.
+    /// What a path of the call leads to. Its file system may hang, so the look counts as one at the path.
     async fn target(&self, path: Option<&Path>) -> Result<Option<Target>, ProgressError> {
         let Some(path) = path else { return Ok(None) };
         let roots = self.roots.clone();

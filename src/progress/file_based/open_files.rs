@@ -37,9 +37,9 @@ pub(in crate::progress) fn may_be_cinder_volume(comm: &[u8]) -> bool {
 /// A file or device that a process has open.
 #[derive(Debug, Clone)]
 pub(in crate::progress) struct OpenFile {
-    /// Who has it open.
+    /// The process that has it open.
     pub id: ProcessId,
-    /// As what.
+    /// The descriptor there.
     pub fd: Fd,
     /// How far it is.
     pub position: u64,
@@ -47,13 +47,13 @@ pub(in crate::progress) struct OpenFile {
     pub reads: bool,
     /// Whether it is written.
     pub writes: bool,
-    /// Whether its position tells anything.
+    /// Whether its position grows with a copy.
     pub moves: bool,
-    /// What it is called; nothing where the kernel does not say.
+    /// Its names; none where the kernel tells none.
     pub identity: Identity,
-    /// Its place, whatever it is called.
+    /// File system and inode.
     pub place: Option<Place>,
-    /// What the kernel says of it, to know it again.
+    /// Tells it from a file that gets the same descriptor later.
     pub mark: Mark,
 }
 
@@ -133,14 +133,14 @@ pub(in crate::progress) fn of(roots: &Roots, pid: Pid) -> Result<Vec<OpenFile>, 
     Ok(files)
 }
 
-/// What became of an open file.
+/// The state of a file that was open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::progress) enum FileState {
     /// It is open, at this position.
     Open(u64),
     /// It was closed; its process lives.
     Closed,
-    /// So is its process.
+    /// Its process is gone.
     Gone,
 }
 
@@ -161,7 +161,7 @@ pub(in crate::progress) fn again(
     })
 }
 
-/// How large an open regular file is. Its file system is asked, and may hang.
+/// The size of an open regular file. Its file system is asked, and may hang.
 pub(in crate::progress) fn size(proc: &Path, pid: Pid, fd: Fd) -> Option<u64> {
     let path = proc.join(pid.to_string()).join("fd").join(fd.to_string());
     let metadata = fs::metadata(path).ok()?;

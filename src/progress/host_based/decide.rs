@@ -1,7 +1,7 @@
-//! Which of the seen processes is a volume's copy, and what the answer is then.
+//! Which of the remembered dd is a volume's copy, which wiped the volume, and what the answer is then.
 //!
-//! Pure: the tracker makes sure that the remembered state is fresh.
-//! The table of all cases is that of [`verdict`].
+//! Pure: the tracker makes sure that the remembered state is fresh. The table of all cases is at the head of
+//! [`verdict`]; here are its rows about wipes without a copy.
 
 use std::cmp::Reverse;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::progress::proc::process::ProcessId;
 use crate::progress::verdict::{self, CopyVerdict, WipesSeen, may_be_all_of, nothing_seen};
 use crate::progress::{Answer, Question};
 
-/// The copies of the volume that run, the one that counts first.
+/// The running copies of the volume; the first one counts.
 pub(in crate::progress) fn running(history: &History, question: &Question) -> Vec<ProcessId> {
     let mut copies: Vec<&Record> = history
         .candidates(question)
@@ -29,7 +29,7 @@ pub(in crate::progress) fn running(history: &History, question: &Question) -> Ve
     copies.iter().map(|record| record.dd.id).collect()
 }
 
-/// The verdict on the volume as things stand.
+/// The verdict on the volume, by what is remembered.
 pub(in crate::progress) fn decide(history: &History, question: &Question) -> CopyVerdict {
     let requested = history.volumes.requested(&question.volume_id);
     let running = running(history, question).first().copied();
@@ -49,7 +49,7 @@ pub(in crate::progress) fn decide(history: &History, question: &Question) -> Cop
         .max_by_key(|record| rank(record, question));
     let wipes: Vec<&Record> = candidates
         .into_iter()
-        .filter(|record| wipes(record, question) && !is_past(record))
+        .filter(|record| is_wipe_of(record, question) && !is_past(record))
         .filter(|wipe| copy.is_some() || !past.iter().any(|copy| follows(wipe, copy)))
         .collect();
     let recent = wipes.iter().any(|wipe| wipe.is_recent());
@@ -75,9 +75,9 @@ pub(in crate::progress) fn decide(history: &History, question: &Question) -> Cop
     verdict::of_copy(copy, wipes, question, requested)
 }
 
-/// Notes what the volume object said: for a running copy its volume, and where the volume was then; for a
-/// copy that is over, that the volume was seen not to migrate. The last two show that a later migration is
-/// another one.
+/// Notes what the volume object said: for a running copy its volume and the volume's `host`; for a copy that is over,
+/// that the volume does not migrate any more. A migration under another `host`, or after the volume was seen not to
+/// migrate, is a later one.
 pub(in crate::progress) fn note(history: &mut History, question: &Question) {
     if let Some(&id) = running(history, question).first() {
         let copy = history.get(id);
@@ -100,7 +100,7 @@ pub(in crate::progress) fn note(history: &mut History, question: &Question) {
             if !question.migrating {
                 record.notes.migration_over = true;
             } else if past_to.is_some_and(|past_to| id <= past_to) || !record.is_recent() {
-                // The copy may be another migration's.
+                // The copy may be of another migration.
             } else if record.over {
                 record.notes.completes(question);
             } else {
@@ -110,8 +110,8 @@ pub(in crate::progress) fn note(history: &mut History, question: &Question) {
     }
 }
 
-/// The rule by which a dd reads the volume, if it does. A path that the caller names counts only while the dd runs:
-/// a kernel name may mean another volume afterwards. What was once known of a process stays known.
+/// The rule that attributes a dd to the volume, if one does. The caller's `src_path` counts only while the dd runs:
+/// a kernel name may mean another volume afterwards. A volume noted of the dd stays.
 fn known_by(history: &History, record: &Record, question: &Question) -> Option<KnownBy> {
     let source = &record.dd.source;
     if source.is_of(question) {
@@ -144,17 +144,17 @@ fn was_copy_of(history: &History, record: &Record, question: &Question) -> bool 
         && known_by(history, record, question).is_some()
 }
 
-fn wipes(record: &Record, question: &Question) -> bool {
+fn is_wipe_of(record: &Record, question: &Question) -> bool {
     record.dd.purpose == Purpose::Wipe && record.dd.destination.is_of(question)
 }
 
-/// Whether it is the volume's and over, or wipes the volume's old disk.
+/// Whether this dd is an ended copy, or a wipe, of the volume.
 fn concerns(history: &History, record: &Record, question: &Question) -> bool {
-    was_copy_of(history, record, question) || wipes(record, question)
+    was_copy_of(history, record, question) || is_wipe_of(record, question)
 }
 
-/// Whether a copy may be this migration's: one of an unnamed disk and of the volume's size, or one of the
-/// volume that came and went between two looks. Then neither 0 nor that copy's progress would be true.
+/// Whether some copy may be this migration's: one of an unnamed disk and of the volume's size, or one of the volume
+/// that was over before its position was read. Then the answer is unknown.
 fn may_have_begun(history: &History, question: &Question) -> bool {
     let template = question.template();
     let requested = history.volumes.requested(&question.volume_id);
@@ -175,14 +175,14 @@ fn may_have_begun(history: &History, question: &Question) -> bool {
     })
 }
 
-/// Whether a wipe shows that a copy was completed: cinder wipes the old volume after the copy, and only
-/// then. A wipe of the copy's destination would be cleaning up after a failure.
+/// Whether a wipe shows that a copy was completed: cinder wipes the old volume only after a complete copy. A wipe of
+/// the copy's destination cleans up after a failure.
 fn follows(wipe: &Record, copy: &Record) -> bool {
     wipe.dd.id.start >= copy.dd.id.start && !wipe.dd.destination.same_as(&copy.dd.destination)
 }
 
-/// The last copy of an earlier migration than the current one; all before it are earlier, too: cinder changes
-/// a volume's host when a migration is complete, and cinder-api does not ask about one that is.
+/// The last copy or wipe of an earlier migration; all before it are earlier, too. cinder changes a volume's `host` when
+/// a migration is complete, and cinder-api does not ask about one that is.
 fn past_to(history: &History, question: &Question) -> Option<ProcessId> {
     let requested = history.volumes.requested(&question.volume_id);
     let is_past = |record: &&Record| {
@@ -201,8 +201,8 @@ fn is_at(identity: &Identity, path: Option<&Path>) -> bool {
         .is_some_and(|path| identity.is(path))
 }
 
-/// Orders several copies of one volume: those on the paths asked for, then those to a device or what
-/// has a volume's name (rather than to another file, as a backup goes), then the newest.
+/// Orders several copies of one volume, the one that counts last: by the call's `dest_path`, by its `src_path`, by
+/// whether the destination is a device or has a volume's name (a backup goes to another file), by age.
 fn rank(record: &Record, question: &Question) -> (bool, bool, bool, ProcessId) {
     let destination = &record.dd.destination;
     (

@@ -1,8 +1,8 @@
 //! Copies and wipes by dd seen so far, running or gone.
 //!
-//! Processes are remembered, not volumes: a copy is seen, with all names of its source, before any call asks
-//! for it, and a question finds it by name afterwards. So the end of a copy is known even if the first question
-//! comes later, and a second migration of a volume is a newer copy.
+//! Processes are remembered, not volumes. A dd is recorded with all names of its source before any call asks for it,
+//! and a question finds it by name afterwards. So the end of a copy is known even if the first question comes later,
+//! and a second migration of a volume is a newer copy.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::progress::proc::exits::ProcessEnd;
 use crate::progress::proc::process::ProcessId;
 use crate::progress::verdict::sizes_of;
 
-/// How late after a process's end was seen the kernel may tell how it ended: it queues that some microseconds
-/// after others can see the end.
+/// How long after the end of a process was seen its exit status is accepted. The kernel queues the status some
+/// microseconds after others can see the end.
 const LATE: Duration = Duration::from_secs(10);
 
-/// All that was seen, the oldest first.
+/// All dd seen, the oldest first.
 #[derive(Debug, Default)]
 pub(in crate::progress) struct History {
     copies: CopyStore<ProcessId, Record>,
@@ -105,13 +105,12 @@ impl History {
         self.copies.keys()
     }
 
-    /// What is to be saved of these for a later run of the daemon.
+    /// These dd, to be saved.
     pub(in crate::progress) fn saved(&self, ids: &[ProcessId]) -> Vec<Record> {
         self.copies.saved(ids)
     }
 
-    /// Restores what an earlier run of the daemon saved. Whether a process still runs is for the next look to
-    /// find out.
+    /// Restores what an earlier run of the daemon saved. The next look finds out whether a process still runs.
     pub(in crate::progress) fn restored(records: Vec<Record>, volumes: KnownVolumes) -> Self {
         let mut copies = CopyStore::default();
         for record in records.into_iter().take(MEMORY_LIMIT) {
@@ -146,18 +145,18 @@ impl History {
         self.copies.all().map(|(_, record)| record)
     }
 
-    /// All that a name, an id, a path or the volume's record may make the volume's that is asked about.
+    /// The dd that may be the volume's by a name, an id, a path or the volume's record.
     pub(in crate::progress) fn candidates(&self, question: &Question) -> Vec<&Record> {
         let records = self.volumes.records(question);
         alone(self.copies.candidates(question, &records))
     }
 
-    /// All that was given to the volume of this id, or bears one of these ids.
+    /// The dd attributed to the volume of this id, or whose names hold one of these ids.
     pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<&Record> {
         alone(self.copies.of_volume(volume_id, ids))
     }
 
-    /// The copies of unnamed disks that one of `records` may mean.
+    /// The copies of unnamed disks that one of `records` has a number of.
     pub(in crate::progress) fn meeting(&self, records: &[&Hardware]) -> Vec<&Record> {
         alone(self.copies.meeting(records))
     }
@@ -167,8 +166,8 @@ impl History {
         alone(self.copies.running_unnamed())
     }
 
-    /// What reads disks that no name leads to, was given to no volume, and may be all of the one asked about by its
-    /// size and its age.
+    /// The copies of unnamed disks that are attributed to no volume, and may be of the one asked about by their size and
+    /// age.
     pub(in crate::progress) fn unclaimed(&self, question: &Question) -> Vec<&Record> {
         let since = earliest(self.volumes.requested(&question.volume_id));
         alone(self.copies.unclaimed(sizes_of(question), since))
@@ -179,7 +178,7 @@ impl History {
         self.copies.get(id)
     }
 
-    /// Changes what is remembered of one process, if it is.
+    /// Changes one dd, if it is remembered.
     pub(in crate::progress) fn update<T>(
         &mut self,
         id: ProcessId,

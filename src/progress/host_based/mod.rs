@@ -1,6 +1,6 @@
 //! Copies that dd makes: found among the node's processes, followed by their position, remembered after their end.
 
-/// Which of the processes seen is a volume's copy, and what that means for the answer.
+/// Which of the remembered dd is a volume's copy, and what that means for the answer.
 mod decide;
 /// Copies and wipes seen so far, running or gone.
 pub(super) mod history;

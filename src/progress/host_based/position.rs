@@ -1,18 +1,22 @@
 //! One look at a dd that is known: its position, and that it is still the same process.
 //!
-//! It is made on a thread that may hang
-//! ([`BoundedReads`](crate::progress::proc::bounded::BoundedReads)), though `fdinfo` takes no lock that could be held for
-//! long. The kernel's `seq_show` (`fs/proc/fd.c`) takes two spin locks, `task_lock` and
-//! that of the file table, and in between a reference to the open file (`get_file`), which it puts at the end
-//! (`fput`). Whoever puts the last one releases the file: where dd closes it, or ends, just then, that is the reader,
-//! before its `read` returns (`____fput` as task work, `__fput`, `might_sleep`). And to release a block device last is to
-//! write out all that is not written yet (`bdev_release` in `block/bdev.c`: `sync_blockdev`, "could be several minute"),
-//! for ever if the device is gone. It was seen to happen: with a process that closed a loop device again and
-//! again, and a reader that did nothing else, in seven of 1,500 closes the reader did the writing, 4 ms for 12 MiB. The task
-//! that answers runs on the thread that also hands operations over, which must not wait for a disk.
+//! The task that answers runs on the thread that also hands operations over, which must not wait for a disk. And a
+//! read of `fdinfo` may: if dd closes the file during our read, our thread holds the last reference to it and must
+//! write the device's cache to disk, possibly for minutes, for ever if the device is gone. So the read is made on
+//! another thread, by [`BoundedReads`](crate::progress::proc::bounded::BoundedReads).
 //!
-//! The rest can sleep, too, if less: the look-up of the descriptor takes the directory's `i_rwsem`, and a first
-//! look reads links and command lines, which go through the process's memory.
+//! In the kernel:
+//!
+//! - `seq_show` (`fs/proc/fd.c`) takes only two spin locks, `task_lock` and that of the file table. But in between it
+//!   takes a reference to the open file (`get_file`), which it puts at the end (`fput`).
+//! - Whoever puts the last reference releases the file, before its `read` returns (`____fput` as task work, `__fput`,
+//!   `might_sleep`).
+//! - The last release of a block device writes out all that is not written yet (`bdev_release` in `block/bdev.c`:
+//!   `sync_blockdev`, "could be several minute").
+//! - Measured with a process that closed a loop device again and again, and a reader that did nothing else: in seven of
+//!   1,500 closes the reader did the writing, 4 ms for 12 MiB.
+//! - Other reads can sleep, too, for less: the look-up of the descriptor takes the directory's `i_rwsem`, and a first
+//!   look reads links and command lines, which go through the process's memory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +31,7 @@ use crate::progress::proc::process::{self, ProcessFolder, ProcessId};
 pub(in crate::progress) struct PositionProbe {
     id: ProcessId,
     destination: Identity,
-    /// The descriptor that writes, if there is no doubt.
+    /// The descriptor of the destination, if it is known beyond doubt.
     fd: Option<Fd>,
     folder: Option<Arc<ProcessFolder>>,
 }
@@ -42,7 +46,7 @@ impl PositionProbe {
         }
     }
 
-    /// Reads how far it is: one small file as a rule.
+    /// Reads the position: one small file as a rule.
     pub(in crate::progress) fn read(
         &self,
         proc: &Path,
@@ -56,7 +60,7 @@ impl PositionProbe {
         let pid = self.id.pid;
         let folder = ProcessFolder::open(proc, pid).map(Arc::new);
         let written = self.search(proc);
-        // Read afterwards: a pid that still has its start time had it all along.
+        // Checked afterwards: if the pid still has the same start time, all reads above were of this process.
         if process::identity(proc, pid)? != Some(self.id) {
             return Ok((Reading::Gone, None));
         }

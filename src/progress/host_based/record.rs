@@ -1,4 +1,4 @@
-//! One dd, as it is remembered: its operands, how far it was seen, and the notes on its migration.
+//! One dd, as it is remembered: its operands, its last position, and the notes on its migration.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -21,14 +21,14 @@ use crate::progress::proc::fdinfo::{self, Fd};
 use crate::progress::proc::process::{ProcessFolder, ProcessId, Ticks};
 use crate::progress::verdict::percent;
 
-/// The last look at a process and its result, for all who waited for it.
+/// When the last look at a process began and its result, for all who waited for it.
 pub(in crate::progress) type ProbeLock =
     Arc<tokio::sync::Mutex<Option<(Instant, Result<(), ProgressError>)>>>;
 
 /// A dd that was seen to copy or to wipe.
 #[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub(in crate::progress) struct Record {
-    /// What it does.
+    /// What its command line says.
     #[serde(flatten)]
     pub dd: DdFacts,
     /// How far it was seen, in its source.
@@ -39,12 +39,12 @@ pub(in crate::progress) struct Record {
     pub notes: MigrationNotes,
     /// Whether it was seen to be gone.
     pub over: bool,
-    /// How it ended, if the kernel told: the status that `wait(2)` has.
+    /// How it ended, if the kernel told: the status as `wait(2)` has it.
     #[serde(default)]
     exit: Option<i32>,
     /// The size of the volume that was last asked for.
     pub size: Option<u64>,
-    /// How to look at it.
+    /// What makes the next look cheap.
     #[serde(skip)]
     pub access: Unsaved<Access>,
     /// What was said of it in the log.
@@ -59,9 +59,9 @@ pub(in crate::progress) struct Access {
     pub fd: Option<Fd>,
     /// Its folder, while it runs.
     pub folder: Option<Arc<ProcessFolder>>,
-    /// Whether its destination was seen closed, which dd does when it has finished.
+    /// Whether its destination was seen closed: dd closes it when it has finished.
     closed: bool,
-    /// When it was seen to be gone, by this daemon.
+    /// When it was seen to be gone; none if that was before a restart.
     gone: Option<Instant>,
     /// Lets one look at a time through.
     pub probe_lock: ProbeLock,
@@ -149,12 +149,12 @@ impl Record {
         self.exit.map(ExitStatus::from_raw)
     }
 
-    /// The same of a copy. A finished wipe may fail: one without a size ends where its device does.
+    /// Exit status, of copies only. A wipe without `count=` ends with an error (device full) though it is complete.
     fn copy_exit(&self) -> Option<ExitStatus> {
         self.exit().filter(|_| self.dd.purpose == Purpose::Copy)
     }
 
-    /// Whether its end is so near, or its pace so unknown, that it could end between two usual looks.
+    /// Whether it could come to its end between two looks that are `interval` apart.
     pub(in crate::progress) fn nears_its_end(&self, interval: Duration) -> bool {
         if self.dd.purpose != Purpose::Copy || self.over {
             return false;
@@ -207,12 +207,12 @@ impl CopyRecord for Record {
         self.dd.source.bytes()
     }
 
-    /// It may have been told to copy less than its source holds.
+    /// Less than the source's size where `count=` says so.
     fn bytes(&self) -> Option<u64> {
         self.dd.bytes
     }
 
-    /// If the kernel told how it ended, that decides, for as much as it was told to copy. Otherwise only its last
+    /// If the kernel told the exit status, that decides whether all of `count=` is copied. Otherwise only the last
     /// position tells: a dd that finished and one that was killed look alike.
     fn reached(&self, size: u64) -> bool {
         let end = self.end(size);
@@ -232,7 +232,7 @@ impl CopyRecord for Record {
         }
     }
 
-    /// A failed dd is not complete at any position: what it had written may not have reached the storage.
+    /// Below 100 for a failed dd, at any position: what it had written may not have reached the storage.
     fn by_position(&self, size: u64) -> Answer {
         let failed = self.copy_exit().is_some_and(|status| !status.success());
         match percent(self.seen.position.unwrap_or(0), size) {

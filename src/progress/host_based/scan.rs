@@ -28,8 +28,8 @@ use crate::progress::proc::process::{self, Pid, ProcessId};
 mod schedule;
 
 /// How long after it was first seen a process is looked at in every scan. sudo, rootwrap and ionice
-/// call exec within a second or two, on a slow node within ten. Afterwards it is looked at again whenever
-/// it has grown older by a quarter, for those that call exec late in life.
+/// call exec within a second or two, on a slow node within ten. Afterwards it is looked at again whenever its age has
+/// grown by about a third, for those that call exec late in life.
 const NEW_PROCESS_WINDOW: Duration = Duration::from_secs(10);
 
 /// The longest time between two looks at a process.
@@ -41,7 +41,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(600);
 /// first.
 const CENSUS: Duration = Duration::from_secs(600);
 
-/// Who was there before us is not young, but for the last so many ids: they may be about to call exec.
+/// Processes older than the daemon do not count as new, except those with the last 256 ids: they may be about to call
+/// exec.
 const JUST_BORN: Pid = 256;
 
 /// What a dd does: all that is known of it once it is found, but for names that are learnt later.
@@ -57,7 +58,8 @@ pub(in crate::progress) struct DdFacts {
     pub destination: Identity,
     /// Bytes of one write.
     pub block: u64,
-    /// Where in its source it ends: where the source does, unless it was told of less.
+    /// Offset in the source where the copy ends: `skip=` + `count=`, or the source's size if smaller; none if neither is
+    /// known.
     pub bytes: Option<u64>,
     /// Where in its source and in its destination it begins.
     #[serde(default)]
@@ -199,7 +201,7 @@ impl KnownProcess {
         if self.kind != Kind::NotDd {
             return None;
         }
-        // A quarter of the age that it will have by then is a third of the one it had at the last look.
+        // Next look when the age beyond the window has grown by a third.
         let pause = self.first_seen.map_or(SECOND_LOOK, |first_seen| {
             let age = self.looked_at.saturating_duration_since(first_seen);
             (age.saturating_sub(NEW_PROCESS_WINDOW) / 3).min(SECOND_LOOK)
@@ -340,7 +342,7 @@ impl Table {
         self.copiers.remove(&pid);
     }
 
-    /// Makes the acquaintance of a process, if it is a new one.
+    /// Registers a process, if it is a new one.
     ///
     /// Another inode number means another process, or that the kernel has dropped the folder from its
     /// memory for a while: it is looked at, but not taken for young.

@@ -1,5 +1,5 @@
-//! The remembered copies, by dd or through open files: found by volume; a revision counts the changes that are
-//! worth saving.
+//! The remembered copies, by dd or through open files. They are found by volume, and a revision counts the changes
+//! that are to be saved.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,14 +18,14 @@ use crate::progress::{Answer, Question};
 /// How many copies of one kind are remembered.
 pub(in crate::progress) const MEMORY_LIMIT: usize = 1024;
 
-/// A copy, or a wipe after one. The hash of one covers what is written down of it and nothing else: both are
-/// derived from the same fields.
+/// A copy, or a wipe after one. Its `Hash` covers exactly the saved fields: those in
+/// [`Unsaved`](super::unsaved::Unsaved) are left out of both.
 pub(in crate::progress) trait CopyRecord {
-    /// Whether it is a copy, rather than a wipe.
+    /// Whether this is a copy, rather than a wipe.
     fn copies(&self) -> bool;
-    /// What it reads, if that is known.
+    /// What is read, if that is known.
     fn source(&self) -> Option<&Identity>;
-    /// What it writes, if it is also found by that.
+    /// What is written, where copies are also found by their destination.
     fn destination(&self) -> Option<&Identity>;
     /// How far it was seen.
     fn observation(&self) -> &Observation;
@@ -33,7 +33,7 @@ pub(in crate::progress) trait CopyRecord {
     fn notes(&self) -> &MigrationNotes;
     /// When it began, or was first seen.
     fn begun(&self) -> Option<Ticks>;
-    /// Whether it surely began after the request at that time.
+    /// Whether it certainly began after the request at that time.
     fn began_since(&self, request: Ticks) -> bool;
     /// Whether it still ran when last looked at.
     fn runs(&self) -> bool;
@@ -41,26 +41,26 @@ pub(in crate::progress) trait CopyRecord {
     fn ended(&self) -> Option<Instant>;
     /// How large its source is, where that is known.
     fn source_bytes(&self) -> Option<u64>;
-    /// Where in its source it ends, where that is known.
+    /// Offset in the source where the copy ends, if known.
     fn bytes(&self) -> Option<u64>;
-    /// Whether it is over and had come to its end, of a volume of `size` bytes.
+    /// Whether it is over and complete, for a volume of `size` bytes.
     fn reached(&self, size: u64) -> bool;
     /// The answer by the last position seen.
     fn by_position(&self, size: u64) -> Answer;
 
-    /// Where it ends at the latest, of a volume of `size` bytes: a source may be smaller than its volume.
-    /// Encryption keeps a few MiB for itself, and a file may hold less than it stands for.
+    /// The largest offset at which a copy of a volume of `size` bytes can end. A source may be smaller than its volume:
+    /// encryption takes a few MiB, and an image file may be shorter than the disk in it.
     fn end(&self, size: u64) -> u64 {
         let there = self.source_bytes().filter(|&bytes| bytes > 0);
         there.map_or(size, |there| there.min(size))
     }
 
-    /// Whether it surely was over before it had come to its end, of a volume of `size` bytes.
+    /// Whether it certainly ended before it was complete, for a volume of `size` bytes.
     fn was_cut_short(&self, size: u64) -> bool {
         self.observation().was_cut_short(self.end(size))
     }
 
-    /// What tells which migration it was made by, that of a volume of `size` bytes.
+    /// The evidence of which migration of a volume of `size` bytes made it.
     fn evidence(&self, size: u64) -> Evidence<'_> {
         Evidence {
             notes: self.notes(),
@@ -85,9 +85,9 @@ pub(in crate::progress) trait CopyRecord {
 pub(in crate::progress) struct CopyStore<K, C> {
     copies: BTreeMap<K, Stored<C>>,
     index: VolumeIndex<K>,
-    /// Counts the changes that are worth writing down.
+    /// Counts the changes that are to be saved.
     revision: u64,
-    /// Whether lookups go through everything, so that a test can compare.
+    /// Whether each lookup goes through all copies, so that a test can compare.
     #[cfg(test)]
     pub unindexed: bool,
 }
@@ -112,7 +112,7 @@ impl<K, C> Default for CopyStore<K, C> {
 }
 
 impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
-    /// Remembers one more, in place of what had its key.
+    /// Stores a copy, in place of the one with the same key.
     pub(in crate::progress) fn insert(&mut self, key: K, copy: C) {
         self.remove(key);
         let keys = keys(&copy);
@@ -128,7 +128,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         }
     }
 
-    /// Forgets what nobody will miss.
+    /// Forgets copies that are over for long and were never asked about.
     pub(in crate::progress) fn forget(&mut self) {
         let all = self.copies.iter();
         let forgotten = all.filter(|(_, stored)| stored.copy.is_to_be_forgotten());
@@ -138,8 +138,8 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         }
     }
 
-    /// Whether there is room for one more among `limit`, after what is over has made it: first what nobody
-    /// has asked about, the oldest end first.
+    /// Whether there is room for one more copy below `limit`. If not, one that is over makes room: first those that
+    /// nobody asked about, of these the one that ended first. Copies that run stay.
     pub(in crate::progress) fn make_room(&mut self, limit: usize) -> bool {
         if self.copies.len() < limit {
             return true;
@@ -153,7 +153,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         first.map(|key| self.remove(key)).is_some()
     }
 
-    /// Changes what is remembered of one, if it is.
+    /// Changes one copy, if it is remembered.
     pub(in crate::progress) fn update<T>(
         &mut self,
         key: K,
@@ -182,8 +182,8 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         all.map(|(&key, stored)| (key, &stored.copy))
     }
 
-    /// All that may be the volume's that is asked about by a name, an id, a path or one of `numbers`, the oldest
-    /// first: few, however much is remembered.
+    /// The copies that may be the volume's by a name, an id, a path or one of `numbers`, the oldest first: few, however
+    /// much is remembered.
     pub(in crate::progress) fn candidates(
         &self,
         question: &Question,
@@ -196,24 +196,24 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(found)
     }
 
-    /// All that was given to the volume of this id, or bears one of these ids.
+    /// The copies attributed to the volume of this id, or whose names hold one of these ids.
     pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<(K, &C)> {
         self.select(Some(self.index.of_volume(volume_id, ids)))
     }
 
-    /// What reads disks that no name leads to and that one of `numbers` may tell of.
+    /// Copies of unnamed disks that have one of `numbers`.
     pub(in crate::progress) fn meeting(&self, numbers: &[&Hardware]) -> Vec<(K, &C)> {
         let met = numbers.iter().flat_map(|own| self.index.meeting(own));
         self.select(Some(met.collect()))
     }
 
-    /// What runs and reads a disk that no name leads to.
+    /// Running copies of unnamed disks.
     pub(in crate::progress) fn running_unnamed(&self) -> Vec<(K, &C)> {
         self.select(Some(self.index.running_unnamed()))
     }
 
-    /// What reads disks that no name leads to, was given to no volume, ends at such a size or nobody knows
-    /// where, and did not begin before `since`.
+    /// Copies of unnamed disks that are attributed to no volume, end at an offset in `bytes` or an unknown one, and did
+    /// not begin before `since`.
     pub(in crate::progress) fn unclaimed(
         &self,
         bytes: RangeInclusive<u64>,
@@ -222,7 +222,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(Some(self.index.unclaimed(bytes, since)))
     }
 
-    /// These or, if `None`, all; the oldest first.
+    /// The copies with these keys, or all if `None`; the oldest first.
     fn select(&self, keys: Option<Vec<K>>) -> Vec<(K, &C)> {
         #[cfg(test)]
         let keys = keys.filter(|_| !self.unindexed);
@@ -239,7 +239,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.copies.keys().copied().collect()
     }
 
-    /// What there is to write down of these.
+    /// These copies, to be saved.
     pub(in crate::progress) fn saved(&self, keys: &[K]) -> Vec<C>
     where
         C: Clone,
@@ -248,7 +248,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         copies.cloned().collect()
     }
 
-    /// Another number when there is something new to write down.
+    /// Another number when there is something new to save.
     pub(in crate::progress) fn revision(&self) -> u64 {
         self.revision
     }
@@ -258,14 +258,14 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 }
 
-/// Changes when there is something new to save.
+/// A hash of what is saved of a copy.
 fn fingerprint(copy: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     copy.hash(&mut hasher);
     hasher.finish()
 }
 
-/// The keys of a copy as things stand.
+/// The index keys of a copy.
 fn keys(copy: &impl CopyRecord) -> Keys {
     Keys::of(Indexed {
         source: copy.source(),
@@ -277,7 +277,7 @@ fn keys(copy: &impl CopyRecord) -> Keys {
     })
 }
 
-/// Changes when the keys may change. Names and numbers are only ever added.
+/// A hash that changes when the keys may change. Names and numbers are only ever added, so their count is enough.
 fn names(copy: &impl CopyRecord) -> u64 {
     let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
     let unnamed = copy.source().is_some_and(Identity::is_unnamed);

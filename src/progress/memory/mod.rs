@@ -1,14 +1,14 @@
-//! What is remembered of copies and volumes, whichever way copies are made, and how it is found again.
+//! The copies and volumes seen so far, whichever way copies are made, and how they are found by volume.
 
-/// What is remembered of copies.
+/// The remembered copies.
 pub(super) mod copy_store;
-/// What is left out of what is written down.
+/// Fields that are not saved.
 pub(super) mod unsaved;
-/// Finds what is remembered of a volume, however much is remembered.
+/// Finds a volume's copies without going through all.
 mod volume_index;
-/// Volumes that calls and operations told of.
+/// Volumes that calls and requests named.
 pub(super) mod volumes;
 
-/// What is found by index is what would be found among all.
+/// The index finds what a search through everything would.
 #[cfg(test)]
 mod tests;

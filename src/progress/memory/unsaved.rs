@@ -1,9 +1,10 @@
-//! What is left out of what is written down.
+//! Fields that are not saved.
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
-/// What only this daemon knows of a copy. It is not written down, so it makes no difference to what is.
+/// A field that only this run of the daemon uses. It hashes to nothing and equals every other, so that a change of it
+/// is no change of what is saved.
 #[derive(Debug, Clone, Default)]
 pub(in crate::progress) struct Unsaved<T>(pub T);
 

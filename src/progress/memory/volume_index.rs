@@ -1,11 +1,10 @@
-//! Finds a volume's copies without going through all that are remembered.
+//! Finds a volume's copies without going through all.
 //!
 //! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so every copy that
-//! can be the volume's has that id in one of its names. Without such an id a copy is found by its disk's numbers,
-//! which the volume's record may hold, by its size, and while it runs. A question without an id goes through
-//! everything.
+//! can be the volume's has that id in one of its names. A copy of an unnamed disk is found by the disk's numbers, which
+//! the volume's record may hold, by its size, and while it runs. A question without an id goes through all copies.
 //!
-//! The result is small and holds all that fit; the caller compares each in full.
+//! The result is small and holds at least all copies that fit; the caller compares each in full.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,7 +20,7 @@ use crate::progress::proc::process::Ticks;
 #[derive(Debug)]
 pub(in crate::progress) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
-    /// By where they end, then by when they began.
+    /// Copies of unnamed disks without a volume: by the offset where they end, then by when they began.
     unclaimed: BTreeMap<Option<u64>, BTreeMap<Option<Ticks>, Vec<K>>>,
 }
 
@@ -37,26 +36,25 @@ impl<K> Default for VolumeIndex<K> {
 /// The keys of one copy or wipe.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::progress) struct Indexed<'a> {
-    /// What it reads: by each name, and by its numbers if it is a disk that no name leads to. A caller may say a
-    /// path.
+    /// What it reads: by each name, which a caller may pass as a path, and by the numbers of an unnamed disk.
     pub source: Option<&'a Identity>,
-    /// What it writes: by the ids in its names.
+    /// What it writes: by the ids in the names.
     pub destination: Option<&'a Identity>,
     /// The volume to which it is attributed.
     pub volume: Option<&'a str>,
     /// Whether it runs.
     pub runs: bool,
-    /// Where in its source it ends, where that is known.
+    /// Offset in the source where it ends, if known.
     pub bytes: Option<u64>,
-    /// When it began, where that is known.
+    /// When it began, if known.
     pub begun: Option<Ticks>,
 }
 
-/// The same as hashes.
+/// The keys of one copy or wipe as hashes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(in crate::progress) struct Keys {
     hashes: Vec<u64>,
-    /// Where in its source it ends and when it began, of a copy that nothing names and that no volume was given.
+    /// Where it ends and when it began: of a copy of an unnamed disk that is attributed to no volume.
     unclaimed: Option<(Option<u64>, Option<Ticks>)>,
 }
 
@@ -87,7 +85,7 @@ impl Keys {
 }
 
 impl<K: Copy + Ord> VolumeIndex<K> {
-    /// Lets `item` be found by `keys`.
+    /// Adds `item` under `keys`.
     pub(in crate::progress) fn add(&mut self, item: K, keys: &Keys) {
         for &key in &keys.hashes {
             self.found.entry(key).or_default().push(item);
@@ -98,7 +96,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         }
     }
 
-    /// Lets `item` be found by them no more.
+    /// Removes `item` from `keys`.
     pub(in crate::progress) fn remove(&mut self, item: K, keys: &Keys) {
         let is_empty_without = |items: &mut Vec<K>| {
             items.retain(|&other| other != item);
@@ -121,8 +119,8 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         }
     }
 
-    /// All that may be the volume's that is asked about by its names, its ids and the caller's path; `None` where
-    /// that may be anything.
+    /// The copies that may be the volume's by its names, its ids and the caller's path; `None` if a name has no id, so
+    /// that any copy may be.
     pub(in crate::progress) fn named(&self, question: &Question) -> Option<Vec<K>> {
         let mut keys = vec![key(&question.volume_id)];
         for name in &question.names {
@@ -138,23 +136,23 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         Some(self.by(keys))
     }
 
-    /// All that was given to the volume of this id, or bears one of these ids.
+    /// The copies attributed to the volume of this id, or whose names hold one of these ids.
     pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<K> {
         self.by([key(volume_id)].into_iter().chain(ids.iter().map(of_id)))
     }
 
-    /// All disks that no name leads to and that these numbers may tell of.
+    /// Copies of unnamed disks that have one of these numbers.
     pub(in crate::progress) fn meeting(&self, hardware: &Hardware) -> Vec<K> {
         self.by(of_hardware(hardware))
     }
 
-    /// What runs and reads a disk that no name leads to.
+    /// Running copies of unnamed disks.
     pub(in crate::progress) fn running_unnamed(&self) -> Vec<K> {
         self.by([key(RUNNING)])
     }
 
-    /// What reads disks that no name leads to, was given to no volume, ends at such a size or nobody knows
-    /// where, and did not begin before `since`.
+    /// Copies of unnamed disks that are attributed to no volume, end at an offset in `bytes` or an unknown one, and did
+    /// not begin before `since`.
     pub(in crate::progress) fn unclaimed(
         &self,
         bytes: RangeInclusive<u64>,
@@ -190,7 +188,7 @@ fn of_id(id: &Uuid) -> u64 {
     key(&id.to_string())
 }
 
-/// By the same numbers two [meet](Hardware::meets).
+/// Keys of the numbers by which two disks or records [meet](Hardware::meets).
 fn of_hardware(hardware: &Hardware) -> impl Iterator<Item = u64> {
     let numbers = hardware.numbers().iter().map(hash);
     numbers.chain(hardware.units().iter().map(hash))

@@ -2,8 +2,8 @@
 //!
 //! An unnamed disk leads to its volume in two ways. The volume's record, which comes with every call, may hold the
 //! disk's number. And beside cinder-volume every request for a migration passes through the daemon, with the
-//! volume's size: a copy of exactly that size, begun after it, is that volume's if no other copy and no other
-//! migration comes into question.
+//! volume's size: a copy of exactly that size, begun after the request, is that volume's if this copy fits no other
+//! open migration, and this migration no other copy.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,8 @@ use crate::progress::device::{Hardware, Identity};
 use crate::progress::migration::{KnownBy, precedes};
 use crate::progress::proc::process::{self, Ticks};
 
-/// How many volumes are remembered; one without an open migration makes room.
+/// How many volumes are remembered. Room is made by the oldest that neither migrates nor was requested to, else by the
+/// oldest.
 const LIMIT: usize = 1024;
 
 /// Seconds for which a migration without further news counts as open. cinder-volume may keep it waiting behind others
@@ -62,26 +63,26 @@ pub(in crate::progress) struct KnownVolumes {
     /// How they are named, by the last call or request.
     #[serde(skip)]
     template: String,
-    /// Counts what is worth writing down.
+    /// Counts the changes that are to be saved.
     #[serde(skip)]
     changes: u64,
 }
 
 /// The copies among which those of a request are looked for.
 pub(in crate::progress) struct Eligible<'a, W> {
-    /// Those that run and read a disk that no name leads to.
+    /// Running copies of unnamed disks.
     pub unnamed: Vec<(W, &'a dyn CopyRecord)>,
-    /// All that were given to the volume of an id, or bear one of some ids.
+    /// The copies attributed to a volume, or whose names hold one of its ids.
     pub of_volume: &'a CopiesOf<'a>,
 }
 
-/// Finds copies by a volume's id, and all its ids.
+/// From a volume's id, and all its ids, to its copies.
 type CopiesOf<'a> = dyn Fn(&str, &[Uuid]) -> Vec<&'a dyn CopyRecord> + 'a;
 
 impl KnownVolumes {
     /// Takes in a request that passed at `at`.
     pub(in crate::progress) fn request(&mut self, request: MigrationRequest, at: Ticks) {
-        // Requests are read on several threads, and may overtake one another.
+        // Requests are read on several threads: an older one may arrive after a newer one.
         if self
             .requested(&request.volume_id)
             .is_some_and(|last| last > at)
@@ -137,22 +138,22 @@ impl KnownVolumes {
         self.volumes.iter().find(|volume| volume.id == id)
     }
 
-    /// When the volume's migration was last asked for, if that passed here.
+    /// When the volume's migration was last requested, if that request passed through this daemon.
     pub(in crate::progress) fn requested(&self, volume_id: &str) -> Option<Ticks> {
         self.get(volume_id)?.requested
     }
 
-    /// Changes when there is something new to write down.
+    /// Another number when there is something new to save.
     pub(in crate::progress) fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Whether there is nothing to write down.
+    /// Whether there is nothing to save.
     pub(in crate::progress) fn is_empty(&self) -> bool {
         self.volumes.is_empty()
     }
 
-    /// No more than are kept, whatever was written down.
+    /// The first [`LIMIT`] of them: a file may hold more.
     pub(in crate::progress) fn bounded(mut self) -> Self {
         self.volumes.truncate(LIMIT);
         self
@@ -167,8 +168,8 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether the volume's record tells of `disk`, and of none of the `others`, and no other volume's tells
-    /// of it as well.
+    /// Whether the volume's record has a number of `disk` and of none of the `others`, and no other volume's record
+    /// has a number of `disk`.
     pub(in crate::progress) fn tells_of<'a>(
         &self,
         question: &Question,
@@ -186,22 +187,22 @@ impl KnownVolumes {
         meets(disk) && !others.into_iter().any(another) && !self.volumes.iter().any(elsewhere)
     }
 
-    /// Whether the disk bears the id of one of the volumes.
+    /// Whether a name of the disk holds the id of a remembered volume.
     fn names_one(&self, disk: &Identity) -> bool {
         self.volumes
             .iter()
             .any(|volume| disk.bears_one_of(&volume.ids))
     }
 
-    /// Whether the disk bears the id of another volume than the one asked about.
+    /// Whether a name of the disk holds the id of a remembered volume other than the one asked about.
     pub(in crate::progress) fn names_another(&self, question: &Question, disk: &Identity) -> bool {
         self.volumes
             .iter()
             .any(|volume| volume.id != question.volume_id && disk.bears_one_of(&volume.ids))
     }
 
-    /// The copies that a request told whose they are, and that nothing tells any more: another came to be that
-    /// only a migration can have made which had one already.
+    /// Copies attributed by a request that are doubtful again: a second unnamed copy fits the same migration, and
+    /// fits no open migration that has no copy yet.
     pub(in crate::progress) fn doubtful<W: Copy>(
         &self,
         copies: &Eligible<W>,
@@ -225,8 +226,8 @@ impl KnownVolumes {
         known.map(|&(which, _)| which).collect()
     }
 
-    /// Each copy that nothing names and that only one migration can have made, which can have made no other;
-    /// and that migration's volume.
+    /// Each unnamed copy that fits exactly one open migration without a copy, if that migration fits no other unnamed
+    /// copy and was requested before the copy began; with the migration's volume.
     pub(in crate::progress) fn assigned<W: Copy>(
         &self,
         copies: &Eligible<W>,
@@ -249,7 +250,7 @@ impl KnownVolumes {
         unnamed.filter_map(only).collect()
     }
 
-    /// The open migrations of which no copy was found.
+    /// The open migrations without a copy.
     fn waiting<W>(&self, copies: &Eligible<W>, now: Ticks) -> Vec<&KnownVolume> {
         let sizes: HashSet<u64> = copies
             .unnamed
@@ -268,7 +269,7 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether it is a running copy of an unknown volume.
+    /// Whether this is a running copy that no name, record or request attributes to a volume.
     fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
         let may_be_unnamed_volume =
             |disk: &Identity| disk.may_be_unnamed_volume(&self.template) && !self.names_one(disk);
@@ -290,7 +291,7 @@ impl KnownVolume {
         self.open && now.saturating_sub(self.heard) <= OPEN * process::ticks_per_second()
     }
 
-    /// Whether this is the copy of its migration, by any rule.
+    /// Whether the copy is this volume's, by any rule, and began after the request.
     fn has_made(&self, copy: &dyn CopyRecord) -> bool {
         let is_named = |disk: &Identity| disk.bears_one_of(&self.ids);
         let its_own =
@@ -302,6 +303,7 @@ impl KnownVolume {
         !precedes(copy.begun(), self.requested)
     }
 
+    /// Whether the copy fits the migration: by its size, and by when it began.
     fn may_have_made(&self, copy: &dyn CopyRecord) -> bool {
         copy.bytes() == Some(self.size) && self.may_have_begun(copy)
     }

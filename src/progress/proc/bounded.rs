@@ -22,12 +22,12 @@ use super::process::Pid;
 /// How long one look may take. A read under /proc takes microseconds, or hangs.
 pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long each further look of a round may take once one of them hangs: where a file system is gone,
-/// every copy on it hangs, and what is behind them is not to wait a second for each.
+/// How long each further look of a round may take once one of them hangs: where a file system is gone, every copy on it
+/// hangs, and pids later in the list must not wait [`LOOK_LIMIT`] for each.
 const NEXT_LIMIT: Duration = Duration::from_millis(50);
 
-/// On how many threads the rest is looked at once one hangs: a hundred that hang then take little longer than one, and
-/// a question about another process still gets an answer.
+/// How many threads share the rest of a round once one of them hangs: a hundred hanging processes then take little
+/// longer than one, and a question about another process still gets an answer.
 const LANES: usize = 32;
 
 /// How many threads may hang at once, more than copies run at once; each holds only a stack.
@@ -36,14 +36,14 @@ const HANGING_LIMIT: usize = 128;
 /// How many results are handed over at once: waking the receiver for each would cost more than most looks.
 const HANDFUL: usize = 64;
 
-/// Stands for the list of all processes, which is read like one process.
+/// Stands for `/proc` itself, where a pid is expected: listing it is bounded like a look at one process.
 pub(in crate::progress) const PROC_ROOT_KEY: Pid = 0;
 
 /// Runs looks and remembers which processes hang. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::progress) struct BoundedReads {
     proc: PathBuf,
-    /// The path that is looked at, if it is no process.
+    /// The path that is looked at, where it is not a process.
     path: Option<PathBuf>,
     /// How many threads hang on a process.
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,
@@ -207,7 +207,7 @@ impl BoundedReads {
         }
     }
 
-    /// Logs what hangs.
+    /// Logs which look hangs.
     fn complain(&self, pid: Pid, limit: Duration) {
         let path = self.path(pid);
         let path = path.display();
@@ -218,6 +218,7 @@ impl BoundedReads {
         }
     }
 
+    /// With the same limit whichever was applied, so that the same trouble is not logged anew.
     fn timed_out(&self, pid: Pid) -> ProgressError {
         ProgressError::TimedOut {
             path: self.path(pid),
@@ -252,7 +253,7 @@ struct Shared<T> {
 
 struct Results<T> {
     waiting: Vec<Result<T, ProgressError>>,
-    /// When the thread was last seen to get on.
+    /// When the thread handed over its last result.
     moved: Instant,
     /// The thread has come to its end.
     over: bool,
@@ -290,7 +291,7 @@ impl<T> Shared<T> {
         true
     }
 
-    /// What there is by now, whether there will be no more, and for how long nothing has come.
+    /// The results so far, whether the thread has ended, and how long ago it handed over the last one.
     fn take(&self) -> (Vec<Result<T, ProgressError>>, bool, Duration) {
         let mut results = self.results.lock();
         let silence = results.moved.elapsed();
@@ -298,7 +299,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The end of a thread: it has come through, has panicked, or has come back to nobody waiting.
+/// Dropped at the end of a thread, whether it has finished, panicked, or returned when nobody waited any more.
 struct ReadEnd<T> {
     shared: Arc<Shared<T>>,
     hanging: Arc<Mutex<HashMap<Pid, usize>>>,

@@ -65,7 +65,8 @@ pub enum ProgressError {
     TimedOut {
         /// What was being read.
         path: PathBuf,
-        /// How long it was waited for.
+        /// The limit for such a read. A read after one that hangs is given up sooner, and a process that is known to
+        /// hang is not read.
         limit: Duration,
     },
     /// So many earlier reads hang that no new one is begun.

@@ -1,4 +1,8 @@
 //! The format of the state file.
+//!
+//! What a copy keeps in [`Unsaved`](crate::progress::memory::unsaved::Unsaved), or skips, is not saved: its recent
+//! positions and so its pace, when it was last looked at, descriptors and folders, what the log has said. Nor are the
+//! counts of how copies ended. So of a copy that ends while no daemon runs only the last saved position is known.
 
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use crate::progress::{Answer, CopyMode, Hardware, MigrationRequest, Question, Tr
 const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
 const N: &str = "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11";
 
-/// Large enough that no copy can be through unseen while a test pauses on a slow machine.
+/// Large enough that no copy can be complete unseen while a test pauses on a slow machine.
 const SIZE: u64 = 1 << 40;
 
 const READ: &str = "0100000";
@@ -273,7 +273,7 @@ async fn a_copy_that_is_over_is_this_migrations_or_one_before_or_may_be_either()
             ("nothing since", 24, question(), false, Answer::Percent(24)),
             ("asked for since", 24, question(), true, Answer::Percent(0)),
             (
-                "asked for since, though it was through",
+                "asked for since, though it was complete",
                 100,
                 question(),
                 true,
@@ -290,7 +290,7 @@ async fn a_copy_that_is_over_is_this_migrations_or_one_before_or_may_be_either()
                 Answer::Percent(0),
             ),
             (
-                "row written since, though it was through",
+                "row written since, though it was complete",
                 100,
                 Question {
                     updated_at: ago(50),

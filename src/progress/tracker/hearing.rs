@@ -9,7 +9,7 @@ use crate::progress::access;
 use crate::progress::memory::copy_store::CopyRecord;
 use crate::progress::proc::exits::ProcessEnds;
 
-/// Whether it is listened to how processes end.
+/// State of the listener for process ends.
 #[derive(Debug, Default)]
 pub(super) enum Hearing {
     /// No copy runs.
@@ -38,7 +38,7 @@ impl Inner {
         let wanted = self.history.lock().records().any(CopyRecord::runs);
         let mut hearing = self.ends.lock();
         match &*hearing {
-            // The numbers of other process tables are others'; in a container's own the kernel may tell the node's.
+            // Exit events carry the host's pids. They fit only if `proc` is `/proc` in the host's pid namespace.
             Hearing::Off if wanted && self.roots.proc == Path::new("/proc") => {
                 if access::is_apart(&self.roots.proc) {
                     *hearing = Hearing::Refused;

@@ -13,8 +13,7 @@ use crate::progress::proc::process::Pid;
 pub(super) struct Schedule {
     /// Those looked at in every scan.
     always: HashSet<Pid>,
-    /// The others, the next one first. Who is gone or was arranged anew leaves what was arranged before, until that
-    /// time has come.
+    /// The others, the next one first. Outdated entries stay in the heap until their time; `take_due` drops them.
     later: BinaryHeap<Reverse<(Instant, Pid)>>,
 }
 

@@ -190,7 +190,8 @@ pub fn meaning(error: &rustls::Error, tls: &Tls, met: bool) -> Option<String> {
             | Alert::AccessDenied
             | Alert::UnknownCA => format!("the broker ends the handshake ({alert:?}): {another}"),
             Alert::ProtocolVersion => {
-                "the broker speaks no version of TLS that we do (1.2 and 1.3, or what ssl_version says)"
+                "the broker speaks neither TLS 1.2 nor 1.3, or not the one that ssl_version asks for: ssl_options.versions \
+                 in rabbitmq.conf has to name it"
                     .to_owned()
             }
             other => format!("the broker ends the handshake: {other:?}"),

@@ -348,3 +348,12 @@ fn a_broker_with_nothing_in_common_is_not_said_to_want_a_client_certificate() {
     let said = meaning(&error, &tls, true).unwrap();
     assert!(said.contains("client certificate"), "{said}");
 }
+
+#[test]
+fn a_broker_with_old_versions_only_is_told_by_its_option() {
+    let error = rustls::Error::AlertReceived(AlertDescription::ProtocolVersion);
+    let said = meaning(&error, &trusting(&fixture("p256.crt")), false).unwrap();
+    for words in ["TLS 1.2", "1.3", "ssl_options.versions"] {
+        assert!(said.contains(words), "{said}");
+    }
+}

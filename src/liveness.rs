@@ -44,7 +44,7 @@ pub enum Role {
     Replies,
     /// Keeps the connection on which the own topics are served.
     OwnTopics,
-    /// Checks a new connection for other daemons and consumers before it serves.
+    /// Waits for other daemons: on the node at the start, and on each new connection before it serves.
     Entry,
     /// Sends replies.
     ReplyPublisher,
@@ -264,6 +264,9 @@ impl Liveness {
     /// How the daemon stands with the broker, in one line.
     #[must_use]
     pub fn summary(&self) -> String {
+        if let Some(TaskState::Occupied(by)) = self.doing(&Role::Entry) {
+            return format!("waiting: {by}");
+        }
         // In mode direct there is no intake.
         let keeper = self
             .doing(&Role::Intake)
@@ -275,10 +278,10 @@ impl Liveness {
                 format!("no connection to {broker}: {cause}")
             }
             Some(TaskState::Connected(broker)) => self.summary_of_queues(&broker),
-            Some(TaskState::Occupied(by)) => format!("waiting: {by}"),
             // A keeper of a connection does nothing else.
             Some(
                 TaskState::Serving
+                | TaskState::Occupied(_)
                 | TaskState::Waiting(_)
                 | TaskState::Aside(..)
                 | TaskState::Refused(_),
@@ -295,9 +298,6 @@ impl Liveness {
     }
 
     fn summary_of_queues(&self, broker: &str) -> String {
-        if let Some(TaskState::Occupied(by)) = self.doing(&Role::Entry) {
-            return format!("waiting: {by}");
-        }
         let tasks = self.0.tasks.borrow();
         let direct = tasks.values().all(|entry| entry.role != Role::Intake);
         let queues = tasks.values().filter(|entry| match entry.role {

@@ -84,8 +84,8 @@ async fn single(table: &mut Table) {
             "{} ({share:.2} × one confirmed publish)",
             time(median(added))
         ),
-        "2.1 × one confirmed publish",
-        at_most(share, 2.1),
+        "2.6 × one confirmed publish",
+        at_most(share, 2.6),
     ]);
 }
 

@@ -1,4 +1,4 @@
-//! One daemon at a time consumes the queues of a node: a lock beside the state file.
+//! One daemon at a time consumes the queues of a node and keeps its state file: a lock beside that file.
 //!
 //! A daemon that waits for the lock follows copies and answers on its own topic meanwhile, as one in mode direct does.
 //! The kernel releases the lock with the process, however the process ends. Two daemons with different state
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::liveness::{TaskHandle, TaskState};
@@ -26,15 +25,10 @@ pub struct Lock {
 }
 
 /// Waits until no other daemon has the lock beside `state_file`, and shows by `task` that it waits.
-/// `None` when `stop` was cancelled first.
 ///
 /// A lock that cannot be tried is logged and counts as free: a second daemon is an operator's mistake, and a
 /// lock that fails need not be one.
-pub async fn acquire(
-    state_file: &Path,
-    task: &TaskHandle,
-    stop: &CancellationToken,
-) -> Option<Lock> {
+pub async fn acquire(state_file: &Path, task: &TaskHandle) -> Lock {
     let path = lock_of(state_file);
     let mut waits = false;
     loop {
@@ -43,12 +37,12 @@ pub async fn acquire(
                 if waits {
                     info!(lock = %path.display(), "the other cinder-progress has ended");
                 }
-                return Some(Lock { _file: Some(file) });
+                return Lock { _file: Some(file) };
             }
             Ok(None) => {}
             Err(error) => {
                 warn!(lock = %path.display(), %error, "cannot lock the file: a second daemon would not be noticed");
-                return Some(Lock { _file: None });
+                return Lock { _file: None };
             }
         }
         if !waits {
@@ -60,10 +54,7 @@ pub async fn acquire(
             warn!(cause = %by, "waiting");
             task.does(TaskState::Occupied(by));
         }
-        tokio::select! {
-            () = stop.cancelled() => return None,
-            () = task.beating(tokio::time::sleep(PAUSE)) => {}
-        }
+        task.beating(tokio::time::sleep(PAUSE)).await;
     }
 }
 
@@ -106,12 +97,12 @@ mod tests {
     async fn the_second_waits_says_so_and_goes_on_when_the_first_has_ended() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state.json");
-        let (liveness, stop) = (liveness(), CancellationToken::new());
-        let task = liveness.task(Role::Intake, None);
-        let first = acquire(&state, &task, &stop).await;
-        assert_eq!(liveness.doing(&Role::Intake), Some(TaskState::Starting));
+        let liveness = liveness();
+        let task = liveness.task(Role::Entry, None);
+        let first = acquire(&state, &task).await;
+        assert_eq!(liveness.doing(&Role::Entry), Some(TaskState::Starting));
 
-        let mut second = std::pin::pin!(acquire(&state, &task, &stop));
+        let mut second = std::pin::pin!(acquire(&state, &task));
         let mut changes = liveness.changes();
         tokio::select! {
             _ = &mut second => panic!("both have it"),
@@ -123,26 +114,13 @@ mod tests {
             "{summary}"
         );
         drop(first);
-        let second = second.await;
-        assert!(second.is_some_and(|lock| lock._file.is_some()));
-    }
-
-    #[tokio::test]
-    async fn who_waits_can_be_stopped() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state.json");
-        let (liveness, stop) = (liveness(), CancellationToken::new());
-        let task = liveness.task(Role::Intake, None);
-        let _first = acquire(&state, &task, &stop).await;
-        stop.cancel();
-        assert!(acquire(&state, &task, &stop).await.is_none());
+        assert!(second.await._file.is_some());
     }
 
     #[tokio::test]
     async fn a_folder_that_is_missing_keeps_nobody_away() {
-        let task = liveness().task(Role::Intake, None);
-        let state = Path::new("/nowhere/state.json");
-        let lock = acquire(state, &task, &CancellationToken::new()).await;
-        assert!(lock.is_some_and(|lock| lock._file.is_none()));
+        let task = liveness().task(Role::Entry, None);
+        let lock = acquire(Path::new("/nowhere/state.json"), &task).await;
+        assert!(lock._file.is_none());
     }
 }

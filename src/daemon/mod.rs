@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +22,7 @@ use crate::amqp::neighbour::Identity;
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::{TopicNames, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Rabbit, Settings};
-use crate::liveness::{Liveness, Role};
+use crate::liveness::{Liveness, Role, TaskHandle};
 use crate::metrics::{self, Watched};
 use crate::progress::{Roots, Tracker, Users};
 use crate::worker::details::Paces;
@@ -124,6 +125,17 @@ pub async fn run(
         Some(file) => Tracker::remembering(roots, progress.scan_interval, file).await,
         None => Tracker::new(roots, progress.scan_interval),
     };
+    let locked = CancellationToken::new();
+    // The lock is held until everything is written down.
+    let _lock = progress.state_file.clone().map(|state_file| {
+        tracker.keep_state_file(false);
+        let task = liveness.task(Role::Entry, None);
+        let locking = lock_state_file(state_file, tracker.clone(), task, locked.clone());
+        AbortOnDropHandle::new(tokio::spawn(locking))
+    });
+    if progress.state_file.is_none() {
+        locked.cancel();
+    }
     let watch_stop = intake_stop.clone();
     let mut watcher = tokio::spawn(
         tracker
@@ -188,6 +200,7 @@ pub async fn run(
         liveness: liveness.clone(),
         identity: Identity::default(),
         unsettled: unsettled.clone(),
+        locked,
     };
     let mut own_topics = tokio::spawn(own_topics(
         line("own topics", Role::OwnTopics),
@@ -325,6 +338,20 @@ async fn finish_intake(deadline: Instant, unsettled: &Unsettled, intake: &mut Jo
     finish("intake", Instant::now() + FLUSH, intake).await;
 }
 
+/// Locks the state file, then cancels `locked` and lets the tracker keep the file. The lock is held until this is dropped.
+async fn lock_state_file(
+    state_file: PathBuf,
+    tracker: Tracker,
+    task: TaskHandle,
+    locked: CancellationToken,
+) {
+    let _lock = lock::acquire(&state_file, &task).await;
+    drop(task);
+    tracker.keep_state_file(true);
+    locked.cancel();
+    std::future::pending().await
+}
+
 async fn wait(what: &str, deadline: Instant, end: impl Future) {
     if tokio::time::timeout_at(deadline, end).await.is_err() {
         warn!(what, "not finished in time");
@@ -341,6 +368,8 @@ struct Parts {
     liveness: Liveness,
     identity: Identity,
     unsettled: Unsettled,
+    /// Cancelled when no other daemon with the same state file runs.
+    locked: CancellationToken,
 }
 
 async fn intake(line: ConnectionConfig, parts: Parts, stop: CancellationToken) {
@@ -351,14 +380,12 @@ async fn intake(line: ConnectionConfig, parts: Parts, stop: CancellationToken) {
         liveness,
         identity,
         unsettled,
+        locked,
     } = parts;
-    let _lock = match &settings.progress.state_file {
-        Some(state_file) => match lock::acquire(state_file, &line.keeper, &stop).await {
-            None => return,
-            lock => lock,
-        },
-        None => None,
-    };
+    tokio::select! {
+        () = locked.cancelled() => {}
+        () = stop.cancelled() => return,
+    }
     let (counters, liveness, identity, stop) = (&*counters, &liveness, &identity, &stop);
     let exchange = &settings.control_exchange;
     let names = |backend: &Backend| TopicNames::of(exchange, &backend.address);

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -71,6 +72,8 @@ struct Inner {
     history: Arc<Mutex<History>>,
     /// Where the history is kept over a restart.
     state_file: Option<PathBuf>,
+    /// Another daemon keeps that file.
+    leaves_state_file: AtomicBool,
     /// Wakes the upkeep when a scan has found a dd: it may be one that needs closer watching.
     found: Notify,
     /// Tells how processes end, while a copy runs.
@@ -125,6 +128,13 @@ impl Tracker {
         Self::begin(roots, scan_interval, Some(state_file), history, files)
     }
 
+    /// Whether [`Tracker::watch`] keeps the state file up to date, as it does at first, or leaves that to another daemon.
+    pub fn keep_state_file(&self, keeps: bool) {
+        self.inner
+            .leaves_state_file
+            .store(!keeps, Ordering::Relaxed);
+    }
+
     fn begin(
         roots: Roots,
         scan_interval: Duration,
@@ -142,6 +152,7 @@ impl Tracker {
                 scan_interval,
                 history: Arc::new(Mutex::new(history)),
                 state_file,
+                leaves_state_file: AtomicBool::new(false),
                 found: Notify::new(),
                 scan_state: Arc::new(tokio::sync::Mutex::new(ScanState {
                     table: Table::default(),

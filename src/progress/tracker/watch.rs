@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -51,15 +52,23 @@ impl Tracker {
                 () = &mut stop => break,
                 () = round => {}
             }
-            if let Some(writer) = &mut writer {
+            if let Some(writer) = &mut writer
+                && self.keeps_state_file()
+            {
                 writer.keep().await;
             }
         }
-        if let Some(writer) = writer {
+        if let Some(writer) = writer
+            && self.keeps_state_file()
+        {
             // What is written down last should be the last there was to see.
             let _ = tokio::time::timeout(LAST_LOOK, self.refresh_all()).await;
             writer.finish().await;
         }
+    }
+
+    fn keeps_state_file(&self) -> bool {
+        !self.inner.leaves_state_file.load(Ordering::Relaxed)
     }
 
     /// One round of the background upkeep.

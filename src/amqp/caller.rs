@@ -10,17 +10,20 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Consumer, ExchangeKind};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, ConnectionError};
 use super::topology::is_missing;
 
 /// A reply queue, and the channel on which questions go out.
-pub struct Caller<'a> {
-    connection: &'a Connection,
+#[derive(Debug)]
+pub struct Caller {
+    /// The end of the connection.
+    ended: CancellationToken,
     channel: Channel,
     replies: Consumer,
     /// Who says that it asks.
-    name: Option<&'a str>,
+    name: Option<String>,
 }
 
 /// What became of a message.
@@ -36,7 +39,7 @@ pub enum Sent {
     Refused,
 }
 
-impl<'a> Caller<'a> {
+impl Caller {
     /// Opens the reply queue.
     ///
     /// oslo.messaging's own reply queue is neither exclusive nor deleted with its consumer: it has to survive
@@ -49,8 +52,20 @@ impl<'a> Caller<'a> {
     /// # Errors
     ///
     /// The broker's, such as the want of a permission.
-    pub async fn open(connection: &'a Connection, queue: &str) -> Result<Self, ConnectionError> {
-        let channel = connection.channel().await?;
+    pub async fn open(connection: &Connection, queue: &str) -> Result<Self, ConnectionError> {
+        Self::open_on(connection.channel().await?, connection.end(), queue).await
+    }
+
+    /// The same on a channel of its own of the connection that ends with `ended`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Caller::open`].
+    pub async fn open_on(
+        channel: Channel,
+        ended: CancellationToken,
+        queue: &str,
+    ) -> Result<Self, ConnectionError> {
         let opening = async {
             channel
                 .confirm_select(ConfirmSelectOptions::default())
@@ -93,9 +108,9 @@ impl<'a> Caller<'a> {
                 )
                 .await
         };
-        let replies = while_open(connection, opening).await?;
+        let replies = while_open(&ended, opening).await?;
         Ok(Self {
-            connection,
+            ended,
             channel,
             replies,
             name: None,
@@ -104,9 +119,9 @@ impl<'a> Caller<'a> {
 
     /// Says who asks, in the property `app_id`. cinder's callers do not set it.
     #[must_use]
-    pub fn named(self, name: &'a str) -> Self {
+    pub fn named(self, name: &str) -> Self {
         Self {
-            name: Some(name),
+            name: Some(name.to_owned()),
             ..self
         }
     }
@@ -136,8 +151,8 @@ impl<'a> Caller<'a> {
             .with_delivery_mode(2)
             .with_priority(0)
             .with_expiration(patience.as_millis().to_string().into());
-        if let Some(name) = self.name {
-            properties = properties.with_app_id(name.into());
+        if let Some(name) = &self.name {
+            properties = properties.with_app_id(name.as_str().into());
         }
         let sending = async {
             let (exchange, routing_key) = (exchange.into(), routing_key.into());
@@ -147,7 +162,7 @@ impl<'a> Caller<'a> {
                 .await
         };
         // One message on this channel: a return can be of no other.
-        let confirmed = while_open(self.connection, sending).await;
+        let confirmed = while_open(&self.ended, sending).await;
         match confirmed {
             Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Ok(Sent::NoQueue),
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(Sent::Taken),
@@ -164,7 +179,7 @@ impl<'a> Caller<'a> {
     /// What ended the connection or the queue.
     pub async fn next(&mut self) -> Result<Delivery, ConnectionError> {
         let next = async { self.replies.next().await.transpose() };
-        while_open(self.connection, next)
+        while_open(&self.ended, next)
             .await?
             .ok_or(ConnectionError::Cancelled)
     }
@@ -173,12 +188,12 @@ impl<'a> Caller<'a> {
 /// Runs `work` on a connection until the connection ends: lapin does not tell every waiting answer of
 /// that end.
 async fn while_open<T>(
-    connection: &Connection,
+    ended: &CancellationToken,
     work: impl Future<Output = Result<T, lapin::Error>>,
 ) -> Result<T, ConnectionError> {
     tokio::select! {
         biased;
         outcome = work => Ok(outcome?),
-        () = connection.ended() => Err(ConnectionError::Ended),
+        () = ended.cancelled() => Err(ConnectionError::Ended),
     }
 }

@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::time::Instant;
@@ -22,7 +21,9 @@ use tracing::{info, warn};
 use super::connection::{Connection, ConnectionError};
 use super::handover::probe::Probe;
 use super::neighbour::Neighbours;
-use super::topology::{TopicNames, is_locked, is_missing, is_refused, is_soft, look_up};
+use super::topology::{
+    TopicNames, is_locked, is_missing, is_precondition, is_refused, is_soft, look_up,
+};
 use crate::liveness::{TaskHandle, TaskState};
 
 /// How long a claim holds whose daemon shows no sign of life. Longer than a daemon usually stands
@@ -61,23 +62,23 @@ impl ExpectedConsumers {
     }
 }
 
-/// Another consumer holds one of our queues.
+/// What keeps us from serving.
 struct Occupied {
-    /// Which, and what to do about it.
+    /// Who, and what to do about it.
     by: String,
     backend: usize,
-    /// It is a claim, which does not tell whether its daemon lives.
-    is_claim: bool,
+    how: How,
 }
 
-/// What is known of the daemons whose claims show no sign of life.
-enum Silent {
-    /// None answers: they are dead.
-    Dead,
-    /// One has answered.
-    Answered,
-    /// One of our other queues is in use.
-    Serving,
+/// How a queue is occupied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// By somebody who consumes it.
+    Seen,
+    /// By a claim whose daemon shows no sign of life.
+    Unseen,
+    /// The claim is ours, and more consume Q than belong there: perhaps a daemon without a claim.
+    Crowded,
 }
 
 /// How long the daemon of a claim has shown no sign of life.
@@ -87,6 +88,8 @@ struct Silence {
     /// How long it may last before the daemon is asked.
     patience: Duration,
     first_patience: Duration,
+    /// The daemon has been asked, and has answered.
+    answered: bool,
 }
 
 impl Silence {
@@ -97,85 +100,115 @@ impl Silence {
             since: Instant::now(),
             patience: first_patience,
             first_patience,
+            answered: false,
         }
     }
 
     /// The daemon is seen to serve.
     fn broken(&mut self) {
         (self.since, self.patience) = (Instant::now(), self.first_patience);
+        self.answered = false;
     }
 
     /// The daemon has answered, and is not seen to serve.
     fn answered(&mut self) {
         (self.since, self.patience) = (Instant::now(), ANSWERED);
+        self.answered = true;
     }
 
-    /// Whether the daemon is to be asked.
-    fn is_over(&self) -> bool {
-        self.since.elapsed() >= self.patience
+    /// Whether the daemon is to be asked. One that may be on a crowded queue is consuming there: at once.
+    fn is_over(&self, how: How) -> bool {
+        how == How::Crowded && !self.answered || self.since.elapsed() >= self.patience
     }
 }
 
 /// The claims of one connection on the queues of all backends.
 pub struct Claims<'a> {
-    /// The connection that claims.
-    pub connection: &'a Connection,
-    /// The queues of each backend.
-    pub backends: &'a [TopicNames],
-    /// Who else belongs on them.
-    pub expected: ExpectedConsumers,
-    /// This process has served before. Other consumers on queues that are to be ours alone may then be those of our
-    /// own last connection, so they are not looked for.
-    pub served: bool,
-    /// How other daemons are asked.
-    pub neighbours: Neighbours<'a>,
+    connection: &'a Connection,
+    backends: &'a [TopicNames],
+    expected: ExpectedConsumers,
+    served: bool,
+    neighbours: Neighbours<'a>,
+    /// The backends that are claimed.
+    claimed: Vec<bool>,
 }
 
-impl Claims<'_> {
+/// What those said that keep us from serving without being seen.
+enum Asked {
+    /// Nobody has answered: they are dead.
+    Nobody,
+    /// Another daemon has answered.
+    Answered,
+    /// One of our other queues is in use.
+    Seen,
+}
+
+impl<'a> Claims<'a> {
+    /// None yet, of the queues of `backends`, on which the `expected` consumers belong.
+    ///
+    /// `served`: this process has served before. Other consumers on queues that are to be ours alone may then be
+    /// those of our own last connection, so they are not looked for.
+    #[must_use]
+    pub fn new(
+        connection: &'a Connection,
+        backends: &'a [TopicNames],
+        expected: ExpectedConsumers,
+        served: bool,
+        neighbours: Neighbours<'a>,
+    ) -> Self {
+        Self {
+            connection,
+            backends,
+            expected,
+            served,
+            neighbours,
+            claimed: vec![false; backends.len()],
+        }
+    }
+
     /// Claims the queues of all backends. Waits for as long as another consumer holds one of them, and shows it by
-    /// `task`. Returns at once when `stop` is cancelled.
+    /// `task`. Returns soon after `stop` is cancelled.
     ///
     /// # Errors
     ///
     /// What ended the connection.
     pub async fn obtain(
-        &self,
+        mut self,
         task: &TaskHandle,
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         let mut silence = Silence::new(self.served);
         let mut said = String::new();
         loop {
-            let Some(occupied) = self.look_around().await? else {
+            let Some(occupied) = task.beating(self.look_around()).await? else {
                 return Ok(());
             };
-            if !self.is_silent(&occupied).await? {
+            let queue = &self.backends[occupied.backend].server;
+            self.neighbours.presence.waits(occupied.how == How::Unseen);
+            // Each look at a claim that is held closes a channel.
+            if self.connection.is_worn() {
+                return Err(ConnectionError::Worn);
+            }
+            if occupied.how == How::Seen {
                 silence.broken();
-            } else if silence.is_over() {
-                let silent = tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    silent = self.ask() => silent?,
-                };
-                let queue = &self.backends[occupied.backend].server;
-                match silent {
-                    Silent::Dead => {
-                        warn!(%queue, "the claim's daemon shows no sign of life: serving");
+            } else if silence.is_over(occupied.how) {
+                match task.beating(self.ask()).await? {
+                    Asked::Nobody => {
+                        if occupied.how == How::Unseen {
+                            warn!(%queue, "the claim's daemon shows no sign of life: serving");
+                        }
                         return Ok(());
                     }
-                    Silent::Answered => {
-                        info!(%queue, "the other cinder-progress stands aside, and answers on its own topic");
+                    Asked::Answered => {
+                        info!(%queue, "another cinder-progress answers on its own topic");
                         silence.answered();
                     }
-                    Silent::Serving => silence.broken(),
+                    Asked::Seen => silence.broken(),
                 }
             }
             if said != occupied.by {
                 warn!(cause = %occupied.by, "waiting");
                 said.clone_from(&occupied.by);
-            }
-            // Each look at a claim that is held closes a channel.
-            if self.connection.is_worn() {
-                return Err(ConnectionError::Worn);
             }
             task.does(TaskState::Occupied(occupied.by));
             tokio::select! {
@@ -194,26 +227,40 @@ impl Claims<'_> {
         order
     }
 
-    /// Claims one backend after the other, up to the first that is held.
-    async fn look_around(&self) -> Result<Option<Occupied>, ConnectionError> {
+    /// Claims one backend after the other, up to the first that is occupied.
+    async fn look_around(&mut self) -> Result<Option<Occupied>, ConnectionError> {
         for backend in self.ordered() {
             let occupied = self.look_at(backend).await?;
             if occupied.is_some() {
                 return Ok(occupied);
             }
         }
+        for backend in self.ordered() {
+            if self.is_crowded(backend).await? {
+                return Ok(Some(Occupied {
+                    by: another(&self.backends[backend].server),
+                    backend,
+                    how: How::Crowded,
+                }));
+            }
+        }
         Ok(None)
     }
 
-    /// Claims this backend. Returns who holds it.
-    async fn look_at(&self, backend: usize) -> Result<Option<Occupied>, ConnectionError> {
+    /// Claims this backend, if that is not done yet. Returns who occupies it.
+    async fn look_at(&mut self, backend: usize) -> Result<Option<Occupied>, ConnectionError> {
         let names = &self.backends[backend];
-        if let Some(by) = claim(self.connection, names).await? {
-            return Ok(Some(Occupied {
-                by,
-                backend,
-                is_claim: true,
-            }));
+        if !self.claimed[backend] {
+            self.claimed[backend] = claim(self.connection, names).await?;
+        }
+        if !self.claimed[backend] {
+            let how = if is_attended(self.connection, &names.server, self.expected).await? {
+                How::Seen
+            } else {
+                How::Unseen
+            };
+            let by = another(&names.server);
+            return Ok(Some(Occupied { by, backend, how }));
         }
         if self.expected != ExpectedConsumers::Nobody || self.served {
             return Ok(None);
@@ -222,41 +269,53 @@ impl Claims<'_> {
         Ok(strangers.map(|by| Occupied {
             by,
             backend,
-            is_claim: false,
+            how: How::Seen,
         }))
     }
 
-    /// Whether it is a claim whose daemon shows no sign of life.
-    async fn is_silent(&self, occupied: &Occupied) -> Result<bool, ConnectionError> {
-        let queue = &self.backends[occupied.backend].server;
-        Ok(occupied.is_claim && !is_attended(self.connection, queue, self.expected).await?)
+    /// Whether more consume Q than belong there. A daemon that takes another one for dead serves without a claim, and
+    /// the claim may be free later.
+    async fn is_crowded(&self, backend: usize) -> Result<bool, ConnectionError> {
+        let queue = &self.backends[backend].server;
+        match look_up(&self.connection.channel().await?, queue).await {
+            Ok(standing) => Ok(standing.consumers > self.expected.consumers()),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Asks the daemons of all claims at once. Claims all queues that are free.
-    async fn ask(&self) -> Result<Silent, ConnectionError> {
-        let mut silent = Vec::new();
+    /// Asks all daemons that keep us from serving without being seen, at once. Claims all queues that are free, before
+    /// and after.
+    async fn ask(&mut self) -> Result<Asked, ConnectionError> {
+        let mut backends = Vec::new();
         for backend in self.ordered() {
-            if let Some(occupied) = self.look_at(backend).await? {
-                if !self.is_silent(&occupied).await? {
-                    return Ok(Silent::Serving);
-                }
-                silent.push(backend);
+            match self.look_at(backend).await? {
+                Some(occupied) if occupied.how == How::Seen => return Ok(Asked::Seen),
+                Some(_) => backends.push(backend),
+                None if self.is_crowded(backend).await? => backends.push(backend),
+                None => {}
             }
         }
-        let questions = silent
-            .into_iter()
-            .map(|backend| self.neighbours.answers(self.connection, backend));
-        let answers = try_join_all(questions).await?;
-        Ok(if answers.contains(&true) {
-            Silent::Answered
-        } else {
-            Silent::Dead
-        })
+        if self.neighbours.answer(self.connection, &backends).await? {
+            return Ok(Asked::Answered);
+        }
+        // The daemon that was asked may just have ended.
+        for backend in backends {
+            if !self.claimed[backend] {
+                self.claimed[backend] = claim(self.connection, &self.backends[backend]).await?;
+            }
+        }
+        Ok(Asked::Nobody)
     }
 }
 
-/// Whether the daemon that has claimed Q shows signs of life: the queue that is its claim can be reached, and more
-/// than the expected consumers consume Q.
+/// Whom we wait for, and what to do about it.
+fn another(queue: &str) -> String {
+    format!("another cinder-progress serves {queue}: stop it, or give this one another host")
+}
+
+/// Whether the daemon that has claimed Q is to be waited for: the queue that is its claim can be reached, and more
+/// than the expected consumers consume Q. Where Q is missing there is nothing to serve yet beside cinder-volume.
 async fn is_attended(
     connection: &Connection,
     queue: &str,
@@ -267,7 +326,7 @@ async fn is_attended(
     }
     match look_up(&connection.channel().await?, queue).await {
         Ok(standing) => Ok(standing.consumers > expected.consumers()),
-        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) if is_missing(&error) => Ok(expected == ExpectedConsumers::CinderVolume),
         Err(error) => Err(error.into()),
     }
 }
@@ -292,16 +351,13 @@ async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, Conne
 /// Claims the server queue for this connection, so that a second daemon finds it claimed.
 ///
 /// The claim is an exclusive queue of our own, named after the server queue; the broker deletes
-/// the claim with the connection. Nothing of cinder's is touched. A user without the right to declare
-/// queues serves without a claim.
+/// the claim with the connection. Nothing of cinder's is touched. A user who may not declare queues, or no more of them,
+/// serves without a claim. Returns false where another connection has the claim.
 ///
 /// # Errors
 ///
 /// What ended the connection.
-async fn claim(
-    connection: &Connection,
-    names: &TopicNames,
-) -> Result<Option<String>, ConnectionError> {
+async fn claim(connection: &Connection, names: &TopicNames) -> Result<bool, ConnectionError> {
     let queue = &names.server;
     let claimed = connection
         .channel()
@@ -317,13 +373,11 @@ async fn claim(
         )
         .await;
     match claimed {
-        Ok(_) => Ok(None),
-        Err(error) if is_locked(&error) => Ok(Some(format!(
-            "another cinder-progress serves {queue}: stop it, or give this one another host"
-        ))),
-        Err(error) if is_refused(&error) => {
+        Ok(_) => Ok(true),
+        Err(error) if is_locked(&error) => Ok(false),
+        Err(error) if is_refused(&error) || is_precondition(&error) => {
             warn!(%queue, %error, "cannot claim the queue: a second daemon would not be noticed");
-            Ok(None)
+            Ok(true)
         }
         Err(error) => Err(error.into()),
     }
@@ -369,12 +423,12 @@ mod tests {
         for (served, patience) in [(false, 10), (true, 3)] {
             let mut silence = Silence::new(served);
             advance(Duration::from_secs(patience - 1)).await;
-            assert!(!silence.is_over());
+            assert!(!silence.is_over(How::Unseen));
             silence.broken();
             advance(Duration::from_secs(patience - 1)).await;
-            assert!(!silence.is_over());
+            assert!(!silence.is_over(How::Unseen));
             advance(Duration::from_secs(1)).await;
-            assert!(silence.is_over());
+            assert!(silence.is_over(How::Unseen));
         }
     }
 
@@ -383,13 +437,26 @@ mod tests {
         let mut silence = Silence::new(false);
         silence.answered();
         advance(Duration::from_secs(59)).await;
-        assert!(!silence.is_over());
+        assert!(!silence.is_over(How::Unseen));
         silence.broken();
         advance(UNSEEN).await;
-        assert!(silence.is_over());
+        assert!(silence.is_over(How::Unseen));
         silence.answered();
         advance(ANSWERED).await;
-        assert!(silence.is_over());
+        assert!(silence.is_over(How::Unseen));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_without_a_claim_is_asked_at_once_and_again_after_a_minute() {
+        let mut silence = Silence::new(false);
+        assert!(silence.is_over(How::Crowded));
+        silence.answered();
+        assert!(!silence.is_over(How::Crowded));
+        advance(ANSWERED).await;
+        assert!(silence.is_over(How::Crowded));
+        silence.answered();
+        silence.broken();
+        assert!(silence.is_over(How::Crowded));
     }
 
     #[test]

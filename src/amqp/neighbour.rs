@@ -4,15 +4,18 @@
 //! names the daemon that asks, and the others decide by that name whether they answer:
 //!
 //! - A daemon that serves answers every other daemon.
-//! - A daemon that waits answers only daemons whose name sorts behind its own. Of several that wait the first hears
-//!   nothing, and serves.
-//! - A daemon without a connection for Q answers no daemon, and neither does one in mode direct.
+//! - A daemon that waits for the daemon of a claim, which shows no sign of life, answers only daemons whose name sorts
+//!   behind its own. Of several that wait so the first hears nothing, and serves.
+//! - A daemon that waits for somebody it has seen answers no daemon. Neither does one without a connection for Q, and
+//!   one in mode direct.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::Channel;
 use lapin::message::Delivery;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
@@ -20,7 +23,8 @@ use super::caller::{Caller, Sent};
 use super::connection::{Connection, ConnectionError};
 use super::topology::{TopicNames, is_soft};
 
-/// How long asking may take in all. Nothing is looked up for an answer, and whoever cannot give it does not serve either.
+/// How long answers may take, from the last question on. Nothing is looked up for an answer, and whoever cannot give it
+/// does not serve either.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// What the names of all daemons begin with.
@@ -40,9 +44,9 @@ struct IdentityInner {
 /// How a daemon stands towards Q.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// It has no connection for Q.
+    /// It has no connection for Q, or waits for somebody it has seen.
     Away,
-    /// It waits until Q is free.
+    /// It waits for a claim whose daemon shows no sign of life.
     Waiting,
     /// It consumes Q, or stands aside for cinder-volume.
     Serving,
@@ -67,10 +71,9 @@ impl Identity {
         }))
     }
 
-    /// From now on it has a connection for Q, and waits until Q is free.
+    /// From now on it has a connection for Q.
     #[must_use]
-    pub fn waits(&self) -> Presence {
-        self.stands(Standing::Waiting);
+    pub fn comes(&self) -> Presence {
         Presence(self.clone())
     }
 
@@ -94,6 +97,15 @@ impl Identity {
 }
 
 impl Presence {
+    /// From now on it waits; `unseen`: for a claim whose daemon shows no sign of life.
+    pub(super) fn waits(&self, unseen: bool) {
+        self.0.stands(if unseen {
+            Standing::Waiting
+        } else {
+            Standing::Away
+        });
+    }
+
     /// From now on it serves Q.
     pub fn serves(&self) {
         self.0.stands(Standing::Serving);
@@ -118,7 +130,7 @@ pub struct Ping {
 #[derive(Clone, Copy)]
 pub struct Neighbours<'a> {
     /// Who asks.
-    pub identity: &'a Identity,
+    pub presence: &'a Presence,
     /// The own topic of each backend.
     pub own_topics: &'a [TopicNames],
     /// Makes a question.
@@ -126,43 +138,72 @@ pub struct Neighbours<'a> {
 }
 
 impl Neighbours<'_> {
-    /// Whether another daemon answers on the own topic of this backend.
+    /// Whether another daemon answers on the own topic of one of these backends, which are all asked at once.
     ///
     /// A daemon that may not ask, or is answered too late, takes that for no answer.
     ///
     /// # Errors
     ///
     /// What ended the connection.
-    pub(super) async fn answers(
+    pub(super) async fn answer(
         &self,
         connection: &Connection,
-        backend: usize,
+        backends: &[usize],
     ) -> Result<bool, ConnectionError> {
-        let Some(names) = self.own_topics.get(backend) else {
-            return Ok(false);
+        let own_topics = backends
+            .iter()
+            .filter_map(|&backend| self.own_topics.get(backend).cloned());
+        let question = Question {
+            ping: (self.ping)(),
+            name: self.presence.0.0.name.clone(),
+            own_topics: own_topics.collect(),
         };
-        match tokio::time::timeout(ANSWER, self.ask(connection, names)).await {
+        // In a task of its own, which is never dropped: a channel that is closed while the broker refuses something on
+        // it may end the whole connection, see `probe`.
+        let asking = question.ask(connection.channel().await?, connection.end());
+        match tokio::spawn(asking).await {
             Ok(Err(ConnectionError::Amqp(error))) if is_soft(&error) => {
                 debug!(%error, "cannot ask for another daemon");
                 Ok(false)
             }
             Ok(answered) => answered,
+            // It has panicked, which tokio has logged.
             Err(_) => Ok(false),
         }
     }
+}
 
+/// One question to several own topics.
+struct Question {
+    ping: Ping,
+    name: String,
+    own_topics: Vec<TopicNames>,
+}
+
+impl Question {
     async fn ask(
-        &self,
-        connection: &Connection,
-        names: &TopicNames,
+        self,
+        channel: Channel,
+        ended: CancellationToken,
     ) -> Result<bool, ConnectionError> {
-        let ping = (self.ping)();
-        let caller = Caller::open(connection, &ping.reply_queue).await?;
-        let mut caller = caller.named(&self.identity.0.name);
-        let sent = caller.send(&names.exchange, &names.server, &ping.body, ANSWER);
-        match sent.await? {
-            Sent::Taken => caller.next().await.map(|_| true),
-            Sent::NoQueue | Sent::NoExchange | Sent::Refused => Ok(false),
+        let caller = Caller::open_on(channel, ended, &self.ping.reply_queue).await?;
+        let mut caller = caller.named(&self.name);
+        let mut taken = false;
+        for names in &self.own_topics {
+            let sent = caller.send(&names.exchange, &names.server, &self.ping.body, ANSWER);
+            match sent.await? {
+                Sent::Taken => taken = true,
+                Sent::NoQueue | Sent::Refused => {}
+                // Nobody can be reached by way of it.
+                Sent::NoExchange => return Ok(false),
+            }
+        }
+        if !taken {
+            return Ok(false);
+        }
+        match tokio::time::timeout(ANSWER, caller.next()).await {
+            Ok(answer) => answer.map(|_| true),
+            Err(_) => Ok(false),
         }
     }
 }
@@ -189,9 +230,11 @@ mod tests {
     #[test]
     fn a_caller_that_is_no_daemon_is_always_answered() {
         let identity = Identity::default();
+        let presence = identity.comes();
         for app_id in [None, Some("cinder-api"), Some("")] {
+            presence.waits(false);
             assert!(identity.is_to_answer(&question(app_id)));
-            let presence = identity.waits();
+            presence.waits(true);
             assert!(identity.is_to_answer(&question(app_id)));
             presence.serves();
             assert!(identity.is_to_answer(&question(app_id)));
@@ -202,17 +245,25 @@ mod tests {
     fn of_daemons_that_wait_the_first_is_not_answered_and_of_one_that_serves_all_are() {
         let [first, second] = ["a", "b"].map(Identity::named);
         assert!(!is_answered(&first, &second) && !is_answered(&second, &first));
-        let (waits, _also_waits) = (first.waits(), second.waits());
+        let (one, other) = (first.comes(), second.comes());
+        one.waits(true);
+        other.waits(true);
         assert!(!is_answered(&first, &second));
         assert!(is_answered(&second, &first));
-        waits.serves();
+        one.serves();
         assert!(is_answered(&second, &first));
         assert!(!is_answered(&first, &first));
-        drop(waits);
+        drop(one);
         assert!(!is_answered(&second, &first));
-
-        let waits = second.waits();
-        waits.serves();
+        other.serves();
         assert!(is_answered(&first, &second));
+    }
+
+    #[test]
+    fn a_daemon_that_waits_for_somebody_it_sees_keeps_nobody_waiting() {
+        let [first, second] = ["a", "b"].map(Identity::named);
+        let presence = first.comes();
+        presence.waits(false);
+        assert!(!is_answered(&second, &first));
     }
 }

@@ -322,20 +322,31 @@ async fn finish<T>(what: &str, deadline: Instant, task: &mut JoinHandle<T>) {
 /// Waits for the intake. Past the deadline the intake is aborted, but not while an operation is not settled: that may
 /// take until a queue without a leader has the next one.
 async fn finish_intake(deadline: Instant, unsettled: &Unsettled, intake: &mut JoinHandle<()>) {
-    tokio::select! {
-        _ = &mut *intake => return,
-        () = tokio::time::sleep_until(deadline) => {}
+    let mut deadline = deadline;
+    let longest = deadline + NEXT_LEADER;
+    while !intake.is_finished() {
+        if tokio::time::timeout_at(deadline, &mut *intake)
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        if unsettled.is_settled() {
+            break;
+        }
+        tokio::select! {
+            _ = &mut *intake => return,
+            settled = tokio::time::timeout_at(longest, unsettled.settled()) => {
+                if settled.is_err() {
+                    warn!("operations are not settled: each may be lost or executed twice");
+                    break;
+                }
+            }
+        }
+        // What is settled now may have held up the rest.
+        deadline = Instant::now() + FLUSH;
     }
-    let settled = tokio::select! {
-        _ = &mut *intake => return,
-        settled = tokio::time::timeout(NEXT_LEADER, unsettled.settled()) => settled,
-    };
-    if settled.is_err() {
-        warn!("operations are not settled: each may be lost or executed twice");
-        return finish("intake", Instant::now(), intake).await;
-    }
-    // What is settled now may have held up the rest.
-    finish("intake", Instant::now() + FLUSH, intake).await;
+    finish("intake", Instant::now(), intake).await;
 }
 
 /// Locks the state file, then cancels `locked` and lets the tracker keep the file. The lock is held until this is dropped.
@@ -472,6 +483,68 @@ fn consumer_options(settings: &Settings) -> ConsumerOptions {
 mod tests {
     use super::*;
     use crate::config::{Sources, load};
+
+    const TICK: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intake_that_has_ended_is_not_waited_for() {
+        let mut intake = tokio::spawn(async { panic!("broken") });
+        assert!((&mut intake).await.is_err());
+        let since = Instant::now();
+        finish_intake(since + FLUSH, &Unsettled::default(), &mut intake).await;
+        assert_eq!(since.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intake_that_has_nothing_to_settle_is_aborted_at_the_deadline() {
+        let mut intake = tokio::spawn(std::future::pending());
+        let since = Instant::now();
+        finish_intake(since + FLUSH, &Unsettled::default(), &mut intake).await;
+        assert!(intake.is_finished());
+        assert!(since.elapsed() <= FLUSH + TICK, "{:?}", since.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intake_is_not_aborted_while_operations_are_not_settled() {
+        let unsettled = Unsettled::default();
+        let begun = unsettled.clone();
+        let mut intake = tokio::spawn(async move {
+            // What is settled gives way to the next that is not.
+            for _ in 0..3 {
+                let guard = begun.begin();
+                tokio::time::sleep(NEXT_LEADER / 4).await;
+                drop(guard);
+                tokio::time::sleep(TICK).await;
+            }
+        });
+        tokio::task::yield_now().await;
+        let since = Instant::now();
+        finish_intake(since + TICK, &unsettled, &mut intake).await;
+        let took = since.elapsed();
+        assert!(
+            took >= NEXT_LEADER * 3 / 4 && took < NEXT_LEADER,
+            "{took:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intake_that_never_settles_is_aborted_all_the_same() {
+        let unsettled = Unsettled::default();
+        let guard = unsettled.begin();
+        let mut intake = tokio::spawn(async move {
+            let _guard = guard;
+            std::future::pending().await
+        });
+        let since = Instant::now();
+        finish_intake(since + FLUSH, &unsettled, &mut intake).await;
+        assert!(intake.is_finished());
+        let longest = FLUSH + NEXT_LEADER;
+        assert!(
+            since.elapsed() <= longest + TICK * 2,
+            "{:?}",
+            since.elapsed()
+        );
+    }
 
     #[test]
     fn operations_are_not_held_up_for_cinders_three_minutes() {

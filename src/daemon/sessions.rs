@@ -12,7 +12,7 @@ use crate::amqp::handover::elsewhere::Elsewhere;
 use crate::amqp::handover::{HandOver, HandOverContext};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
-use crate::amqp::neighbour::{Identity, Neighbours, Ping};
+use crate::amqp::neighbour::{Identity, Neighbours, Ping, Presence};
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::TopicNames;
 use crate::amqp::{own_topic, standalone};
@@ -75,20 +75,16 @@ impl Session for SidecarSession<'_> {
             .map(|(hand_over, _)| hand_over.names().clone())
             .collect();
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
-        let presence = self.identity.waits();
+        let presence = self.identity.comes();
         // Messages that an earlier connection could not put back wait neither for a claim nor for the daemon's end.
         let entered = CancellationToken::new();
         let putting_back = self
             .backends
             .iter_mut()
             .map(|(hand_over, _)| hand_over.republish(connection, counters, &entry, &entered));
-        let claims = Claims {
-            connection,
-            backends: &names,
-            expected: ExpectedConsumers::CinderVolume,
-            served: self.served,
-            neighbours: neighbours(self.identity, &self.own_topics),
-        };
+        let expected = ExpectedConsumers::CinderVolume;
+        let neighbours = neighbours(&presence, &self.own_topics);
+        let claims = Claims::new(connection, &names, expected, self.served, neighbours);
         let enter = async {
             let found = claims.obtain(&entry, stop).await;
             if found.is_err() || !stop.is_cancelled() {
@@ -136,7 +132,7 @@ impl Session for SidecarSession<'_> {
 }
 
 /// Other daemons are asked by a ping on their own topics.
-fn neighbours<'a>(identity: &'a Identity, own_topics: &'a [TopicNames]) -> Neighbours<'a> {
+fn neighbours<'a>(presence: &'a Presence, own_topics: &'a [TopicNames]) -> Neighbours<'a> {
     let ping = || {
         let call = Call::new();
         Ping {
@@ -145,7 +141,7 @@ fn neighbours<'a>(identity: &'a Identity, own_topics: &'a [TopicNames]) -> Neigh
         }
     };
     Neighbours {
-        identity,
+        presence,
         own_topics,
         ping,
     }
@@ -178,14 +174,10 @@ impl Session for StandaloneSession<'_> {
             .map(|(names, _)| names.clone())
             .collect();
         let entry = liveness.task(Role::Entry, Some(connection.alarm()));
-        let presence = self.identity.waits();
-        let claims = Claims {
-            connection,
-            backends: &names,
-            expected: ExpectedConsumers::Nobody,
-            served: self.served,
-            neighbours: neighbours(self.identity, &self.own_topics),
-        };
+        let presence = self.identity.comes();
+        let expected = ExpectedConsumers::Nobody;
+        let neighbours = neighbours(&presence, &self.own_topics);
+        let claims = Claims::new(connection, &names, expected, self.served, neighbours);
         claims.obtain(&entry, stop).await?;
         drop(entry);
         if stop.is_cancelled() {

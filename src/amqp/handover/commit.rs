@@ -27,6 +27,8 @@ impl HandOver {
         // be sent to the next leader.
         let _unsettled = self.unsettled.begin();
         let committed = tokio::select! {
+            // A refusal that comes with the end of the connection must not be missed.
+            biased;
             committed = channel.tx_commit() => committed.map_err(StandAside::from),
             () = on.connection.ended() => Err(ConnectionError::Ended.into()),
         };

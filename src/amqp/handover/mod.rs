@@ -343,10 +343,19 @@ impl HandOver {
         self.returned
             .republish(connection, on.counters, task)
             .await?;
+        if on.stop.is_cancelled() {
+            return Ok(Served::Stopped);
+        }
         let mut spell = Spell::open(connection, &self.names, &self.unsettled).await?;
         let mut served = self.serve_on(&mut spell, on, task, said, missing).await;
         if let Err(StandAside::Leaving(_)) = served {
             served = self.hold(&mut spell, on).await.and(served);
+        }
+        if let Ok(Served::Stopped) = served
+            && let Err(error) = spell.lookout.idly(task).await
+        {
+            // The look was for a Q without a leader, which has not got the last acknowledgements.
+            debug!(queue = %self.names.server, %error, "stopping without a last look");
         }
         if !spell.consumers.is_empty() {
             self.end(&mut spell, on, &served).await;
@@ -454,20 +463,24 @@ impl HandOver {
                 match spell.consumers[0].next().now_or_never() {
                     Some(Some(Ok(delivery))) => spell.in_hand.push(judged(delivery, on.take)),
                     Some(ended) => {
-                        end = Some(ended);
+                        end = Some(ended.and_then(Result::err));
                         break;
                     }
                     None => break,
                 }
             }
+            let is_over = match end {
+                None => false,
+                Some(None) if leaves => true,
+                // The broker takes no acknowledgement of what came before: that is on Q again, if Q is there.
+                Some(end) => return Err(self.ended(end)),
+            };
             self.settle(spell, on, task).await?;
             if on.elsewhere.is_to_be_left() {
                 return Err(on.why_to_leave().into());
             }
-            match end {
-                Some(None) if leaves => return Ok(Served::Again),
-                Some(end) => drop(self.delivered(end)?),
-                None => {}
+            if is_over {
+                return Ok(Served::Again);
             }
             if on.stop.is_cancelled() {
                 return Ok(Served::Stopped);
@@ -511,8 +524,17 @@ impl HandOver {
 
     fn delivered(&self, next: Option<lapin::Result<Delivery>>) -> Result<Delivery, StandAside> {
         match next {
-            Some(delivery) => Ok(delivery?),
-            None => Err(StandAside::Cancelled(self.names.server.clone())),
+            Some(Ok(delivery)) => Ok(delivery),
+            Some(Err(error)) => Err(self.ended(Some(error))),
+            None => Err(self.ended(None)),
+        }
+    }
+
+    /// Why nothing is delivered any more, by the error that the stream of deliveries has ended with.
+    fn ended(&self, error: Option<lapin::Error>) -> StandAside {
+        match error {
+            Some(error) => error.into(),
+            None => StandAside::Cancelled(self.names.server.clone()),
         }
     }
 
@@ -594,7 +616,8 @@ impl HandOver {
         let consume = spell.consume(&self.names, &self.options, HELD);
         match tokio::time::timeout_at(deadline, consume).await {
             Ok(consumed) => consumed?,
-            Err(_) => return Ok(()),
+            // It may still come to be: the channel is closed over it.
+            Err(_) => return Err(StandAside::Slow(LEAVING)),
         }
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -83,10 +83,9 @@ impl Returned {
             .await?;
         while let Some(message) = self.messages.front() {
             task.heartbeat();
-            let confirmation =
-                publish_one(&channel, &self.queue, &message.properties, &message.body)
-                    .await?
-                    .await?;
+            let publishing = publish_one(&channel, &self.queue, &message.properties, &message.body);
+            // A queue without a leader may take long, and the message is in nobody else's hands.
+            let confirmation = task.beating(async { publishing.await?.await }).await?;
             match confirmation {
                 Confirmation::Ack(None) => {
                     self.messages.pop_front();

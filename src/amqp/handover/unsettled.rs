@@ -11,13 +11,19 @@ pub struct Unsettled(watch::Sender<usize>);
 
 /// One thing that is not settled, until this is dropped.
 #[derive(Debug)]
-pub(super) struct UnsettledGuard(watch::Sender<usize>);
+pub struct UnsettledGuard(watch::Sender<usize>);
 
 impl Unsettled {
     /// From now on one more thing is not settled.
-    pub(super) fn begin(&self) -> UnsettledGuard {
+    pub fn begin(&self) -> UnsettledGuard {
         self.0.send_modify(|count| *count += 1);
         UnsettledGuard(self.0.clone())
+    }
+
+    /// Whether everything is settled.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        *self.0.borrow() == 0
     }
 
     /// Returns as soon as everything is settled. Cancel-safe.
@@ -42,12 +48,12 @@ mod tests {
     #[tokio::test]
     async fn all_must_be_settled() {
         let unsettled = Unsettled::default();
-        assert!(unsettled.settled().now_or_never().is_some());
+        assert!(unsettled.is_settled() && unsettled.settled().now_or_never().is_some());
         let one = unsettled.begin();
         let other = unsettled.clone().begin();
         let settled = unsettled.settled();
         tokio::pin!(settled);
-        assert!(settled.as_mut().now_or_never().is_none());
+        assert!(!unsettled.is_settled() && settled.as_mut().now_or_never().is_none());
         drop(one);
         assert!(settled.as_mut().now_or_never().is_none());
         drop(other);

@@ -134,6 +134,34 @@ async fn of_two_that_wait_for_a_dead_one_a_single_one_serves() {
     daemons[1 - serving].wait_for_log("serving beside").await;
 }
 
+/// The broker deletes the dead one's claim when its node is back, and then the claim is free.
+#[tokio::test]
+async fn for_one_that_serves_without_a_claim() {
+    let service = Service::unique();
+    let (amqp, url) = (SharedBroker::amqp_uri(), SharedBroker::transport_url());
+    let _cinder_volume = Recorder::start(&amqp, &service, Queues::transient()).await;
+    let (connection, channel) = publisher(&amqp).await.unwrap();
+    let exchange = exchange(&channel).await;
+    let (dead, claiming) = publisher(&amqp).await.unwrap();
+    claim(&claiming, &service).await;
+    let start = || {
+        let exchange = format!("[DEFAULT]\ncontrol_exchange = {exchange}");
+        Daemon::start_with(&url, &service, "", &exchange)
+    };
+    let mut first = start();
+    first.wait_for_log("serving the own topic").await;
+    first.wait_for_log("serving beside").await;
+    let second = start();
+    second.wait_for_log(TAKEN).await;
+
+    dead.close(200, "".into()).await.unwrap();
+    second.wait_for_log("answers on its own topic").await;
+    assert!(!second.log().contains("serving beside"), "{}", second.log());
+    first.process.kill().await;
+    second.wait_for_log("serving beside").await;
+    drop(connection);
+}
+
 /// The dead one's claim says nothing about the other queue.
 #[tokio::test]
 async fn a_second_daemon_with_two_backends_one_of_them_claimed_by_a_dead_one() {

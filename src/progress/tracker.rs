@@ -1,7 +1,7 @@
 //! Entry point: questions in, answers out, upkeep in the background.
 //!
 //! A question about a copy that is known costs one look at that process. Any other costs a scan, which
-//! all who ask at the same time share; scans keep a tenth of a second between them, so a flood of questions about
+//! all who ask at the same time share; scans rest nine times as long as they take, so a flood of questions about
 //! unknown volumes is answered in batches. Both are bounded in time, and a process that hangs holds up
 //! only those who ask about it.
 
@@ -528,7 +528,6 @@ impl Tracker {
                 tokio::time::sleep_until(then).await;
             }
             let begun = Instant::now();
-            scan_state.begun = Some(begun);
             let outcome = scan_state.table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
                 scan_state.copiers = std::mem::take(&mut scan.copiers);
@@ -552,8 +551,11 @@ impl Tracker {
                 inner.listen();
                 missed
             });
-            inner.scans.add(begun.elapsed());
-            scan_state.not_before = Some(Instant::now() + scan_gap::SCAN_REST);
+            let cost = begun.elapsed();
+            inner.scans.add(cost);
+            // Not before: one that panicked has no outcome for those who asked before it began.
+            scan_state.begun = Some(begun);
+            scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
             let before = std::mem::replace(&mut *inner.outcome.lock(), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::cursor::{Cursor, Mark};
 use self::schedule::Schedule;
 use super::operands::{Operands, Purpose};
 use crate::progress::Roots;
@@ -24,6 +25,8 @@ use crate::progress::proc::fdinfo;
 use crate::progress::proc::new_pids;
 use crate::progress::proc::process::{self, Pid, ProcessId};
 
+/// Which process ids were given out since.
+mod cursor;
 /// When which process is looked at.
 mod schedule;
 
@@ -120,20 +123,9 @@ pub(in crate::progress) struct Table {
     cursor: Option<Cursor>,
     /// Whether other people's processes are hidden.
     hidden: bool,
-    /// Whether a process was born with an id that the kernel's word had announced. In a container that word
-    /// may be the host's, and tell of ids that nobody here has.
+    /// Whether a process has appeared with an id that `/proc/loadavg` had announced. In a container that file may
+    /// tell the host's last id, which says nothing of the ids here; all processes are listed until then.
     proved: bool,
-}
-
-/// How far the kernel had come in giving out process ids.
-#[derive(Debug, Clone, Copy)]
-struct Cursor {
-    /// At the look before the last. One that had its id then may not have been there yet.
-    before: Pid,
-    /// At the last look.
-    last: Pid,
-    /// When all processes were listed.
-    listed: Instant,
 }
 
 /// Who is to be looked at.
@@ -218,73 +210,13 @@ impl Table {
         roots: &Roots,
     ) -> Result<Scan, ProgressError> {
         let begun = Instant::now();
-        let proc = roots.proc.clone();
-        // Where processes are hidden all that are to be seen are listed, until none is hidden.
-        let cursor = self.cursor.filter(|_| !self.hidden);
-        let recent = self.recent(cursor);
-        let (mut listing, last) = reads
-            .one(PROC_ROOT_KEY, move |_| list_pids(&proc, cursor, &recent))
-            .await?;
-        if let (PidListing::Born(born), Some(cursor)) = (&listing, cursor) {
-            let announced = |(pid, inode): &(Pid, u64)| {
-                let known = self.known.get(pid);
-                *pid > cursor.last && known.is_none_or(|known| known.inode != *inode)
-            };
-            self.proved |= born.iter().any(announced);
-            if !self.proved && last != Some(cursor.last) {
-                let proc = roots.proc.clone();
-                listing = reads.one(PROC_ROOT_KEY, move |_| list_all(&proc)).await?;
-            }
-        }
-        let mut listed = cursor.map_or(begun, |cursor| cursor.listed);
-        match listing {
-            PidListing::All(list, hidden) => {
-                let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
-                let gone: Vec<Pid> = self.known.keys().copied().collect();
-                for pid in gone.into_iter().filter(|pid| !present.contains(pid)) {
-                    self.forget(pid);
-                }
-                self.hidden = hidden;
-                listed = begun;
-                // Without the kernel's word, or with another kernel's, nobody is known to be old.
-                let young = match (cursor, last) {
-                    (None, Some(last)) => {
-                        let last_born = last.saturating_sub(JUST_BORN)..;
-                        let is_there = list.iter().any(|(pid, _)| last_born.contains(pid));
-                        if is_there { last_born } else { Pid::MIN.. }
-                    }
-                    _ => Pid::MIN..,
-                };
-                for (pid, inode) in list {
-                    let first_seen = young.contains(&pid).then_some(begun);
-                    self.observe(pid, inode, begun, first_seen);
-                }
-            }
-            PidListing::Born(born) => {
-                for (pid, inode) in born {
-                    // One that had this id before has ended unseen.
-                    if self
-                        .known
-                        .get(&pid)
-                        .is_some_and(|known| known.inode != inode)
-                    {
-                        self.forget(pid);
-                    }
-                    self.observe(pid, inode, begun, Some(begun));
-                    if let Some(known) = self.known.get_mut(&pid)
-                        && known.first_seen.is_none()
-                    {
-                        known.first_seen = Some(begun);
-                        self.schedule.arrange(pid, known.due());
-                    }
-                }
-            }
-        }
-        self.cursor = last.map(|last| Cursor {
-            before: cursor.map_or(last, |cursor| cursor.last),
-            last,
-            listed,
-        });
+        let (listing, mark) = self.list(reads, roots).await?;
+        let listed = match listing {
+            PidListing::All(..) => begun,
+            PidListing::Born(_) => self.cursor.map_or(begun, |cursor| cursor.listed()),
+        };
+        self.meet(listing, mark, begun);
+        self.cursor = mark.map(|mark| Cursor::after(self.cursor(), mark, listed));
         let mut scan = Scan {
             trouble: self.hidden.then(|| ProgressError::Hidden {
                 path: roots.proc.clone(),
@@ -317,9 +249,88 @@ impl Table {
         Ok(scan)
     }
 
+    /// Since when those that are born are known; where processes are hidden all that are to be seen are listed,
+    /// until none is hidden.
+    fn cursor(&self) -> Option<Cursor> {
+        self.cursor.filter(|_| !self.hidden)
+    }
+
+    /// Finds out who is there.
+    async fn list(
+        &mut self,
+        reads: &BoundedReads,
+        roots: &Roots,
+    ) -> Result<(PidListing, Option<Mark>), ProgressError> {
+        let proc = roots.proc.clone();
+        let cursor = self.cursor();
+        let recent = self.recent(cursor);
+        let (listing, mark) = reads
+            .one(PROC_ROOT_KEY, move |_| list_pids(&proc, cursor, &recent))
+            .await?;
+        if let (PidListing::Born(born), Some(cursor), Some(mark)) = (&listing, cursor, mark) {
+            let announced = |(pid, inode): &(Pid, u64)| {
+                let known = self.known.get(pid);
+                *pid > cursor.last() && known.is_none_or(|known| known.inode != *inode)
+            };
+            self.proved |= born.iter().any(announced);
+            // As long as the announced ids are not known to be those of this /proc, all are listed when one was given out.
+            if !self.proved && cursor.before() != Some(mark.last) {
+                let proc = roots.proc.clone();
+                let listing = reads.one(PROC_ROOT_KEY, move |_| list_all(&proc)).await?;
+                return Ok((listing, Some(mark)));
+            }
+        }
+        Ok((listing, mark))
+    }
+
+    /// Makes the acquaintance of those who are there.
+    fn meet(&mut self, listing: PidListing, mark: Option<Mark>, begun: Instant) {
+        match listing {
+            PidListing::All(list, hidden) => {
+                let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
+                let gone: Vec<Pid> = self.known.keys().copied().collect();
+                for pid in gone.into_iter().filter(|pid| !present.contains(pid)) {
+                    self.forget(pid);
+                }
+                let cursor = self.cursor();
+                self.hidden = hidden;
+                // Without the kernel's word, or with another kernel's, nobody is known to be old.
+                let young = match (cursor, mark) {
+                    (None, Some(mark)) => {
+                        let last_born = mark.last.saturating_sub(JUST_BORN)..;
+                        let is_there = list.iter().any(|(pid, _)| last_born.contains(pid));
+                        if is_there { last_born } else { Pid::MIN.. }
+                    }
+                    _ => Pid::MIN..,
+                };
+                for (pid, inode) in list {
+                    if let (Some(cursor), Some(mark)) = (cursor, mark)
+                        && cursor.is_past(pid, mark)
+                    {
+                        self.forget_former(pid, inode);
+                    }
+                    let first_seen = young.contains(&pid).then_some(begun);
+                    self.observe(pid, inode, begun, first_seen);
+                }
+            }
+            PidListing::Born(born) => {
+                for (pid, inode) in born {
+                    self.forget_former(pid, inode);
+                    self.observe(pid, inode, begun, Some(begun));
+                    if let Some(known) = self.known.get_mut(&pid)
+                        && known.first_seen.is_none()
+                    {
+                        known.first_seen = Some(begun);
+                        self.schedule.arrange(pid, known.due());
+                    }
+                }
+            }
+        }
+    }
+
     /// Those among the last born who were seen already, with the inode numbers of their folders.
     fn recent(&self, cursor: Option<Cursor>) -> HashMap<Pid, u64> {
-        let ids = cursor.map(|cursor| cursor.before..=cursor.last);
+        let ids = cursor.and_then(|cursor| Some(cursor.before()?..=cursor.last()));
         ids.into_iter()
             .flatten()
             .take(new_pids::COUNT_LIMIT as usize)
@@ -340,6 +351,14 @@ impl Table {
         self.known.remove(&pid);
         self.schedule.forget(pid);
         self.copiers.remove(&pid);
+    }
+
+    /// Forgets the one that had this id before its present owner was born, and ended unseen.
+    fn forget_former(&mut self, pid: Pid, inode: u64) {
+        let former = self.known.get(&pid);
+        if former.is_some_and(|former| former.inode != inode) {
+            self.forget(pid);
+        }
     }
 
     /// Registers a process, if it is a new one.
@@ -428,16 +447,17 @@ fn list_pids(
     proc: &Path,
     cursor: Option<Cursor>,
     recent: &HashMap<Pid, u64>,
-) -> Result<(PidListing, Option<Pid>), ProgressError> {
+) -> Result<(PidListing, Option<Mark>), ProgressError> {
     // Before the list is read: who is born meanwhile is on the next one if not on this.
-    let last = new_pids::last_pid(proc);
-    if let (Some(cursor), Some(last)) = (cursor, last)
-        && cursor.listed.elapsed() < CENSUS
-        && let Some(born) = new_pids::between(proc, cursor.before, last, recent)
+    let mark = new_pids::last_pid(proc).map(Mark::now);
+    if let (Some(cursor), Some(mark)) = (cursor, mark)
+        && cursor.listed().elapsed() < CENSUS
+        && let Some(before) = cursor.before()
+        && let Some(born) = new_pids::between(proc, before, mark.last, recent)
     {
-        return Ok((PidListing::Born(born), Some(last)));
+        return Ok((PidListing::Born(born), Some(mark)));
     }
-    Ok((list_all(proc)?, last))
+    Ok((list_all(proc)?, mark))
 }
 
 fn list_all(proc: &Path) -> Result<PidListing, ProgressError> {

@@ -43,8 +43,8 @@ pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
 }
 
 /// Those of the processes after `before` up to `last` that are there, with the inode number of their
-/// folders; `None` when there are too many, or ids have begun anew. Those in `known`, by the same inode number, are
-/// known to be processes and no threads.
+/// folders; `None` when there are too many, when ids have begun anew, and when one of them cannot be looked at. Those in
+/// `known`, by the same inode number, are known to be processes and no threads.
 pub(in crate::progress) fn between(
     proc: &Path,
     before: Pid,
@@ -55,30 +55,33 @@ pub(in crate::progress) fn between(
     if !(0..=COUNT_LIMIT).contains(&count) {
         return None;
     }
-    Some(
-        (before..=last)
-            .skip(1)
-            .filter_map(|pid| {
-                let folder = proc.join(pid.to_string());
-                let inode = fs::metadata(&folder).ok()?.ino();
-                let is_known = known.get(&pid) == Some(&inode);
-                (is_known || is_process(&folder, pid)).then_some((pid, inode))
-            })
-            .collect(),
-    )
+    let mut born = Vec::new();
+    for pid in (before..=last).skip(1) {
+        let folder = proc.join(pid.to_string());
+        let inode = match fs::metadata(&folder) {
+            Ok(metadata) => metadata.ino(),
+            Err(error) => match process::gone_or::<()>(&folder, PROC_NEEDS, &error) {
+                Ok(_) => continue,
+                Err(_) => return None,
+            },
+        };
+        if known.get(&pid) == Some(&inode) || is_process(&folder, pid)? {
+            born.push((pid, inode));
+        }
+    }
+    Some(born)
 }
 
-/// Threads take ids too, and /proc answers to them though it does not list them.
-fn is_process(folder: &Path, pid: Pid) -> bool {
-    process::read(&folder.join("status"), PROC_NEEDS)
-        .ok()
-        .flatten()
-        .is_some_and(|status| {
-            String::from_utf8_lossy(&status)
-                .lines()
-                .find_map(|line| line.strip_prefix("Tgid:"))
-                .is_some_and(|group| group.trim() == pid.to_string())
-        })
+/// Threads take ids too, and /proc answers to them though it does not list them. `None` when that cannot be told.
+fn is_process(folder: &Path, pid: Pid) -> Option<bool> {
+    let status = process::read(&folder.join("status"), PROC_NEEDS).ok()?;
+    let is_leader = |status: Vec<u8>| {
+        String::from_utf8_lossy(&status)
+            .lines()
+            .find_map(|line| line.strip_prefix("Tgid:"))
+            .is_some_and(|group| group.trim() == pid.to_string())
+    };
+    Some(status.is_some_and(is_leader))
 }
 
 #[cfg(test)]
@@ -158,5 +161,14 @@ mod tests {
         ] {
             assert_eq!(between(folder.path(), 7, 9, &known), Some(born));
         }
+    }
+
+    #[test]
+    fn one_that_cannot_be_looked_at_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("8/status")).unwrap();
+        assert_eq!(between(folder.path(), 7, 9, &HashMap::new()), None);
+        fs::remove_dir(folder.path().join("8/status")).unwrap();
+        assert_eq!(between(folder.path(), 7, 9, &HashMap::new()), Some(vec![]));
     }
 }

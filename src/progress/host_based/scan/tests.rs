@@ -1,5 +1,6 @@
 //! Scans of made-up process tables.
 
+use super::cursor::LATE_FOLDER;
 use super::*;
 use crate::progress::Users;
 use crate::progress::tests::fake_host::Fake;
@@ -136,31 +137,105 @@ fn last_born(fake: &Fake, pid: Pid) {
     fake.write("proc/loadavg", &format!("0.00 0.00 0.00 1/9 {pid}\n"));
 }
 
-#[tokio::test]
+/// A table that has listed all, and takes the kernel's word for who is born after the process 2.
+async fn settled(fake: &Fake) -> Table {
+    fake.process(1, "systemd");
+    let mut table = Table::default();
+    for last in [1, 1, 2, 2] {
+        if last == 2 {
+            fake.process(2, "bash");
+        }
+        last_born(fake, last);
+        scan(&mut table, fake).await;
+        tokio::time::advance(LATE_FOLDER).await;
+    }
+    assert!(table.proved);
+    table
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newborn_with_the_id_of_one_that_ended_unseen_is_young() {
+    // The next id; one of many that were born at once; one born after ids had begun anew.
+    for (before, last) in [(4, 5), (4, 1000), (32_000, 5)] {
+        let fake = Fake::new();
+        let mut table = settled(&fake).await;
+        fake.process(5, "bash");
+        last_born(&fake, before);
+        for _ in 0..3 {
+            scan(&mut table, &fake).await;
+            tokio::time::advance(NEW_PROCESS_WINDOW * 10).await;
+        }
+        table.observe(5, fake.inode("proc/5"), Instant::now(), None);
+        // Aside, so that its folder's inode is not given to the next.
+        std::fs::rename(fake.path("proc/5"), fake.path("ended")).unwrap();
+        fake.process(5, "sudo");
+        last_born(&fake, last);
+        assert!(pids(&scan(&mut table, &fake).await).is_empty());
+        tokio::time::advance(NEW_PROCESS_WINDOW / 2).await;
+        fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [5], "{before} {last}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_comes_after_its_id_is_found_however_close_scans_are() {
     let fake = Fake::new();
-    fake.process(5, "bash");
-    last_born(&fake, 4);
+    let mut table = settled(&fake).await;
+    // Ids are given out at all moments between two marks of the cursor.
+    let (mut pid, step) = (2, LATE_FOLDER / 10);
+    for _ in 0..31 {
+        pid += 1;
+        last_born(&fake, pid);
+        for _ in 0..9 {
+            assert!(pids(&scan(&mut table, &fake).await).is_empty());
+            tokio::time::advance(step).await;
+        }
+        fake.dd(pid, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [pid]);
+        tokio::time::advance(step / 3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_comes_after_the_first_scans_is_found() {
+    for (first, later) in [(5, 5), (32_000, 300)] {
+        let fake = Fake::new();
+        let mut table = settled(&fake).await;
+        for last in [first, later] {
+            last_born(&fake, last);
+            scan(&mut table, &fake).await;
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        fake.dd(later, "/dev/vg/a", "/dev/vg/b", 0);
+        assert_eq!(pids(&scan(&mut table, &fake).await), [later]);
+    }
+    let fake = Fake::new();
+    last_born(&fake, 5);
     let mut table = Table::default();
     scan(&mut table, &fake).await;
-    let old = Instant::now().checked_sub(NEW_PROCESS_WINDOW * 10);
-    table.known.get_mut(&5).unwrap().first_seen = old;
-    // Aside, so that its folder's inode is not given to the next.
-    std::fs::rename(fake.path("proc/5"), fake.path("ended")).unwrap();
-    fake.process(5, "sudo");
-    last_born(&fake, 5);
-    assert!(pids(&scan(&mut table, &fake).await).is_empty());
     fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
     assert_eq!(pids(&scan(&mut table, &fake).await), [5]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn an_id_is_looked_at_in_every_scan_only_while_it_is_young() {
+    let fake = Fake::new();
+    let mut table = settled(&fake).await;
+    last_born(&fake, 5);
+    for _ in 0..3 {
+        scan(&mut table, &fake).await;
+        tokio::time::advance(LATE_FOLDER).await;
+    }
+    fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
+    assert!(pids(&scan(&mut table, &fake).await).is_empty());
+    tokio::time::advance(CENSUS).await;
+    assert_eq!(pids(&scan(&mut table, &fake).await), [5]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn between_two_lists_only_the_newborn_are_looked_for() {
     let fake = Fake::new();
-    fake.process(2, "bash");
-    last_born(&fake, 2);
-    let mut table = Table::default();
-    scan(&mut table, &fake).await;
+    let mut table = settled(&fake).await;
     fake.dd(5, "/dev/vg/a", "/dev/vg/b", 0);
     fake.dd(6, "/dev/vg/a", "/dev/vg/c", 0);
     fake.process(5, "dd")
@@ -177,7 +252,7 @@ async fn between_two_lists_only_the_newborn_are_looked_for() {
     assert_eq!(scan_after.alive.len(), 1);
     fake.end(5);
     assert!(scan(&mut table, &fake).await.alive.is_empty());
-    assert_eq!(table.known.len(), 1, "who is gone is forgotten");
+    assert_eq!(table.known.len(), 2, "who is gone is forgotten");
 }
 
 #[tokio::test]
@@ -313,15 +388,20 @@ async fn in_a_container_that_is_told_the_hosts_last_pid_a_dd_is_found_at_the_nex
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn where_no_birth_has_proved_the_kernels_word_all_are_listed() {
     let fake = Fake::new();
     fake.process(2, "bash");
     last_born(&fake, 2);
     let mut table = Table::default();
-    scan(&mut table, &fake).await;
-    fake.dd(50, "/dev/vg/a", "/dev/vg/b", 0);
+    for _ in 0..3 {
+        scan(&mut table, &fake).await;
+        tokio::time::advance(LATE_FOLDER).await;
+    }
     last_born(&fake, 7);
+    scan(&mut table, &fake).await;
+    // Its folder comes after the id that the host gave it.
+    fake.dd(50, "/dev/vg/a", "/dev/vg/b", 0);
     assert_eq!(pids(&scan(&mut table, &fake).await), [50]);
     fake.process(8, "bash");
     last_born(&fake, 8);

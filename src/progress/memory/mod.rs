@@ -1,14 +1,14 @@
-//! What is remembered of copies and volumes, whichever way copies are made, and how it is found again.
+//! The daemon's memory of copies and volumes, for copies by dd and through open files.
 
-/// What is remembered of copies.
+/// The remembered copies.
 pub(super) mod copy_store;
-/// What is left out of what is written down.
+/// Fields that the state file does not have.
 pub(super) mod unsaved;
-/// Finds what is remembered of a volume, however much is remembered.
+/// Finds the copies of a volume without comparing all.
 mod volume_index;
-/// Volumes that calls and operations told of.
+/// The volumes that calls and requests for migrations named.
 pub(super) mod volumes;
 
-/// What is found by index is what would be found among all.
+/// The index finds what a comparison with all copies finds.
 #[cfg(test)]
 mod tests;

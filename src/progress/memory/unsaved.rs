@@ -1,9 +1,10 @@
-//! What is left out of what is written down.
+//! Fields that the state file does not have.
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
-/// What only this daemon knows of a copy. It is not written down, so it makes no difference to what is.
+/// A field of a copy that is not saved. It is equal to any other and adds nothing to a hash, so that a change of the
+/// field does not cause the state file to be written.
 #[derive(Debug, Clone, Default)]
 pub(in crate::progress) struct Unsaved<T>(pub T);
 

@@ -1,8 +1,8 @@
-//! Processes started since the last look, without listing all the others.
+//! Finds processes started since the last scan, without listing all processes.
 //!
-//! Linux gives out process ids in order, beginning anew at the largest, and tells the last one it gave out.
-//! So the new processes are known by counting; listing a node's thousands of processes each second would
-//! take half a percent of a core.
+//! Linux assigns process ids in ascending order and starts again after the largest. `/proc/loadavg` has the last id
+//! that was assigned. So the new processes are those with the ids between. Listing a node's thousands of processes each
+//! second would take half a percent of a core.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,13 +12,13 @@ use std::path::Path;
 use super::error::PROC_NEEDS;
 use super::process::{self, Pid};
 
-/// How many ids are tried one by one; beyond that, listing all is no dearer.
+/// How many ids are tried one by one. Above that, listing all processes costs no more.
 pub(in crate::progress) const COUNT_LIMIT: Pid = 256;
 
-/// The last process id given out; `None` where it cannot be known.
+/// The last process id that was assigned. `None` if it cannot be known.
 ///
-/// The kernel answers for the reader's own PID namespace. A /proc of another namespace, as that of the host in
-/// a container, is recognised by the reader's own pid in it.
+/// `loadavg` has the last id of the reader's own PID namespace. So `proc` must be of that namespace. The `/proc` of the
+/// host, as mounted in a container, is not: the reader has another pid in it.
 pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
     let own = fs::read_link(proc.join("self")).ok()?;
     if own.to_str()? != std::process::id().to_string() {
@@ -35,16 +35,16 @@ pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
         .ok()
 }
 
-/// Whether a file of another file system lies over the kernel's own, as lxcfs does it in a container: its
-/// numbers are the host's.
+/// Whether another file system is mounted over `loadavg`, as lxcfs does in a container. Its numbers are those of the
+/// host.
 pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     device(&proc.join("loadavg")).is_some_and(|covering| Some(covering) != device(proc))
 }
 
-/// Those of the processes after `before` up to `last` that are there, with the inode number of their
-/// folders; `None` when there are too many, or ids have begun anew. Those in `known`, by the same inode number, are
-/// known to be processes and no threads.
+/// The processes with ids after `before` up to `last`, each with the inode number of its folder. `None` if there are
+/// too many ids, or if the ids have started again. An id in `known` with the same inode number is a process and no
+/// thread, without a further read.
 pub(in crate::progress) fn between(
     proc: &Path,
     before: Pid,
@@ -68,7 +68,7 @@ pub(in crate::progress) fn between(
     )
 }
 
-/// Threads take ids too, and /proc answers to them though it does not list them.
+/// Whether the folder is that of a process. Threads have ids too, and /proc has folders for them that it does not list.
 fn is_process(folder: &Path, pid: Pid) -> bool {
     process::read(&folder.join("status"), PROC_NEEDS)
         .ok()
@@ -92,14 +92,14 @@ mod tests {
     fn a_real_child_is_among_the_newborn_and_a_thread_is_not() {
         let proc = Path::new("/proc");
         let deadline = Instant::now() + Duration::from_secs(60);
-        // Others are born meanwhile, and ids may begin anew: then there is nothing to count, and the next child
-        // may be luckier.
+        // Other processes start meanwhile, and ids may start again. Then nothing is counted, and the next child is
+        // tried.
         while !is_seen_to_be_born(proc) {
             assert!(Instant::now() < deadline, "too many are born all the time");
         }
     }
 
-    /// Whether a child was found by counting; only where so few were born that they can be counted.
+    /// Whether the ids could be counted. Checks that then a child is among them and a thread is not.
     fn is_seen_to_be_born(proc: &Path) -> bool {
         let before = last_pid(proc).unwrap();
         let thread = std::thread::spawn(|| fs::read_link("/proc/thread-self").unwrap());

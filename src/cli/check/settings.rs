@@ -1,11 +1,11 @@
-//! The value of each setting, and which file set it.
+//! Prints the most important settings, and where each was set.
 
 use std::path::Path;
 
 use super::report::Report;
 use crate::config::{Brokers, Mode, Origins, Settings};
 
-/// A line for each setting that has to be the same as cinder-volume's.
+/// Prints a line for each setting that has to be the same as cinder-volume's.
 pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins) {
     let files: Vec<_> = settings
         .files
@@ -84,7 +84,7 @@ pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins
     }
 }
 
-/// Everything but the passwords.
+/// The brokers without the passwords.
 fn written(brokers: &Brokers) -> String {
     let hosts: Vec<_> = brokers
         .hosts

@@ -88,3 +88,53 @@ impl Calls {
         self.of(outcome).add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_each_class_has_its_outcome() {
+        for (class, outcome) in [
+            ("InvalidVolume", CallOutcome::InvalidVolume),
+            ("NoSuchMethod", CallOutcome::NoSuchMethod),
+            ("UnsupportedVersion", CallOutcome::UnsupportedVersion),
+            ("RPCDispatcherError", CallOutcome::Malformed),
+        ] {
+            assert_eq!(CallOutcome::refused(class), outcome, "{class}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_each_kind_has_the_outcome_of_that_name() {
+        let path = || "/proc/7".into();
+        for error in [
+            ProgressError::Hidden { path: path() },
+            ProgressError::Busy {
+                path: path(),
+                hanging: 8,
+            },
+            ProgressError::Malformed {
+                path: path(),
+                item: "pos",
+                wanted: "a number",
+            },
+        ] {
+            let outcome = CallOutcome::from(&error);
+            assert_eq!(outcome.name(), error.kind().name(), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_a_counter_of_its_own() {
+        let calls = Calls::default();
+        for &outcome in CallOutcome::VARIANTS {
+            calls.note(outcome);
+        }
+        calls.note(CallOutcome::Passed);
+        for &outcome in CallOutcome::VARIANTS {
+            let expected = if outcome == CallOutcome::Passed { 2 } else { 1 };
+            assert_eq!(calls.of(outcome).get(), expected, "{outcome:?}");
+        }
+    }
+}

@@ -69,3 +69,52 @@ impl LivePolicy {
         *self.0.write() = Arc::new(policy);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn settings() -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.conf");
+        let text = "[DEFAULT]\nenabled_backends = a, b\nvolume_name_template = x-%s\nrpc_ping_enabled = true\n\
+                    [a]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver\n\
+                    [progress]\nmode = direct\nrpc_version = 3.5\nunknown_progress = ?\n\
+                    [progress:b]\nmigration_mode = FILE_BASED\ndriver_command = ask\n";
+        std::fs::write(&file, text).unwrap();
+        let sources = Sources {
+            config_files: vec![file],
+            ..Sources::default()
+        };
+        load(&sources).unwrap()
+    }
+
+    #[test]
+    fn a_policy_has_the_common_settings_and_those_of_its_backend() {
+        let settings = settings();
+        let [a, b] = [0, 1].map(|at: usize| Policy::of(&settings, &settings.backends[at]));
+        for policy in [&a, &b] {
+            assert_eq!(policy.mode, Mode::Direct);
+            assert_eq!(policy.api.version, Version::new(3, 5));
+            assert!(policy.api.ping_enabled);
+            assert_eq!(policy.volume_name_template, "x-%s");
+            assert_eq!(policy.unknown_progress, "?");
+        }
+        assert_eq!(a.migration_mode, MigrationMode::Auto);
+        assert_eq!(b.migration_mode, MigrationMode::FileBased);
+        assert_eq!((a.driver.is_some(), b.driver.is_some()), (false, true));
+        assert_eq!((a.without_devices, b.without_devices), (true, false));
+    }
+
+    #[test]
+    fn a_change_reaches_all_clones_and_no_answer_that_has_begun() {
+        let settings = settings();
+        let [a, b] = [0, 1].map(|at: usize| Policy::of(&settings, &settings.backends[at]));
+        let live = LivePolicy::new(a.clone());
+        let clone = live.clone();
+        let begun = clone.now();
+        live.change(b.clone());
+        assert_eq!((&*begun, &*clone.now()), (&a, &b));
+    }
+}

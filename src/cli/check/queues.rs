@@ -284,3 +284,25 @@ fn said(queue: &str, standing: QueueState, declared: Option<&Declared>) -> Strin
     let declared = declared.map_or("type not told".to_owned(), Declared::to_string);
     format!("{queue}: {consumers} consumer{s}, {ready} {wait} ({declared})")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_shown_with_its_consumers_messages_and_type() {
+        let state = |ready, consumers| QueueState { ready, consumers };
+        let quorum = Declared {
+            queue_type: "quorum".to_owned(),
+            durable: true,
+        };
+        assert_eq!(
+            said("Q", state(1, 2), Some(&quorum)),
+            "Q: 2 consumers, 1 message waits (quorum, durable)"
+        );
+        assert_eq!(
+            said("Q", state(0, 1), None),
+            "Q: 1 consumer, 0 messages wait (type not told)"
+        );
+    }
+}

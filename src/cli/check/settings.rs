@@ -99,3 +99,27 @@ fn written(brokers: &Brokers) -> String {
     let (hosts, virtual_host) = (hosts.join(", "), &brokers.virtual_host);
     format!("{hosts}, virtual host {virtual_host}, {tls}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn brokers_are_shown_without_passwords() {
+        for (url, expected) in [
+            (
+                "rabbit://u:HUSH@h:5671,v:HUSH@[::1]/x?ssl=1",
+                "u@h:5671, v@::1:5672, virtual host x, over TLS",
+            ),
+            ("rabbit://h", "guest@h:5672, virtual host /, without TLS"),
+        ] {
+            let sources = Sources {
+                config_files: vec!["/dev/null".into()],
+                overrides: vec![("DEFAULT".into(), "transport_url".into(), url.into())],
+                ..Sources::default()
+            };
+            assert_eq!(written(&load(&sources).unwrap().brokers), expected);
+        }
+    }
+}

@@ -31,3 +31,23 @@ impl<T> DerefMut for Unsaved<T> {
         &mut self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_it_is_no_change_of_the_copy() {
+        let hash = |copy: (u8, Unsaved<u8>)| {
+            let mut hasher = DefaultHasher::new();
+            copy.hash(&mut hasher);
+            hasher.finish()
+        };
+        let (one, other) = ((7, Unsaved(1)), (7, Unsaved(2)));
+        assert_eq!(one, other);
+        assert_eq!(hash(one.clone()), hash(other));
+        assert_ne!(hash(one), hash((8, Unsaved(1))));
+    }
+}

@@ -12,3 +12,21 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot start")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn causes_follow_their_error() {
+        let error = Outer(io::Error::other("no room"));
+        assert_eq!(chain(&error), "cannot start: no room");
+        assert_eq!(chain(&io::Error::other("no room")), "no room");
+    }
+}

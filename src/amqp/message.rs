@@ -53,3 +53,40 @@ pub enum Disposition {
     /// It is cinder-volume's.
     HandOver,
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::{FieldTable, LongString, ShortString};
+
+    use super::*;
+
+    fn header(value: AMQPValue) -> Option<String> {
+        let mut headers = FieldTable::default();
+        headers.insert("compression".into(), value);
+        let properties = BasicProperties::default().with_headers(headers);
+        compression(&properties).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_compression_is_the_name_in_the_header_if_there_is_one() {
+        let gzip = "application/x-gzip";
+        let long = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes.to_vec()));
+        assert_eq!(header(long(gzip.as_bytes())).as_deref(), Some(gzip));
+        let short = AMQPValue::ShortString(ShortString::from(gzip));
+        assert_eq!(header(short).as_deref(), Some(gzip));
+        for none in [long(b""), long(b"\xff"), AMQPValue::Void, true.into()] {
+            assert_eq!(header(none.clone()), None, "{none:?}");
+        }
+        assert_eq!(compression(&BasicProperties::default()), None);
+    }
+
+    #[test]
+    fn debug_shows_no_body() {
+        let message = Message {
+            body: b"HUSH",
+            compression: None,
+        };
+        let shown = format!("{message:?}");
+        assert_eq!(shown, "Message { bytes: 4, compression: None }");
+    }
+}

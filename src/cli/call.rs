@@ -17,10 +17,10 @@ use crate::amqp::topology::TopicNames;
 use crate::config::{Address, Mode, Settings};
 use crate::rpc::call::{Call, ProgressQuery, RemoteFailure, Reply, ReplyError};
 
-/// How long the look at the queues may take, once the call has failed.
+/// How long the look-up of the queues may take after the call has failed.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What to ask, and whom.
+/// The arguments of `call`.
 #[derive(Debug, Args)]
 pub(super) struct CallArguments {
     /// The volume's service as cinder names it: <host>@<backend>, with or without #<pool>
@@ -196,13 +196,13 @@ async fn exchange(
     }
 }
 
-/// How the queues stand, if that can be told.
+/// The state of the queues, if the broker answers.
 async fn glance(connection: &Connection, names: &TopicNames) -> Option<QueuesFound> {
     let looked = tokio::time::timeout(LOOK, look(connection, names)).await;
     looked.ok()?.ok()
 }
 
-/// Says what went wrong, and below it what that means and what to do.
+/// Prints the failure, and below it what it means and what to do.
 fn explain(trouble: &CallFailure, debug: bool) {
     eprintln!("cinder-progress: {trouble}");
     match trouble {
@@ -250,7 +250,7 @@ fn explain(trouble: &CallFailure, debug: bool) {
     }
 }
 
-/// What a time-out means, judged by the queues.
+/// What a time-out means, by the state of the queues.
 fn at_a_time_out(queue: &str, seen: Option<&QueuesFound>) -> String {
     let Some(seen) = seen else {
         return format!("and the broker does not tell how queue {queue} stands");
@@ -271,7 +271,7 @@ fn at_a_time_out(queue: &str, seen: Option<&QueuesFound>) -> String {
     }
 }
 
-/// What it means that cinder-volume has refused the call.
+/// What a refusal by cinder-volume means.
 fn passed_by(seen: Option<&QueuesFound>) -> &'static str {
     match seen {
         Some(seen) if seen.daemon => {
@@ -286,7 +286,7 @@ fn passed_by(seen: Option<&QueuesFound>) -> &'static str {
     }
 }
 
-/// A service whose name fits into queue names.
+/// Checks that the name of a service fits into names of queues.
 fn service(text: &str) -> Result<String, String> {
     let service = text.split('#').next().unwrap_or_default();
     if service.is_empty() || service.starts_with('@') || text.contains(char::is_control) {

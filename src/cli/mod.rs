@@ -9,7 +9,7 @@ use crate::config::{Settings, Sources};
 
 /// A progress call, as cinder-api would make it.
 mod call;
-/// Whether settings, brokers, queues and `/proc` are as they have to be.
+/// Checks settings, brokers, queues and `/proc`.
 mod check;
 /// Log lines: their format and limits.
 mod log;
@@ -109,7 +109,7 @@ struct SettingsArguments {
     debug: bool,
 }
 
-/// The order is that in which people need them.
+/// The verbs, in the order in which an operator needs them.
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the copies that run on this node and the state of its daemon; needs no broker
@@ -176,7 +176,7 @@ fn run_to_end(work: impl Future<Output = ExitCode>) -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let end = runtime.block_on(work);
-            // Reads that hang in the kernel must not keep the process.
+            // A read that hangs in the kernel must not keep the process from ending.
             runtime.shutdown_background();
             end
         }

@@ -14,17 +14,17 @@ use crate::config::{Settings, Sources};
 use crate::daemon;
 use crate::daemon::reload::Reload;
 
-/// Threads that run async tasks. With two, each message wakes one more thread, which costs more than all work
-/// on the message. Work that may block (reads, log lines) has threads of its own.
+/// Threads that run async tasks. With two, each message wakes a second thread, which costs more than all work on the
+/// message. Work that may block (reads, log lines) has its own threads.
 const THREADS: usize = 1;
 
 /// Runs the daemon.
 ///
-/// The unit gives the daemon its capabilities as ambient ones, which each program it starts would inherit: with
-/// `CAP_SYS_PTRACE` a `driver_command` could take over any process of root's. The daemon keeps its own capabilities
-/// without the ambient set (`capabilities(7)`), so that set is emptied.
+/// The unit gives the daemon its capabilities as ambient ones. A `driver_command` would inherit these, and with
+/// `CAP_SYS_PTRACE` could take over any process of root's. So the ambient set is emptied. The daemon keeps its own
+/// capabilities without that set (`capabilities(7)`).
 pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
-    // Before the first thread starts: each thread inherits the set of the one that starts it.
+    // Before the first thread starts, because each thread inherits the set of the one that starts it.
     let kept = clear_ambient_capability_set();
     let (log, written) = log::start_apart(settings.debug);
     if let Err(error) = kept {
@@ -36,11 +36,11 @@ pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
         .build();
     let served = runtime.and_then(|runtime| {
         let served = runtime.block_on(async {
-            // First of all, so that no signal is missed.
+            // The handlers are installed first, so that no signal is missed.
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut hangup = signal(SignalKind::hangup())?;
-            // One waiting request is enough: it reads everything written before.
+            // One waiting request is enough: a reload reads everything that was written before it.
             let (ask, asked) = mpsc::channel(1);
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
@@ -60,11 +60,11 @@ pub fn serve(sources: Sources, settings: Settings) -> ExitCode {
             };
             Ok(daemon::run(settings, reload, asked, stop).await)
         });
-        // Reads that hang in the kernel must not keep the process.
+        // A read that hangs in the kernel must not keep the process from ending.
         runtime.shutdown_background();
         served
     });
-    // The log's last lines come before the message below.
+    // The last lines of the log are written before the message below.
     drop(written);
     match served {
         Ok(Ok(())) => ExitCode::SUCCESS,

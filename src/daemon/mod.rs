@@ -45,7 +45,7 @@ use reload::Reload;
 use sessions::{OwnTopics, Replies, SidecarSession, StandaloneSession};
 
 /// How long everything may take after the signal to stop, in all: 5 s, less what ending the
-/// process takes. Longer only where an operation would be lost or doubled otherwise, see [`finish_intake`].
+/// process takes. Longer only where an operation would be lost or doubled otherwise, see `finish_intake`.
 const FINISH: Duration = Duration::from_millis(4500);
 
 /// How much of that is kept for the answers to reach the broker.
@@ -83,7 +83,7 @@ pub enum Ended {
 /// The order of the end:
 ///
 /// 1. The intake stops consuming, own topics and metrics end, copies are followed no longer.
-/// 2. The intake ends when all in its hands is handed over or given back, see [`finish_intake`].
+/// 2. The intake ends when all in its hands is handed over or given back (`finish_intake`).
 /// 3. Calls under way are answered.
 /// 4. The replies leave, if their connection is there.
 /// 5. What is remembered is written down a last time: begun at 1, waited for here.

@@ -189,61 +189,70 @@ mod tests {
         policies.map(LivePolicy::new).collect()
     }
 
+    /// Options in `[DEFAULT]` or a section of their own, options in `[progress]`, and what has to be restarted for.
+    const CASES: &[(&str, &str, Option<&str>)] = &[
+        (
+            "host = other",
+            "",
+            Some("host, enabled_backends, backend_host"),
+        ),
+        (
+            "enabled_backends = b",
+            "",
+            Some("host, enabled_backends, backend_host"),
+        ),
+        (
+            "[a]\nbackend_host = x",
+            "",
+            Some("host, enabled_backends, backend_host"),
+        ),
+        ("control_exchange = x", "", Some("control_exchange")),
+        (
+            "transport_url = rabbit://127.0.0.2",
+            "",
+            Some("transport_url, ssl_*, tls_verify"),
+        ),
+        (
+            "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 7",
+            "",
+            Some("[oslo_messaging_rabbit]"),
+        ),
+        ("", "mode = standalone", Some("mode")),
+        ("", "consumer_priority = 7", Some("consumer_priority")),
+        ("", "prefetch = 7", Some("prefetch")),
+        ("", "scan_interval = 7", Some("scan_interval")),
+        ("", "proc_root = /x", Some("proc_root")),
+        ("", "sys_root = /x", Some("sys_root")),
+        ("", "dev_root = /x", Some("dev_root")),
+        ("", "dd_users = 7", Some("dd_users")),
+        ("", "state_file = /x/y", Some("state_file")),
+        ("", "metrics_listen = 127.0.0.1:7", Some("metrics_listen")),
+        ("volume_name_template = x-%s", "", None),
+        ("rpc_ping_enabled = true", "", None),
+        (
+            "[b]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver",
+            "",
+            None,
+        ),
+        ("", "rpc_version = 3.5", None),
+        ("", "unknown_progress = x", None),
+        ("", "migration_mode = DRIVER_BASED", None),
+        ("", "driver_command = x", None),
+        ("", "[progress:b]\nmigration_mode = HOST_BASED", None),
+        ("", "driver_command = x\ndriver_timeout = 7", None),
+        (
+            "[oslo_messaging_rabbit]\nssl = true",
+            "tls_verify = false",
+            Some("transport_url, ssl_*, tls_verify"),
+        ),
+    ];
+
     #[test]
     fn each_option_changes_an_answer_at_once_or_is_said_to_take_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let load = |general, own| config::load(&sources(folder.path(), general, own)).unwrap();
         let before = load("", "");
-        for (general, own, said) in [
-            (
-                "host = other",
-                "",
-                Some("host, enabled_backends, backend_host"),
-            ),
-            (
-                "enabled_backends = b",
-                "",
-                Some("host, enabled_backends, backend_host"),
-            ),
-            (
-                "[a]\nbackend_host = x",
-                "",
-                Some("host, enabled_backends, backend_host"),
-            ),
-            ("control_exchange = x", "", Some("control_exchange")),
-            (
-                "transport_url = rabbit://127.0.0.2",
-                "",
-                Some("transport_url, ssl_*, tls_verify"),
-            ),
-            (
-                "[oslo_messaging_rabbit]\nheartbeat_timeout_threshold = 7",
-                "",
-                Some("[oslo_messaging_rabbit]"),
-            ),
-            ("", "mode = standalone", Some("mode")),
-            ("", "consumer_priority = 7", Some("consumer_priority")),
-            ("", "prefetch = 7", Some("prefetch")),
-            ("", "scan_interval = 7", Some("scan_interval")),
-            ("", "proc_root = /x", Some("proc_root")),
-            ("", "sys_root = /x", Some("sys_root")),
-            ("", "dev_root = /x", Some("dev_root")),
-            ("", "dd_users = 7", Some("dd_users")),
-            ("", "state_file = /x/y", Some("state_file")),
-            ("", "metrics_listen = 127.0.0.1:7", Some("metrics_listen")),
-            ("volume_name_template = x-%s", "", None),
-            ("rpc_ping_enabled = true", "", None),
-            (
-                "[b]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver",
-                "",
-                None,
-            ),
-            ("", "rpc_version = 3.5", None),
-            ("", "unknown_progress = x", None),
-            ("", "migration_mode = DRIVER_BASED", None),
-            ("", "driver_command = x", None),
-            ("", "[progress:b]\nmigration_mode = HOST_BASED", None),
-        ] {
+        for &(general, own, said) in CASES {
             let after = load(general, own);
             let names = after_restart(&before, &after);
             assert_eq!(names, Vec::from_iter(said), "{general}{own}");
@@ -252,6 +261,24 @@ mod tests {
             };
             let mut pairs = before.backends.iter().zip(&after.backends);
             assert!(said.is_some() || pairs.any(differs), "{general}{own}");
+        }
+    }
+
+    /// A test of the settings proves that the file that is shipped has every option of the daemon's own.
+    #[test]
+    fn every_option_of_the_daemons_own_is_among_the_cases() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/cinder-progress.conf");
+        let text = fs::read_to_string(file).unwrap();
+        let shown = text
+            .lines()
+            .filter_map(|line| line.strip_prefix('#')?.split_once(" = "));
+        let options = Vec::from_iter(shown.filter(|(option, _)| !option.contains(' ')));
+        assert!(options.len() > 15);
+        for (option, _) in options {
+            let assigned = format!("{option} = ");
+            let mut lines = CASES.iter().flat_map(|(_, own, _)| own.lines());
+            let found = lines.any(|line| line.starts_with(&assigned));
+            assert!(found, "no case for {option}");
         }
     }
 

@@ -45,3 +45,26 @@ pub struct Watched {
     /// Whether the settings were valid when they were last read.
     pub settings_good: Arc<AtomicBool>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::progress::Roots;
+
+    /// A daemon in mode sidecar with one queue, without tasks.
+    pub(super) fn watched() -> Watched {
+        Watched {
+            started: UNIX_EPOCH + Duration::from_secs(7),
+            counters: Arc::new(Counters::default()),
+            calls: Arc::new(Calls::default()),
+            tracker: Tracker::new(Roots::default(), Duration::from_secs(1)),
+            liveness: Liveness::new(Duration::from_secs(1)),
+            queues: vec!["q".to_owned()],
+            own_topics: vec!["t".to_owned()],
+            policies: Vec::new(),
+            settings_good: Arc::default(),
+        }
+    }
+}

@@ -414,29 +414,10 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use crate::amqp::metrics::Counters;
-    use crate::liveness::Liveness;
-    use crate::progress::{Roots, Tracker};
-    use crate::worker::outcomes::Calls;
-
-    /// What is told of a daemon that serves one queue.
-    fn watched() -> Watched {
-        Watched {
-            started: UNIX_EPOCH + Duration::from_secs(7),
-            counters: Arc::new(Counters::default()),
-            calls: Arc::new(Calls::default()),
-            tracker: Tracker::new(Roots::default(), Duration::from_secs(1)),
-            liveness: Liveness::new(Duration::from_secs(1)),
-            queues: vec!["q".to_owned()],
-            own_topics: vec!["t".to_owned()],
-            policies: Vec::new(),
-            settings_good: Arc::default(),
-        }
-    }
+    use crate::metrics::tests::watched;
 
     #[test]
     fn what_was_counted_is_told_and_every_label_has_its_series() {

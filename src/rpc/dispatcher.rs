@@ -1,4 +1,4 @@
-//! What to do with a request: answer it, or refuse it as oslo.messaging's dispatcher would.
+//! Decides how a request is answered, or refused as oslo.messaging's dispatcher would refuse it.
 
 use super::failure::Failure;
 use super::json::Json;
@@ -11,13 +11,13 @@ use super::{DETAILS_METHOD, METHOD};
 pub(super) const PING: &str = "oslo_rpc_server_ping";
 /// What the ping endpoint returns.
 pub const PONG: &str = "pong";
-/// The ping endpoint names no version, which the dispatcher takes for this one.
+/// The version of the ping endpoint. Its target names none, and the dispatcher's default is 1.0.
 const PING_VERSION: Version = Version::new(1, 0);
 
-/// The longest path (`PATH_MAX` in `linux/limits.h`, its end mark not counted).
+/// The longest path (`PATH_MAX` in `linux/limits.h`, without the final null byte).
 const PATH_MAX: usize = 4095;
 
-/// What is served.
+/// The interface that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Api {
     /// The version under which the progress call is served.
@@ -26,10 +26,10 @@ pub struct Api {
     pub ping_enabled: bool,
 }
 
-/// What to do with a request.
+/// How a request is answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Dispatch {
-    /// Find out how far the copy is and answer with it.
+    /// Answer with the progress of the copy.
     Progress(Box<ProgressCall>),
     /// Answer [`PONG`].
     Ping,
@@ -42,23 +42,22 @@ pub enum Dispatch {
 pub struct ProgressCall {
     /// The volume that is being migrated.
     pub volume: Volume,
-    /// Where the copy reads, if the caller knows it.
+    /// The source of the copy, if the caller knows it.
     pub src_path: Option<String>,
-    /// Where the copy writes, if the caller knows it.
+    /// The destination of the copy, if the caller knows it.
     pub dest_path: Option<String>,
-    /// How the copy is made, if the caller knows it; not checked here.
+    /// How the copy is made, if the caller knows it. Any text is accepted here.
     pub migration_mode: Option<String>,
-    /// Whether more than the percentage is asked for: the method is [`DETAILS_METHOD`].
+    /// Whether the caller asks for more than the percentage: whether the method is [`DETAILS_METHOD`].
     pub details: bool,
 }
 
 impl ProgressCall {
     /// Reads the arguments of the call.
     ///
-    /// A Python endpoint would raise `TypeError` at an argument that it does not know. Here it
-    /// is ignored: the volume alone answers the question, and a newer caller that says more
-    /// than that should get its answer. For the same reason an optional argument that is empty,
-    /// not text or unfit for a path counts as absent.
+    /// A Python endpoint raises `TypeError` for an unknown argument. Here an unknown argument is ignored, so that a
+    /// newer caller that sends more arguments gets its answer: the volume is enough for that. For the same reason an
+    /// optional argument counts as absent when it is empty, not text, or no possible path.
     pub fn from_args(args: &MethodArgs<'_>) -> Result<Self, VolumeError> {
         Ok(Self {
             volume: Volume::from_args(args)?,
@@ -71,18 +70,19 @@ impl ProgressCall {
 }
 
 impl Api {
-    /// Whether `request` is the progress call in a version and a namespace served here. Beside a
-    /// cinder-volume everything else is its business, refusals included.
+    /// Whether `request` is the progress call, in a version and a namespace served here. Beside a cinder-volume the
+    /// daemon answers nothing else: cinder-volume answers or refuses every other request.
     pub fn serves(&self, request: &Request<'_>) -> bool {
         [METHOD, DETAILS_METHOD].contains(&request.method.as_ref())
             && reachable(request, self.version)
     }
 }
 
-/// Decides by the rule of oslo.messaging's `RPCDispatcher.dispatch`: the first endpoint whose
-/// namespace and version fit and which has the method gets the request. Where none has it, the
-/// refusal depends on whether any endpoint fitted: `NoSuchMethod` if so, else
-/// `UnsupportedVersion` (also for a namespace that nobody serves).
+/// Decides by the rule of oslo.messaging's `RPCDispatcher.dispatch`:
+///
+/// - The first endpoint gets the request whose namespace and version fit and which has the method.
+/// - If namespace and version fit an endpoint but none has the method, the refusal is `NoSuchMethod`.
+/// - Else the refusal is `UnsupportedVersion`, also for a namespace that no endpoint serves.
 pub fn dispatch(request: &Request<'_>, api: &Api) -> Dispatch {
     let ping_reachable = api.ping_enabled && reachable(request, PING_VERSION);
     if api.serves(request) {
@@ -105,8 +105,8 @@ pub fn dispatch(request: &Request<'_>, api: &Api) -> Dispatch {
     }
 }
 
-/// Whether an endpoint of version `served` is asked. All endpoints here serve the null namespace
-/// only, as those of cinder-volume do.
+/// Whether an endpoint of version `served` fits the request. All endpoints here serve only the null namespace, as
+/// those of cinder-volume do.
 fn reachable(request: &Request<'_>, served: Version) -> bool {
     request.namespace.is_none() && served.accepts(&request.version)
 }
@@ -195,7 +195,7 @@ mod tests {
                 format!("Endpoint does not support RPC version 1.0. Attempted method: {METHOD}")
             )
         );
-        // The ping endpoint fits 1.0 but has no such method: oslo's rule, not a mistake here.
+        // The ping endpoint fits 1.0 but has no such method, so oslo.messaging's rule gives NoSuchMethod.
         assert_eq!(refusal(message, &WITH_PING).0, "NoSuchMethod");
     }
 
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(decided(ping("1.0"), &WITH_PING), Dispatch::Ping);
         assert_eq!(refusal(ping("1.0"), &API).0, "UnsupportedVersion");
         assert_eq!(refusal(ping("1.1"), &WITH_PING).0, "UnsupportedVersion");
-        // Under our own version it reaches our endpoint, which has no such method.
+        // Version 3.0 fits the progress endpoint, which has no such method.
         assert_eq!(refusal(ping("3.0"), &WITH_PING).0, "NoSuchMethod");
         let elsewhere = json!({"method": PING, "namespace": "lab"});
         assert_eq!(refusal(elsewhere, &WITH_PING).0, "UnsupportedVersion");

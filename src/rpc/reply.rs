@@ -8,28 +8,28 @@ use super::envelope;
 use super::failure::Failure;
 use super::request::ReplyTo;
 
-/// The answer of a call that succeeded. A progress is text; cinder-api puts a percent sign behind it.
+/// The reply to a call that succeeded. A progress is text, to which cinder-api appends a percent sign.
 pub fn success(reply_to: &ReplyTo, result: impl Into<Value>) -> Vec<u8> {
     payload(reply_to, result.into(), Value::Null, true)
 }
 
-/// The answer of a call that failed.
+/// The reply to a call that failed.
 pub fn failure(reply_to: &ReplyTo, failure: &Failure) -> Vec<u8> {
     payload(reply_to, Value::Null, Value::from(failure.to_json()), true)
 }
 
-/// A sign of life of a call that takes longer, for a caller that asked for such signs
-/// (see [`Request::monitor_interval`](super::request::Request::monitor_interval)). Any other
-/// caller would take it for the answer or fail on it.
+/// The heartbeat of a call that is not answered yet, for a caller that asked for heartbeats
+/// (see [`Request::monitor_interval`](super::request::Request::monitor_interval)). Any other caller would take a
+/// heartbeat for the answer, or fail on it.
 pub fn heartbeat(reply_to: &ReplyTo) -> Vec<u8> {
     payload(reply_to, Value::Null, Value::Null, false)
 }
 
-/// As `AMQPIncomingMessage._send_reply` has it. All keys are always there: oslo.messaging 5.17
-/// looks `failure` up without a default. `_unique_id` is new in each, for the caller drops a
-/// reply whose id it has seen.
+/// The body that oslo.messaging makes in `AMQPIncomingMessage._send_reply`. All keys are always present, because
+/// oslo.messaging 5.17 reads `failure` without a default. `_unique_id` is new in each reply, because a caller drops a
+/// reply with an id that it has seen.
 fn payload(reply_to: &ReplyTo, result: Value, failure: Value, ending: bool) -> Vec<u8> {
-    /// The keys in their order, as a JSON object made of a map has them.
+    /// The keys in alphabetical order, which is that of a `serde_json` map.
     #[derive(Serialize)]
     struct Payload<'a> {
         _msg_id: &'a str,
@@ -47,8 +47,8 @@ fn payload(reply_to: &ReplyTo, result: Value, failure: Value, ending: bool) -> V
     })
 }
 
-/// An id that no other reply has. Nobody has to be kept from guessing it, so the kernel is not asked for random
-/// bytes for each.
+/// A new id. It need not be unpredictable, so a generator in the process is enough, and the kernel's random bytes are
+/// not read for each reply.
 fn unique_id() -> Uuid {
     Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid()
 }
@@ -71,7 +71,7 @@ mod tests {
         envelope::decode(body, None, 1 << 20).unwrap()
     }
 
-    /// Equal but for the ids, which are hexadecimal and of one length in both.
+    /// Checks that all is equal except the ids, which are 32 hexadecimal digits in both.
     fn same_as_captured(prefix: &str, ours: &[u8]) {
         for message in captured::all(prefix) {
             let (mut ours, mut theirs) = (decoded(ours), message.decode());

@@ -1,9 +1,10 @@
-//! What is told beside the percentage: how much, how fast, how long still, and whether the copy moves at all.
+//! The details beside the percentage: bytes, rate, time left, and whether the copy moves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::policy::Policy;
@@ -12,7 +13,7 @@ use crate::progress::{Answer, RunningCopy, Tracker};
 use crate::text;
 use crate::ticker;
 
-/// How often the pace of the running copies is taken.
+/// How often the positions of the running copies are sampled.
 const SAMPLES: Duration = Duration::from_secs(2);
 
 /// The paces of all copies that run. Cheap to clone; all clones are one.
@@ -23,7 +24,7 @@ pub struct Paces {
 }
 
 impl Paces {
-    /// Of the copies that `tracker` sees.
+    /// The paces of the copies in `tracker`.
     #[must_use]
     pub fn new(tracker: Tracker) -> Self {
         Self {
@@ -32,7 +33,7 @@ impl Paces {
         }
     }
 
-    /// Takes the paces for ever, so that one question is enough to learn of a copy that it does not move.
+    /// Samples the positions for ever, so that the answer to a first question already shows whether the copy moves.
     pub async fn watch(self) {
         loop {
             ticker::tick(SAMPLES).await;
@@ -45,10 +46,10 @@ impl Paces {
         speeds.note(running, at, SystemTime::now())
     }
 
-    /// The details of the volume of which `answer` was just found out, `percent` in the words of the policy.
-    /// `bears` tells whether an id in the name of a copy's source is the volume's.
+    /// The details of the volume to which `answer` belongs. `percent` is the answer as the policy writes it. `bears`
+    /// returns whether an id in the name of a copy's source is the volume's.
     ///
-    /// All keys are always there; what is not known is null.
+    /// All keys are always present. An unknown value is null.
     #[must_use]
     pub(super) fn details(
         &self,
@@ -68,54 +69,92 @@ impl Paces {
             .iter()
             .zip(speeds)
             .rfind(|(copy, _)| of_the_volume(copy));
-        match copy {
+        json!(match copy {
             Some((copy, speed)) => of_a_copy(percent, copy, speed, at),
-            None => without_a_copy(percent, state_without_a_copy(policy, answer)),
-        }
+            None => Details {
+                percent,
+                state: state_without_a_copy(policy.driver.is_some(), answer).into(),
+                ..Details::default()
+            },
+        })
     }
 }
 
-fn of_a_copy(percent: String, copy: &RunningCopy, speed: Option<Speed>, at: Instant) -> Value {
-    json!({
-        "percent": percent,
-        "bytes": copy.position,
-        "total_bytes": copy.total,
-        "bytes_per_second": speed.and_then(|speed| speed.bytes_per_second()),
-        "seconds_left": speed.and_then(|speed| speed.seconds_left(copy.total, at)),
-        "state": speed.map_or_else(|| json!(UNKNOWN), |speed| json!(speed.state(copy.total, at))),
-        "since": copy.since(),
-        "kind": copy.method.name(),
-        "source": text::harmless(&copy.source),
-        "destination": text::harmless(&copy.destination),
-    })
+/// The details as JSON. A value that is `None` is null.
+#[derive(Debug, Default, Serialize)]
+struct Details {
+    percent: String,
+    bytes: Option<u64>,
+    total_bytes: Option<u64>,
+    bytes_per_second: Option<u64>,
+    seconds_left: Option<u64>,
+    state: Value,
+    since: Option<String>,
+    kind: Option<&'static str>,
+    source: Option<String>,
+    destination: Option<String>,
 }
 
-/// Where nobody can tell whether the copy moves.
+fn of_a_copy(percent: String, copy: &RunningCopy, speed: Option<Speed>, at: Instant) -> Details {
+    Details {
+        percent,
+        bytes: copy.position,
+        total_bytes: copy.total,
+        bytes_per_second: speed.and_then(|speed| speed.bytes_per_second()),
+        seconds_left: speed.and_then(|speed| speed.seconds_left(copy.total, at)),
+        state: speed.map_or_else(
+            || json!(UNKNOWN),
+            |speed| json!(speed.state(copy.total, at)),
+        ),
+        since: copy.since(),
+        kind: Some(copy.method.name()),
+        source: Some(text::harmless(&copy.source)),
+        destination: Some(text::harmless(&copy.destination)),
+    }
+}
+
+/// The state when it is unknown whether the copy moves.
 const UNKNOWN: &str = "unknown";
-/// Where the copy has run and does not any more.
+/// The state when the copy has ended.
 const OVER: &str = "over";
 
-/// Where no copy runs that is the volume's, something is known only of one that has run; and a driver's
-/// command may know of one that nobody can see.
-fn state_without_a_copy(policy: &Policy, answer: Answer) -> &'static str {
+/// The state without a running copy of the volume. A percentage above 0 is that of a copy that has ended, unless it may
+/// come from a driver's command, which reports copies that the node does not see.
+fn state_without_a_copy(has_driver: bool, answer: Answer) -> &'static str {
     match answer {
         Answer::Percent(100) => OVER,
-        Answer::Percent(1..) if policy.driver.is_none() => OVER,
+        Answer::Percent(1..) if !has_driver => OVER,
         Answer::Percent(_) | Answer::Unknown => UNKNOWN,
     }
 }
 
-fn without_a_copy(percent: String, state: &str) -> Value {
-    json!({
-        "percent": percent,
-        "bytes": null,
-        "total_bytes": null,
-        "bytes_per_second": null,
-        "seconds_left": null,
-        "state": state,
-        "since": null,
-        "kind": null,
-        "source": null,
-        "destination": null,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_copy_a_percentage_is_that_of_one_that_has_ended_unless_a_driver_reports_it() {
+        for (answer, without, with_driver) in [
+            (Answer::Unknown, UNKNOWN, UNKNOWN),
+            (Answer::Percent(0), UNKNOWN, UNKNOWN),
+            (Answer::Percent(1), OVER, UNKNOWN),
+            (Answer::Percent(99), OVER, UNKNOWN),
+            (Answer::Percent(100), OVER, OVER),
+        ] {
+            assert_eq!(state_without_a_copy(false, answer), without, "{answer:?}");
+            let state = state_without_a_copy(true, answer);
+            assert_eq!(state, with_driver, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_present_though_its_value_is_unknown() {
+        let details = json!(Details::default());
+        let keys = details.as_object().unwrap().keys();
+        let expected = "bytes bytes_per_second destination kind percent seconds_left since source state total_bytes";
+        assert_eq!(Vec::from_iter(keys).len(), 10);
+        for key in expected.split(' ') {
+            assert!(details.get(key).is_some(), "{key}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The one place where broker, wire and progress meet: delivery → request → answer → reply.
 //!
-//! A message comes in through [`Worker::take`], which decides at once and never waits: beside a
-//! cinder-volume, operations stand in line behind it. What takes time, the look at `/proc` and
-//! the reply, happens on a task of its own, of which all backends have a thousand together.
+//! [`Worker::take`] gets each message. It decides at once and never waits, because operations for cinder-volume may be
+//! behind the message. Reading `/proc` and sending the reply happen on a task of its own for each call. All backends
+//! together have at most a thousand such tasks.
 //!
 //! [`Worker::take`]: crate::worker::Worker::take
 
@@ -30,33 +30,33 @@ use crate::rpc::request::{ReplyTo, Request, RequestFields};
 use crate::rpc::volume::Volume;
 use crate::rpc::{envelope, may_be_migration_request, may_be_progress_call, migrating, reply};
 
-/// What is told beside the percentage.
+/// The details beside the percentage.
 pub mod details;
-/// What became of the calls that were ours, in numbers.
+/// Counts the progress calls by outcome.
 pub mod outcomes;
-/// By what rules calls are answered.
+/// The rules by which calls are answered.
 pub mod policy;
 
 use details::Paces;
 use outcomes::{CallOutcome, Calls};
 use policy::{LivePolicy, Policy};
 
-/// Calls that are being answered at most; the next one is told so at once.
+/// Calls that are answered at the same time, at most. One more gets a failure at once.
 const CALLS: usize = 1024;
 
-/// Requests for migrations that are read at once at most.
+/// Requests for migrations that are read at the same time, at most.
 const REQUESTS: usize = 16;
 
-/// The largest request for a migration that is read. It carries the whole volume, and is not opened in the
-/// loop that hands operations over.
+/// The largest body of a request for a migration that is read, in bytes. Such a request carries the whole volume. It is
+/// not decoded in the loop that hands operations over.
 const REQUEST_SIZE: usize = 1024 * 1024;
 
-/// A progress call is a few KiB, whatever a volume is like. Whatever is larger, packed or not, is not looked into beside
-/// a cinder-volume: it is opened in the loop that hands operations over, which waits for it.
+/// The largest body of a progress call that is read beside a cinder-volume, in bytes, compressed or not. A progress
+/// call has a few KiB. The loop that hands operations over decodes the body, and operations wait for that.
 const LOOKED_INTO: usize = 64 * 1024;
 
-/// The largest body that is read where nobody else would: RabbitMQ's own limit is far above
-/// it, but no call of cinder's comes near.
+/// The largest body that is read without a cinder-volume, in bytes. RabbitMQ's own limit is higher, but no call of
+/// cinder's is nearly as large.
 const READ: usize = 32 * 1024 * 1024;
 
 /// Answers the calls of one backend. Cheap to clone.
@@ -68,30 +68,30 @@ struct WorkerInner {
     policy: LivePolicy,
     context: WorkerContext,
     answered: Mutex<Duplicates>,
-    /// Room for requests for migrations that are being read.
+    /// Limits the requests for migrations that are read at the same time.
     requests: Arc<Semaphore>,
 }
 
-/// What the workers of all backends work with. Cheap to clone.
+/// What the workers of all backends share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WorkerContext {
-    /// Looks at the node.
+    /// The copies on this node.
     pub tracker: Tracker,
-    /// Knows how fast copies are.
+    /// The rates of the copies.
     pub paces: Paces,
-    /// Takes the replies.
+    /// Sends the replies.
     pub replies: ReplySender,
     /// Counts calls by outcome.
     pub calls: Arc<Calls>,
-    /// Counts what becomes of replies.
+    /// Counts replies.
     pub counters: Arc<Counters>,
-    /// Runs the calls, so that whoever stops the daemon can wait for them.
+    /// The tasks of the calls. The daemon waits for them when it stops.
     pub tasks: TaskTracker,
-    /// Room for calls: [`room`].
+    /// Limits the calls that are answered at the same time: [`room`].
     pub room: Arc<Semaphore>,
 }
 
-/// Room for as many calls as are answered at once.
+/// A semaphore for the calls that are answered at the same time.
 #[must_use]
 pub fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(CALLS))
@@ -109,11 +109,13 @@ impl Worker {
         }))
     }
 
-    /// Decides about a message and starts what there is to do about it. Never waits.
+    /// Decides what happens with a message, and starts to answer it. Never waits.
     ///
-    /// Beside a cinder-volume only a progress call of a served version is taken, and only while answers leave;
-    /// whatever else it is, readable or not, is cinder-volume's to answer. Alone, everything is taken: nobody else would
-    /// answer, and what is to be said waits for its connection.
+    /// Beside a cinder-volume only a progress call of a served version is taken, and only while the broker takes
+    /// replies. Every other message, readable or not, is handed over, because cinder-volume answers it.
+    ///
+    /// Without a cinder-volume every message is taken, because no other service would answer. Replies then wait for
+    /// their connection.
     pub fn take(&self, message: Message<'_>) -> Disposition {
         match self.0.policy.now().mode {
             Mode::Sidecar => {
@@ -130,12 +132,12 @@ impl Worker {
         }
     }
 
-    /// Beside a cinder-volume: takes and serves a message that is ours; `None` leaves it to cinder-volume.
+    /// Serves a progress call beside a cinder-volume. `None` if the message is none.
     fn take_if_ours(&self, message: Message<'_>) -> Option<()> {
         if message.body.len() > LOOKED_INTO {
             return None;
         }
-        // A compressed body hides the name; it is opened, within bounds.
+        // The method's name is not visible in a compressed body. Such a body is decompressed, up to the limit.
         if message.compression.is_none() && !may_be_progress_call(message.body) {
             return None;
         }
@@ -144,18 +146,18 @@ impl Worker {
         if !self.0.policy.now().api.serves(&request) {
             return None;
         }
-        // Whoever waits for an answer gets cinder-volume's at once, though it is an error, instead of none.
+        // cinder-volume's error reaches the caller at once. The daemon's answer would not.
         if request.reply_to.is_some() && self.0.context.replies.is_blocked() {
             self.0.context.calls.note(CallOutcome::Passed);
-            warn!("left a call to cinder-volume: no answer could leave");
+            warn!("handed a call over to cinder-volume: replies cannot be sent");
             return None;
         }
         self.serve(request);
         Some(())
     }
 
-    /// Keeps in mind what a request for a migration asks, on its way to cinder-volume. It is copied here and
-    /// read elsewhere: what stands in line behind it does not wait. With too many at once some are forgotten.
+    /// Notes a request for a migration that is handed over. The body is copied here and read on another thread, so that
+    /// the messages behind it do not wait. Of too many at the same time some are not noted.
     fn remember(&self, message: Message<'_>) {
         let body = message.body;
         if body.len() > REQUEST_SIZE
@@ -164,7 +166,7 @@ impl Worker {
             return;
         }
         let Ok(permit) = Arc::clone(&self.0.requests).try_acquire_owned() else {
-            debug!("too many requests for migrations at once: forgot one");
+            debug!("too many requests for migrations at once: one is not noted");
             return;
         };
         let passed = Instant::now();
@@ -180,14 +182,13 @@ impl Worker {
         });
     }
 
-    /// The same where nobody else would answer: every message is taken, and what is not served is refused as
-    /// oslo.messaging does it.
+    /// Takes a message without a cinder-volume: a message that is not served is refused as oslo.messaging refuses it.
     pub fn take_all(&self, message: Message<'_>) {
         self.read(message, READ);
     }
 
-    /// The same on the daemon's own topic, where none but small calls come. Larger messages are dropped: to read
-    /// them would take the time in which operations are handed over.
+    /// Takes a message of the daemon's own topic, which only small calls use. Larger messages are dropped, because
+    /// reading them would delay the hand-over of operations.
     pub fn take_own(&self, message: Message<'_>) {
         if message.body.len() > LOOKED_INTO {
             self.0.context.calls.note(CallOutcome::Malformed);
@@ -201,7 +202,7 @@ impl Worker {
     }
 
     fn read(&self, message: Message<'_>, most: usize) {
-        // Without a readable body there is nobody to answer.
+        // Without a readable body the reply queue is unknown.
         let malformed = |error: EnvelopeError| {
             self.0.context.calls.note(CallOutcome::Malformed);
             warn!(%error, "dropped a message that is no oslo.messaging message");
@@ -255,7 +256,7 @@ impl Worker {
     }
 
     fn start(&self, call: ProgressCall, reply_to: Option<ReplyTo>, monitor: Option<Duration>) {
-        // A cast asks for nothing.
+        // A cast expects no reply.
         let Some(to) = reply_to else {
             self.0.context.calls.note(CallOutcome::Cast);
             return;
@@ -322,7 +323,7 @@ impl Worker {
         }
     }
 
-    /// Tells a caller that asked for it (`call_monitor_timeout`) that its call is still alive.
+    /// Sends heartbeats to a caller that asked for them (`call_monitor_timeout`), until `work` is done.
     async fn with_heartbeats<T>(
         &self,
         work: impl Future<Output = T>,
@@ -359,7 +360,7 @@ impl Worker {
     }
 }
 
-/// What is asked about the volume of `call`.
+/// The question about the volume of `call`.
 fn question(policy: &Policy, call: ProgressCall) -> Question {
     let mode = match &call.migration_mode {
         Some(named) => MigrationMode::named(named),
@@ -398,7 +399,7 @@ fn question(policy: &Policy, call: ProgressCall) -> Question {
     }
 }
 
-/// What a body asks to migrate, if it does.
+/// The request for a migration in a body, if the body has one.
 fn migration_request(
     body: &[u8],
     compression: Option<&str>,
@@ -416,19 +417,19 @@ fn migration_request(
     })
 }
 
-/// The command, and on its standard input the volume, without its secrets and with its likeliest name.
+/// The driver's command. Its standard input is the volume, without secrets and with its likeliest name.
 fn driver_call(driver: &Driver, volume: &Volume, names: &[String]) -> DriverCall {
     let mut volume = volume.clone();
     volume.name = volume.name.or_else(|| names.first().cloned());
     DriverCall {
         command: driver.command.clone(),
         timeout: driver.timeout,
-        // Texts, numbers and nothing else: there is nothing that JSON could not hold.
+        // Serializing cannot fail: the volume consists of texts and numbers.
         input: serde_json::to_vec(&volume).unwrap_or_default(),
     }
 }
 
-/// What the volume may be called on this node, the likeliest first.
+/// The names that the volume may have on this node, the likeliest first.
 fn names(volume: &Volume, template: &str) -> Vec<String> {
     let mut names: Vec<String> = [volume.name_id.as_deref(), Some(&volume.id)]
         .into_iter()

@@ -1,41 +1,41 @@
-//! What became of the calls that were ours, in numbers.
+//! Counts the progress calls by outcome.
 
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::counters::{Counter, Timings};
 use crate::progress::{ProgressError, Trouble};
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CallOutcome {
-    /// It was told a percentage.
+    /// The reply was a percentage.
     Answered,
-    /// It was told `unknown_progress`.
+    /// The reply was `unknown_progress`.
     Unknown,
-    /// Its volume is invalid (`InvalidVolume`).
+    /// The reply was the failure `InvalidVolume`.
     InvalidVolume,
-    /// Nobody here serves its method (`NoSuchMethod`).
+    /// The reply was the failure `NoSuchMethod`.
     NoSuchMethod,
-    /// Nobody here serves its version (`UnsupportedVersion`).
+    /// The reply was the failure `UnsupportedVersion`.
     UnsupportedVersion,
-    /// It was not made as calls are.
+    /// The message was no well-formed call.
     Malformed,
-    /// The kernel refused to tell for want of a permission.
+    /// The kernel refused a read, because the daemon lacks a permission.
     Denied,
     /// Reads hung.
     TimedOut,
-    /// Looking failed otherwise.
+    /// Reading the processes failed for another reason.
     Failed,
-    /// Too many others were being answered.
+    /// Too many calls were being answered at the same time.
     Overloaded,
-    /// It was delivered before.
+    /// The same call was delivered before.
     Duplicate,
-    /// It waited for no answer and got none.
+    /// The message had no reply queue, so it got no reply.
     Cast,
-    /// It was a ping.
+    /// The message was a ping.
     Ping,
-    /// No answer could have left: it went on to cinder-volume.
+    /// The call was handed over to cinder-volume, because the broker took no replies.
     Passed,
 }
 
@@ -46,7 +46,7 @@ impl CallOutcome {
         self.into()
     }
 
-    /// That of a call that was refused with a failure of this class.
+    /// The outcome of a call that was refused with a failure of this class.
     #[must_use]
     pub fn refused(class: &str) -> Self {
         match class {
@@ -68,23 +68,73 @@ impl From<&ProgressError> for CallOutcome {
     }
 }
 
-/// The calls of all backends so far.
+/// The counters of the calls of all backends.
 #[derive(Debug, Default)]
 pub struct Calls {
     outcomes: [Counter; CallOutcome::VARIANTS.len()],
-    /// How long it took to find the answers, good or bad, of progress calls.
+    /// How long it took to find the answer to a progress call, whether a percentage or a failure.
     pub durations: Timings,
 }
 
 impl Calls {
-    /// How many came to this.
+    /// The counter of this outcome.
     #[must_use]
     pub fn of(&self, outcome: CallOutcome) -> &Counter {
         &self.outcomes[outcome as usize]
     }
 
-    /// Counts one.
+    /// Counts a call with this outcome.
     pub fn note(&self, outcome: CallOutcome) {
         self.of(outcome).add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_each_class_has_its_outcome() {
+        for (class, outcome) in [
+            ("InvalidVolume", CallOutcome::InvalidVolume),
+            ("NoSuchMethod", CallOutcome::NoSuchMethod),
+            ("UnsupportedVersion", CallOutcome::UnsupportedVersion),
+            ("RPCDispatcherError", CallOutcome::Malformed),
+        ] {
+            assert_eq!(CallOutcome::refused(class), outcome, "{class}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_each_kind_has_the_outcome_of_that_name() {
+        let path = || "/proc/7".into();
+        for error in [
+            ProgressError::Hidden { path: path() },
+            ProgressError::Busy {
+                path: path(),
+                hanging: 8,
+            },
+            ProgressError::Malformed {
+                path: path(),
+                item: "pos",
+                wanted: "a number",
+            },
+        ] {
+            let outcome = CallOutcome::from(&error);
+            assert_eq!(outcome.name(), error.kind().name(), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_a_counter_of_its_own() {
+        let calls = Calls::default();
+        for &outcome in CallOutcome::VARIANTS {
+            calls.note(outcome);
+        }
+        calls.note(CallOutcome::Passed);
+        for &outcome in CallOutcome::VARIANTS {
+            let expected = if outcome == CallOutcome::Passed { 2 } else { 1 };
+            assert_eq!(calls.of(outcome).get(), expected, "{outcome:?}");
+        }
     }
 }

@@ -315,3 +315,133 @@ fn number(value: i64) -> AMQPValue {
         Err(_) => AMQPValue::LongLongInt(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn rabbit(options: &[(&str, &str)]) -> Rabbit {
+        let group = "oslo_messaging_rabbit".to_owned();
+        let option = |&(name, value): &(&str, &str)| (group.clone(), name.into(), value.into());
+        let sources = Sources {
+            config_files: vec!["/dev/null".into()],
+            overrides: options.iter().map(option).collect(),
+            ..Sources::default()
+        };
+        load(&sources).unwrap().rabbit
+    }
+
+    fn table<const N: usize>(arguments: [(&'static str, AMQPValue); N]) -> FieldTable {
+        let arguments = arguments.map(|(key, value)| (ShortString::from(key), value));
+        FieldTable::from(BTreeMap::from(arguments))
+    }
+
+    /// By `_get_queue_arguments` of oslo.messaging 18.3.
+    #[test]
+    fn arguments_are_those_of_oslo_messaging() {
+        let half_an_hour = || ("x-expires", AMQPValue::LongInt(1_800_000));
+        let policy = || ("x-ha-policy", text("all"));
+        let quorum = || ("x-queue-type", text("quorum"));
+        let limit = || ("x-delivery-limit", AMQPValue::LongInt(3));
+        let bytes = || ("x-max-in-memory-bytes", AMQPValue::LongLongInt(1 << 40));
+        let age = || ("x-max-age", text("1800s"));
+        let on = |name| (name, "true");
+        let ttl = |value| ("rabbit_transient_queues_ttl", value);
+        let limits = [
+            on("rabbit_quorum_queue"),
+            ("rabbit_quorum_delivery_limit", "3"),
+            ("rabbit_quorum_max_memory_length", "-1"),
+            ("rabbit_quorum_max_memory_bytes", "1099511627776"),
+        ];
+        let stream = [
+            on("rabbit_stream_fanout"),
+            on("rabbit_transient_quorum_queue"),
+            ("rabbit_qos_prefetch_count", "1"),
+        ];
+        for (options, topic, fanout) in [
+            (&[][..], table([]), table([half_an_hour()])),
+            (&[ttl("0")], table([]), table([])),
+            (
+                &[ttl("31536000")],
+                table([]),
+                table([("x-expires", AMQPValue::LongLongInt(31_536_000_000))]),
+            ),
+            (
+                &[on("rabbit_ha_queues")],
+                table([policy()]),
+                table([policy(), half_an_hour()]),
+            ),
+            (
+                &limits,
+                table([quorum(), limit(), bytes()]),
+                table([half_an_hour()]),
+            ),
+            (
+                &[on("rabbit_transient_quorum_queue")],
+                table([]),
+                table([quorum(), half_an_hour()]),
+            ),
+            (
+                &stream,
+                table([]),
+                table([("x-queue-type", text("stream")), age()]),
+            ),
+        ] {
+            let rabbit = rabbit(options);
+            assert_eq!(topic_arguments(&rabbit), topic, "{options:?}");
+            assert_eq!(fanout_arguments(&rabbit), fanout, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn quorum_queues_are_durable_whatever_the_option_says() {
+        for (option, durable) in [
+            ("rabbit_ha_queues", false),
+            ("amqp_durable_queues", true),
+            ("rabbit_quorum_queue", true),
+        ] {
+            assert_eq!(is_durable(&rabbit(&[(option, "true")])), durable);
+        }
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_their_code() {
+        let error = |kind, words: &str| {
+            let error = AMQPError::new(kind, words.into());
+            lapin::Error::from(ErrorKind::ProtocolError(error))
+        };
+        let soft = |soft, words| error(AMQPErrorKind::Soft(soft), words);
+        let missing = soft(AMQPSoftError::NOTFOUND, "NOT_FOUND - no queue 'Q'");
+        let locked = soft(AMQPSoftError::RESOURCELOCKED, "RESOURCE_LOCKED");
+        let refused = soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED");
+        let other_flags = soft(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg");
+        let partial = soft(
+            AMQPSoftError::PRECONDITIONFAILED,
+            "PRECONDITION_FAILED - partial tx completion",
+        );
+        let closed = error(
+            AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED),
+            "NOT_ALLOWED - vhost not found",
+        );
+        let all = [missing, locked, refused, other_flags, partial, closed];
+        let which = |is: fn(&lapin::Error) -> bool| all.each_ref().map(is);
+        assert_eq!(which(is_missing), [true, false, false, false, false, false]);
+        assert_eq!(which(is_locked), [false, true, false, false, false, false]);
+        assert_eq!(which(is_refused), [false, false, true, false, false, false]);
+        assert_eq!(
+            which(is_precondition),
+            [false, false, false, true, true, false]
+        );
+        assert_eq!(which(is_partial), [false, false, false, false, true, false]);
+        assert_eq!(
+            which(is_not_allowed),
+            [false, false, false, false, false, true]
+        );
+        assert_eq!(which(is_soft), [true, true, true, true, true, false]);
+    }
+}

@@ -1,4 +1,4 @@
-//! Each broker by itself, then the queues.
+//! Checks each broker, then the queues.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use crate::amqp::connection::{Connection, ConnectionError};
 use crate::amqp::topology::{is_not_allowed, is_refused};
 use crate::config::{BrokerHost, Settings};
 
-/// A line for each host of `transport_url`, and for each queue as the first host knows it: they are
-/// one cluster.
+/// Prints a line for each host of `transport_url`, and for each queue. The first host is asked for the queues, because
+/// all hosts are one cluster.
 pub(super) async fn report(report: &mut Report, settings: &Settings) {
     let mut first = None;
     for host in &settings.brokers.hosts {
@@ -78,7 +78,7 @@ async fn connect(
     Some(connection)
 }
 
-/// What to do about a connection that failed.
+/// The advice for a connection that failed.
 fn remedy(error: &ConnectionError) -> &'static str {
     const LOGIN: &str = "check user and password in transport_url: rabbitmqctl authenticate_user";
     const VHOST: &str = "check the virtual host in transport_url and the user's permissions on it: \

@@ -1,7 +1,7 @@
-//! `check`: settings, brokers, queues, `/proc` and copies, a line for each, and what to do where it fails.
+//! `check`: prints a line for each of settings, brokers, queues, `/proc` and copies, and advice for each that fails.
 //!
-//! It may be run at any time beside a working daemon and cinder-volume: it consumes nothing, writes
-//! nothing and leaves nothing on the broker.
+//! `check` may run at any time beside a working daemon and cinder-volume: it consumes nothing, writes no file and
+//! leaves nothing on the broker.
 
 use std::process::ExitCode;
 
@@ -9,21 +9,21 @@ use super::{EX_CONFIG, log, run_to_end};
 use crate::config::{Sources, load_with_origins};
 use crate::error_chain::chain;
 
-/// Each broker, and what it has.
+/// Each broker, and its queues.
 mod broker;
 /// The node's processes and files.
 mod node;
 /// The queues of each backend.
 mod queues;
-/// How lines look.
+/// The format of the lines.
 mod report;
-/// What the settings say.
+/// The settings.
 mod settings;
 
 use report::Report;
 
-/// Runs the verb. Exits with 0 only when nothing fails, and with 78 for settings with which the daemon
-/// would exit so.
+/// Runs the verb. Exits with 0 only if nothing fails, and with 78 for settings with which the daemon would exit with
+/// 78.
 pub(super) fn check(sources: &Sources) -> ExitCode {
     let mut report = Report::default();
     let (settings, origins) = match load_with_origins(sources) {

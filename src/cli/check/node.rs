@@ -12,10 +12,10 @@ use crate::progress::{
     Container, Daemon, NodeAccess, ProgressError, Roots, Tracker, Users, access,
 };
 
-/// How often the process table would be scanned; `check` scans once.
+/// The interval of scans, which the tracker needs. `check` scans once.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A line for each thing of the node.
+/// Prints the lines about the node.
 pub(super) async fn report(report: &mut Report, settings: &Settings) {
     let progress = &settings.progress;
     let access = access(&progress.proc_root).await;
@@ -39,7 +39,7 @@ fn processes(report: &mut Report, proc: &Path, access: &NodeAccess) {
     }
     match &access.links {
         Ok(()) => report.ok("proc", format!("{proc}: open files of {others} can be seen")),
-        // The line above has said the same.
+        // The line above already has this error.
         Err(_) if access.positions.is_err() => {}
         Err(error) => report.warn(
             "proc",
@@ -61,7 +61,7 @@ fn remedy(error: &ProgressError) -> &'static str {
     }
 }
 
-/// What a container does to the view of the node; nothing outside of one.
+/// Prints what is missing from the view of the node in a container. Prints nothing outside of one.
 fn container(report: &mut Report, container: &Container) {
     if container.apart {
         report.warn(
@@ -85,7 +85,7 @@ fn container(report: &mut Report, container: &Container) {
     }
 }
 
-/// Rights are those of a user: the daemon's user may be another.
+/// Rights are those of the user that runs `check`. The daemon's user may be another.
 fn user(report: &mut Report, access: &NodeAccess) {
     let own = geteuid().as_raw();
     if access.daemons.is_empty() {
@@ -124,7 +124,7 @@ fn user(report: &mut Report, access: &NodeAccess) {
     }
 }
 
-/// Asks the system, and writes nothing: the file may be a running daemon's.
+/// Asks the kernel whether the file could be written. Writes nothing, because the file may be a running daemon's.
 fn state_file(report: &mut Report, progress: &Progress) {
     let Some(file) = &progress.state_file else {
         report.ok("state_file", "empty: nothing is kept over a restart");

@@ -1,4 +1,4 @@
-//! The queues of each backend, by passive look-ups.
+//! Checks the queues of each backend, by passive declares.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::amqp::topology::{QueueState, TopicNames};
 use crate::config::{Mode, Settings};
 use crate::rpc::call::{self, Call};
 
-/// How long one look at the queues of a backend may take.
+/// How long one look-up of a backend's queues may take.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How a queue stands, and how it was declared if the broker tells.
+/// The state of a queue, and its type if the broker reports it.
 type AQueue<'a> = (QueueState, Option<&'a Declared>);
 
-/// What there is of one backend.
+/// The queues of one backend.
 struct BackendQueues {
     seen: QueuesFound,
     topic: Option<Declared>,
@@ -35,7 +35,7 @@ impl BackendQueues {
         })
     }
 
-    /// Asks for the types of what is there.
+    /// Asks for the types of the queues that exist.
     async fn types(
         &mut self,
         inquiry: &Inquiry<'_>,
@@ -59,7 +59,7 @@ impl BackendQueues {
     }
 }
 
-/// Lines for the queues of each backend.
+/// Prints lines for the queues of each backend.
 pub(super) async fn report(report: &mut Report, settings: &Settings, connection: &Connection) {
     rights(report, connection).await;
     if settings.progress.mode == Mode::Direct {
@@ -72,7 +72,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
         match in_time(BackendQueues::at(connection, &names)).await {
             Some(Ok(mut found)) => {
                 if let Some(inquiry) = &inquiry {
-                    // Without an answer the line says that the type is not told.
+                    // Without an answer the line has "type not told".
                     let _ = in_time(found.types(inquiry, &names)).await;
                 }
                 lines(report, settings.progress.mode, &names, &found);
@@ -93,7 +93,7 @@ pub(super) async fn report(report: &mut Report, settings: &Settings, connection:
     }
 }
 
-/// A line for our own topic of each backend, in mode direct.
+/// Prints a line for the daemon's own topic of each backend, in mode direct.
 async fn own_topics(report: &mut Report, settings: &Settings, connection: &Connection) {
     for backend in &settings.backends {
         let names = TopicNames::of(&settings.control_exchange, &backend.own);
@@ -121,7 +121,8 @@ async fn own_topics(report: &mut Report, settings: &Settings, connection: &Conne
     }
 }
 
-/// The queue's name is new each time, so a ping to the topic asks: the ping comes back where there is no queue.
+/// Whether a daemon serves its own topic. The name of the queue is new at each start, so a ping is published to the
+/// topic. The broker returns the ping if no queue is bound.
 async fn is_served(connection: &Connection, names: &TopicNames) -> Result<bool, ConnectionError> {
     let call = Call::new();
     let caller = Caller::open(connection, &call.reply_queue).await?;
@@ -132,7 +133,7 @@ async fn is_served(connection: &Connection, names: &TopicNames) -> Result<bool, 
     Ok(sent == Sent::Taken)
 }
 
-/// A line for the right that answers and hand-overs need. No line where the broker is silent: other lines say so.
+/// Prints a line for the permission that replies and hand-overs need.
 async fn rights(report: &mut Report, connection: &Connection) {
     match in_time(may_publish(connection)).await {
         Some(Ok(true)) => report.ok("rights", "may write to the default exchange"),
@@ -166,7 +167,7 @@ fn lines(report: &mut Report, mode: Mode, names: &TopicNames, found: &BackendQue
             topic_queue(report, &names.topic, found);
             server_queue(report, &names.server, found);
         }
-        // In mode direct nothing of cinder-volume's is looked at.
+        // In mode direct the daemon uses no queue of cinder-volume's.
         Mode::Direct => return,
         Mode::Standalone => {
             alone(report, &names.topic, found.topic(), seen.daemon);
@@ -187,7 +188,7 @@ fn lines(report: &mut Report, mode: Mode, names: &TopicNames, found: &BackendQue
     }
 }
 
-/// T, beside cinder-volume.
+/// Prints the line for the topic queue, beside cinder-volume.
 fn topic_queue(report: &mut Report, queue: &str, found: &BackendQueues) {
     let Some((standing, declared)) = found.topic() else {
         missing(report, queue);
@@ -211,7 +212,7 @@ fn topic_queue(report: &mut Report, queue: &str, found: &BackendQueues) {
     }
 }
 
-/// Q, beside cinder-volume.
+/// Prints the line for the server queue, beside cinder-volume.
 fn server_queue(report: &mut Report, queue: &str, found: &BackendQueues) {
     let Some((standing, declared)) = found.server() else {
         missing(report, queue);
@@ -242,7 +243,7 @@ fn server_queue(report: &mut Report, queue: &str, found: &BackendQueues) {
     }
 }
 
-/// Either queue, where there is no cinder-volume.
+/// Prints the line for either queue, without a cinder-volume.
 fn alone(report: &mut Report, queue: &str, found: Option<AQueue>, daemon: bool) {
     match found {
         None if daemon => report.fail(
@@ -282,4 +283,26 @@ fn said(queue: &str, standing: QueueState, declared: Option<&Declared>) -> Strin
     };
     let declared = declared.map_or("type not told".to_owned(), Declared::to_string);
     format!("{queue}: {consumers} consumer{s}, {ready} {wait} ({declared})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_shown_with_its_consumers_messages_and_type() {
+        let state = |ready, consumers| QueueState { ready, consumers };
+        let quorum = Declared {
+            queue_type: "quorum".to_owned(),
+            durable: true,
+        };
+        assert_eq!(
+            said("Q", state(1, 2), Some(&quorum)),
+            "Q: 2 consumers, 1 message waits (quorum, durable)"
+        );
+        assert_eq!(
+            said("Q", state(0, 1), None),
+            "Q: 1 consumer, 0 messages wait (type not told)"
+        );
+    }
 }

@@ -1,11 +1,11 @@
-//! Lines as `check` prints them: the result, what was checked, what was found, what to do.
+//! The lines of `check`: the result, what was checked, what was found, and advice.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use console::{Style, style};
 
-/// Wide enough for the names of the options.
+/// The width of the column with what was checked, which names of options need.
 const WIDTH: usize = 16;
 
 /// The result of one check.
@@ -29,7 +29,7 @@ impl Verdict {
     }
 }
 
-/// Prints each line at once, and remembers whether all was well.
+/// Prints each line at once, and notes whether a check failed.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     failed: bool,
@@ -63,7 +63,7 @@ impl Report {
         }
     }
 
-    /// Whether nothing failed, and every line could be printed.
+    /// Whether no check failed and every line could be printed.
     pub fn all_is_well(&self) -> bool {
         !self.failed && self.unread.is_none()
     }

@@ -1,11 +1,11 @@
-//! The value of each setting, and which file set it.
+//! Prints the most important settings, and where each was set.
 
 use std::path::Path;
 
 use super::report::Report;
 use crate::config::{Brokers, Mode, Origins, Settings};
 
-/// A line for each setting that has to be the same as cinder-volume's.
+/// Prints a line for each setting that has to be the same as cinder-volume's.
 pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins) {
     let files: Vec<_> = settings
         .files
@@ -84,7 +84,7 @@ pub(super) fn report(report: &mut Report, settings: &Settings, origins: &Origins
     }
 }
 
-/// Everything but the passwords.
+/// The brokers without the passwords.
 fn written(brokers: &Brokers) -> String {
     let hosts: Vec<_> = brokers
         .hosts
@@ -98,4 +98,28 @@ fn written(brokers: &Brokers) -> String {
     };
     let (hosts, virtual_host) = (hosts.join(", "), &brokers.virtual_host);
     format!("{hosts}, virtual host {virtual_host}, {tls}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn brokers_are_shown_without_passwords() {
+        for (url, expected) in [
+            (
+                "rabbit://u:HUSH@h:5671,v:HUSH@[::1]/x?ssl=1",
+                "u@h:5671, v@::1:5672, virtual host x, over TLS",
+            ),
+            ("rabbit://h", "guest@h:5672, virtual host /, without TLS"),
+        ] {
+            let sources = Sources {
+                config_files: vec!["/dev/null".into()],
+                overrides: vec![("DEFAULT".into(), "transport_url".into(), url.into())],
+                ..Sources::default()
+            };
+            assert_eq!(written(&load(&sources).unwrap().brokers), expected);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a log line looks like: on a terminal, in a file, and in the journal.
+//! The format of a log line: on a terminal, in a file, and in the journal.
 
 use std::fmt;
 use std::fs::File;
@@ -16,13 +16,13 @@ pub(super) fn are_coloured() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Makes lines.
+/// Formats lines.
 pub(super) enum Lines {
     /// With colours, for a person.
     Terminal(Format<Full>),
     /// With time and level.
     File(Format<Full>),
-    /// The journal knows the time itself and reads the level from a prefix (`sd-daemon(3)`).
+    /// The journal adds the time and reads the level from a prefix (`sd-daemon(3)`).
     Journal(Format<Full, ()>),
 }
 
@@ -63,7 +63,7 @@ where
     }
 }
 
-/// Writes `text` as one line: what a broker or a program says must not look like a line of ours.
+/// Writes `text` as one line, because a text from a broker or a program must not look like a line of this log.
 fn one_line(to: &mut Writer<'_>, text: &str) -> fmt::Result {
     for c in text.chars() {
         if c.is_control() {
@@ -75,7 +75,7 @@ fn one_line(to: &mut Writer<'_>, text: &str) -> fmt::Result {
     to.write_char('\n')
 }
 
-/// The priority of `syslog(3)` that the journal knows a level by.
+/// The priority of `syslog(3)` of a level, which the journal reads.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -85,8 +85,8 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Whether stderr leads to the journal: systemd then sets `JOURNAL_STREAM` to the device and inode of
-/// what it has connected (`systemd.exec(5)`), which whoever redirects stderr leaves as it is.
+/// Whether stderr is connected to the journal. Then systemd sets `JOURNAL_STREAM` to the device and inode of stderr
+/// (`systemd.exec(5)`). The numbers are compared, because the variable stays when a shell redirects stderr.
 fn is_journal() -> bool {
     let Ok(announced) = std::env::var("JOURNAL_STREAM") else {
         return false;

@@ -1,6 +1,6 @@
 //! Log lines on stderr: one per event, fields not prose, never a body, never a password.
 
-/// What a line looks like.
+/// The format of a line.
 mod format;
 /// Limits the lines of one kind.
 mod rate_limit;
@@ -18,15 +18,15 @@ use tracing_subscriber::{Registry, reload};
 pub struct Log(reload::Handle<Targets, Registry>);
 
 impl Log {
-    /// Logs more lines, or fewer.
+    /// Switches debug lines on or off.
     pub fn set_debug(&self, debug: bool) {
-        // Fails when there is no log any more.
+        // Fails only after the subscriber was dropped.
         let _ = self.0.reload(targets(debug));
     }
 }
 
-/// Lines that wait to be written at most. The rest is dropped where nobody reads stderr, as when the journal
-/// hangs: a log must not hold up a volume operation.
+/// Lines that wait to be written, at most. Further lines are dropped while stderr is not read, as when the journal
+/// hangs, because a log must not delay a volume operation.
 const WAITING: usize = 1024;
 
 /// Starts logging to stderr.

@@ -1,8 +1,8 @@
 //! Limits the lines of one kind.
 //!
 //! A caller that sends a thousand malformed requests a second must not fill the node's disk. Each place in
-//! the code writes at most a hundred lines a second; then one line tells how many were suppressed. Errors
-//! are never suppressed: they are rare, and each may be about an operation to look for.
+//! the code writes at most a hundred lines a second. Then one line has the number of suppressed lines. Errors are never
+//! suppressed: they are rare, and each may be about an operation to look for.
 //!
 //! Lines are counted by place, so memory is bounded by the number of places.
 
@@ -18,21 +18,21 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, debug, info, warn};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Lines of one place that are written in each [`SPAN`]: enough for one from each of many backends.
+/// Lines of one place that are written in each [`SPAN`], at most. Many backends may each write one.
 const LINES: u32 = 100;
 
 /// The time for which lines are counted.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Lets lines through up to the limit.
+/// Passes lines up to the limit.
 #[derive(Debug, Default)]
 pub(super) struct Limit(Arc<Mutex<Places>>);
 
 #[derive(Debug, Default)]
 struct Places {
     places: HashMap<Identifier, CallSite>,
-    /// Whether a thread will soon tell of the suppressed lines.
-    telling: bool,
+    /// Whether a thread is going to report the suppressed lines.
+    reporting: bool,
 }
 
 /// One place in the code that writes lines.
@@ -43,7 +43,7 @@ struct CallSite {
     held: Option<Held>,
 }
 
-/// Lines that were not written.
+/// Suppressed lines.
 #[derive(Debug, PartialEq)]
 struct Held {
     level: Level,
@@ -104,23 +104,23 @@ impl<S> Filter<S> for Limit {
         if places.admit(metadata.callsite(), level, Instant::now(), message) {
             return true;
         }
-        if !places.telling {
-            places.telling = true;
+        if !places.reporting {
+            places.reporting = true;
             let later = Arc::clone(&self.0);
-            let teller = thread::Builder::new().name("log-limit".to_owned());
-            // Where no thread can be started there is worse trouble; the next line tries again.
-            places.telling = teller.spawn(move || tell(&later)).is_ok();
+            let reporter = thread::Builder::new().name("log-limit".to_owned());
+            // If no thread can be started, the next line tries again.
+            places.reporting = reporter.spawn(move || report(&later)).is_ok();
         }
         false
     }
 }
 
-/// Tells of the suppressed lines, when the time is over.
-fn tell(places: &Mutex<Places>) {
+/// Logs the number of suppressed lines at the end of the span.
+fn report(places: &Mutex<Places>) {
     thread::sleep(SPAN);
     let held = {
         let mut places = places.lock();
-        places.telling = false;
+        places.reporting = false;
         places.take_held()
     };
     for Held {

@@ -8,17 +8,17 @@ use serde::Serialize;
 use crate::daemon::status_file::{self, DaemonState};
 use crate::text;
 
-/// What is known of the daemon.
+/// The state of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct DaemonRow {
-    /// Whether it runs; null when that cannot be told.
+    /// Whether the daemon runs. Null if that is unknown.
     running: Option<bool>,
-    /// How it stands with the broker, or why that cannot be told.
+    /// The daemon's state line, or why it is unknown.
     says: Option<String>,
 }
 
 impl DaemonRow {
-    /// By the file beside this state file.
+    /// Reads the status file beside this state file.
     pub(super) fn of(state_file: Option<&Path>) -> Self {
         match state_file {
             Some(state_file) => Self::told(state_file, status_file::read(state_file)),
@@ -50,7 +50,7 @@ impl DaemonRow {
         }
     }
 
-    /// The same as a line for people.
+    /// The state as a line for people.
     pub(super) fn line(&self) -> String {
         let says = self.says.as_deref().unwrap_or("unknown");
         match self.running {

@@ -1,4 +1,4 @@
-//! Copies that have ended while `status` watched: shown for a while with how far they came.
+//! Copies that ended while `status` watched. They are shown for a while, with their last position.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::progress::speed::State;
 /// How long an ended copy stays on the screen.
 const SHOWN_FOR: Duration = Duration::from_secs(60);
 
-/// The copies that ran at the last look, and those that have ended lately.
+/// The copies that ran at the last scan, and those that ended recently.
 #[derive(Debug, Default)]
 pub(super) struct RecentCopies {
     running: Vec<Row>,
@@ -17,7 +17,8 @@ pub(super) struct RecentCopies {
 }
 
 impl RecentCopies {
-    /// Takes in a look; returns the copies that have ended since the one before. `end_of` tells how.
+    /// Notes the result of a scan. Returns the copies that have ended since the last scan. `end_of` returns how a copy
+    /// ended.
     pub(super) fn note(
         &mut self,
         running: &[Row],
@@ -39,7 +40,7 @@ impl RecentCopies {
         over
     }
 
-    /// The copies that have ended lately, the latest first.
+    /// The copies that ended recently, the latest first.
     pub(super) fn lately(&self) -> impl Iterator<Item = &Row> {
         self.ended.iter().rev().map(|(_, row)| row)
     }

@@ -1,6 +1,6 @@
 //! Numbers and times as people read them.
 
-/// `floor(position * 100 / total)`, at most 100; nothing of nothing is no percentage.
+/// `floor(position * 100 / total)`, at most 100. `None` if `total` is 0.
 pub(super) fn percent(position: u64, total: u64) -> Option<u8> {
     let percent = (u128::from(position) * 100).checked_div(u128::from(total))?;
     u8::try_from(percent.min(100)).ok()
@@ -11,7 +11,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     let mut unit = "B";
     let mut number = bytes as f64;
     for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
-        // What would be rounded to 1000 is written in the next unit.
+        // A number that would be rounded to 1000 has the next unit.
         if number < 999.5 {
             break;
         }
@@ -33,7 +33,7 @@ pub(super) fn short_bytes(number: u64) -> String {
     format!("{digits}{}", unit.get(..1).unwrap_or(""))
 }
 
-/// At most `width` characters of a text: its beginning and its end, where it is longer.
+/// At most `width` characters of a text. A longer text is cut in the middle.
 pub(super) fn shorten(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {

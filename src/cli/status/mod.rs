@@ -11,9 +11,9 @@ use crate::config::{ConfigError, Local, Sources, load_local};
 use crate::progress::speed::{self, Speeds};
 use crate::progress::{Copies, ProgressError, Roots, Tracker, Users};
 
-/// Whether the daemon of this node serves.
+/// The state of this node's daemon.
 mod daemon;
-/// Copies that have ended while `status` watched.
+/// Copies that ended while `status` watched.
 mod ended;
 /// Numbers and times as people read them.
 mod format;
@@ -29,16 +29,16 @@ use ended::RecentCopies;
 use row::Row;
 use screen::Screen;
 
-/// How often `--watch` looks.
+/// How often `--watch` scans.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a single answer looks: two looks already give a rate.
+/// The pause between the scans of a single answer. Two scans already give a rate.
 const FIRST_LOOKS: Duration = Duration::from_millis(500);
 
-/// Said where there is nothing to show.
+/// Printed if there is no copy.
 const NO_COPY: &str = "no copy runs on this node";
 
-/// How `status` looks and what it prints.
+/// The arguments of `status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// Show the copies again each second until interrupted
@@ -55,9 +55,9 @@ pub(super) struct StatusArguments {
     json: bool,
 }
 
-/// Why `status` came to an end.
+/// Why `status` failed.
 enum ScreenEnd {
-    /// The processes could not be looked at.
+    /// The processes could not be read.
     Blind(ProgressError),
     /// The output was closed.
     Unread(io::Error),
@@ -89,7 +89,7 @@ pub(super) fn status(sources: &Sources, wanted: &StatusArguments) -> ExitCode {
         }
     };
     let end = runtime.block_on(show(&local, wanted));
-    // Reads that hang in the kernel must not keep the process.
+    // A read that hangs in the kernel must not keep the process from ending.
     runtime.shutdown_background();
     match end {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,7 +135,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> 
         dev: local.dev_root.clone(),
         users: Users::and(&local.dd_users),
     };
-    // The daemon knows the volumes of some copies that bear no name. Nothing is written here.
+    // The daemon's state file has the volumes of some unnamed copies. `status` writes nothing to it.
     let tracker = match &local.state_file {
         Some(file) => Tracker::remembering(roots, INTERVAL, file.clone()).await,
         None => Tracker::new(roots, INTERVAL),
@@ -184,7 +184,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> 
     let mut ended = RecentCopies::default();
     let (mut said, mut daemon_said) = (None, None);
     loop {
-        // A look may fail because a process ends or the node is busy: the next one tells more.
+        // A scan may fail because a process ends or the node is busy. The next scan is tried.
         let (copies, rows, missing) = match look().await {
             Ok((copies, rows)) => {
                 let missing = unseen(&copies);
@@ -219,7 +219,7 @@ async fn show(local: &Local, wanted: &StatusArguments) -> Result<(), ScreenEnd> 
                 for row in &over {
                     writeln!(out, "{}", table::plain(row))?;
                 }
-                // Printed once, and again whenever it changes.
+                // Printed at first, and again when it changes.
                 let line = daemon.line();
                 if daemon_said.as_ref() != Some(&line) {
                     writeln!(out, "{line}")?;
@@ -241,15 +241,15 @@ fn picture(rows: &[Row], daemon: &DaemonRow, width: Option<usize>, long: bool) -
     lines
 }
 
-/// Whether a single answer can be given: each copy has moved, or is known to stand still. `elapsed`
-/// since the first look.
+/// Whether a single answer can be given: each copy has moved, or is known to stand still. `elapsed` is the time since
+/// the first scan.
 fn enough(rows: &[Row], elapsed: Duration) -> bool {
-    // One look more than a copy that ran from the first look on needs to count as stalled.
+    // One scan more than needed for a copy to count as stalled that ran at the first scan.
     elapsed > speed::STALLED + FIRST_LOOKS
         || (elapsed >= FIRST_LOOKS && rows.iter().all(|row| row.settled))
 }
 
-/// Why there may be more copies than are shown.
+/// Why more copies may run than are shown.
 fn unseen(copies: &Copies) -> Option<String> {
     let unseen = copies.unseen.as_ref().or(copies.unseen_files.as_ref())?;
     Some(format!("there may be more copies: {}", unseen.detail()))

@@ -9,16 +9,16 @@ use crate::progress::speed::{Speed, State};
 use crate::progress::{CopyMethod, KnownBy, ProgressError, RunningCopy};
 use crate::text;
 
-/// One copy. A fact that is not known is null.
+/// One copy. An unknown fact is null.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Row {
     /// The id in the source's name.
     pub volume_id: Option<String>,
     /// The rule by which the volume is known: `name`, `path`, `record` or `request`.
     pub known_by: Option<&'static str>,
-    /// What is read.
+    /// The source.
     pub source: String,
-    /// What is written.
+    /// The destination.
     pub destination: String,
     /// Whole percents, 0 to 100.
     pub percent: Option<u8>,
@@ -30,23 +30,23 @@ pub(super) struct Row {
     pub bytes_per_second: Option<u64>,
     /// Seconds left at that rate.
     pub seconds_left: Option<u64>,
-    /// When it began, in UTC.
+    /// When the copy began, in UTC.
     pub since: Option<String>,
     /// The process id of the dd, or of cinder-volume.
     pub pid: i32,
     /// `dd`, or `file` where cinder-volume copies through its own open files.
     pub kind: &'static str,
-    /// What the copy does.
+    /// Whether the copy moves, or how it ended.
     pub state: Option<State>,
-    /// What cannot be seen of it, and why.
+    /// The error that keeps a fact of the copy unknown.
     pub unseen: Option<String>,
-    /// How it is made, which tells copies of one process apart.
+    /// How the copy is made. It distinguishes the copies of one process.
     #[serde(skip)]
     pub method: CopyMethod,
-    /// When it was started; with the process id it tells one dd from another.
+    /// When the copy was started. With the process id it identifies a dd.
     #[serde(skip)]
     pub started: Option<SystemTime>,
-    /// Whether longer looking would tell nothing new.
+    /// Whether further scans would show nothing new.
     #[serde(skip)]
     pub settled: bool,
 }

@@ -1,13 +1,13 @@
-//! The last picture on a terminal, drawn again in its place.
+//! The table on a terminal, redrawn in place.
 
 use std::io;
 
 use console::{Term, truncate_str};
 
-/// A terminal that does not tell its height has this many lines.
+/// The height assumed for a terminal that does not report its own.
 const USUAL_HEIGHT: usize = 24;
 
-/// What is on the terminal, and how much of it is ours.
+/// The terminal, and how many of its lines were drawn here.
 pub(super) struct Screen {
     terminal: Term,
     drawn: usize,
@@ -22,15 +22,15 @@ impl Screen {
         }
     }
 
-    /// Columns of the terminal; `None` where it does not tell.
+    /// Columns of the terminal. `None` if the terminal does not report them.
     pub(super) fn width(&self) -> Option<usize> {
         self.terminal
             .size_checked()
             .map(|(_, columns)| columns.into())
     }
 
-    /// Replaces what it drew before, warnings included: nothing else may write to the terminal meanwhile. Lines that do
-    /// not fit are only counted, because lines that have left the terminal cannot be replaced.
+    /// Replaces the lines that were drawn before, warnings included. Nothing else may write to the terminal meanwhile.
+    /// Lines that do not fit are only counted, because lines that have scrolled off the terminal cannot be replaced.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let size = self.terminal.size_checked();
         let height = size.map_or(USUAL_HEIGHT, |(rows, _)| rows.into());
@@ -38,7 +38,7 @@ impl Screen {
         let lines = fitting(lines, height.saturating_sub(1).max(1));
         for line in &lines {
             match size {
-                // A line that wraps would be two.
+                // A longer line would wrap and take two lines.
                 Some((_, columns)) => {
                     self.terminal
                         .write_line(&truncate_str(line, columns.into(), "…"))?
@@ -51,7 +51,7 @@ impl Screen {
     }
 }
 
-/// At most `height` lines; the last one says how many more there are.
+/// At most `height` lines. The last one has the number of lines left out.
 fn fitting(lines: &[String], height: usize) -> Vec<String> {
     if lines.len() <= height {
         return lines.to_vec();

@@ -1,4 +1,4 @@
-//! The copies as a table, most wanted columns first, in a terminal's width or as plain lines.
+//! The copies as a table in the width of a terminal, the most important columns first, or as plain lines.
 
 use console::{measure_text_width, truncate_str};
 
@@ -6,19 +6,19 @@ use super::format::{self, shorten};
 use super::row::Row;
 use crate::progress::KnownBy;
 
-/// A terminal that does not tell its width has this many columns.
+/// The width assumed for a terminal that does not report its own.
 const USUAL_WIDTH: usize = 80;
 
-/// With this many columns there is room for whole volume ids and spelt-out units.
+/// From this width on, volume ids and units are written in full.
 const WIDE: usize = 140;
 
-/// Characters of a volume's id in a narrow table, as people quote commits.
+/// Characters of a volume's id in a narrow table.
 const SHORT_ID: usize = 8;
 
 /// Between two columns.
 const GAP: &str = " ";
 
-/// One line a copy without bars and without shortening, for `grep` and for people who read a file. Columns, two
+/// One line for each copy, without bars and without shortening, for `grep` and for files. Columns, two
 /// spaces apart: volume, percent, copied of total, rate, time left, state, source → destination, kind and pid, and
 /// what else there is to say.
 pub(super) fn plain(row: &Row) -> String {
@@ -107,12 +107,12 @@ pub(super) fn table(rows: &[Row], width: Option<usize>, long: bool) -> Vec<Strin
     drawn
 }
 
-/// The rule by which the volume is known, if that is not its name.
+/// The rule by which the volume is known, unless that is the name.
 fn known_otherwise(row: &Row) -> Option<&'static str> {
     row.known_by.filter(|&rule| rule != KnownBy::Name.name())
 }
 
-/// The column that takes the width which the others leave.
+/// The column that gets the width that the others leave.
 const PATHS: usize = 7;
 
 fn pad(cell: &str, width: usize, column: usize) -> String {
@@ -189,7 +189,7 @@ fn paths(source: &str, destination: &str, width: usize) -> String {
             .zip(to.bytes())
             .take_while(|(from, to)| from == to)
             .count();
-        // Up to the last slash that both have; a slash is a whole character in UTF-8.
+        // Up to the last slash that both have. A slash is one byte in UTF-8, so the cut is between characters.
         let folder = from.as_bytes()[..common]
             .iter()
             .rposition(|byte| *byte == b'/')
@@ -200,7 +200,7 @@ fn paths(source: &str, destination: &str, width: usize) -> String {
         return format!("{from}{ARROW}{to}");
     }
     let half = room / 2;
-    // The shorter end leaves its room to the other one.
+    // Width that the shorter end does not need is used for the other one.
     let (from_length, to_length) = (from.chars().count(), to.chars().count());
     let from_width = if to_length < half {
         room - to_length

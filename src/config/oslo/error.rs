@@ -1,7 +1,7 @@
-//! What can be wrong with the settings: each error says where, which option and what would be right.
+//! Mistakes in the settings: each error names the place, the option and what would be right.
 //!
-//! No error quotes a secret, and none quotes a whole line or a piece of a `transport_url`: a line
-//! that does not parse may well be half a password.
+//! No error quotes a secret. None quotes a whole line or a piece of a `transport_url`, because a line that does not
+//! parse may contain a part of a password.
 
 use std::fmt;
 use std::io;
@@ -9,15 +9,15 @@ use std::path::PathBuf;
 
 use crate::config::Origin;
 
-/// Why there are no settings.
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file or folder that was asked for, or that exists, cannot be read.
+    /// A file or folder cannot be read, although the command line names it or it exists.
     #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// A line that is neither an assignment, nor a section, nor a comment.
@@ -27,7 +27,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What would be right there.
+        /// What would be right in this line.
         expected: &'static str,
     },
     /// A value that does not fit its option.
@@ -40,12 +40,12 @@ pub enum ConfigError {
         /// What would be right.
         expected: String,
     },
-    /// An option of the daemon's own sections that it does not have.
+    /// An unknown option in a section of the daemon's own.
     #[error("{place}: there is no such option{}", suggested(suggestion.as_deref()))]
     UnknownOption {
         /// Which option, and where it was written.
         place: Box<Location>,
-        /// The nearest name there is, if any is near.
+        /// The known option with the most similar name, if one is similar enough.
         suggestion: Option<String>,
     },
     /// A section `[progress:<backend>]` for a backend that `enabled_backends` does not name.
@@ -56,7 +56,7 @@ pub enum ConfigError {
     UnknownBackend {
         /// The section's first option, and where it was written.
         place: Box<Location>,
-        /// The nearest backend there is, if any is near.
+        /// The backend with the most similar name, if one is similar enough.
         suggestion: Option<String>,
     },
 }
@@ -64,7 +64,7 @@ pub enum ConfigError {
 /// One option at the place where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// File and line, or what else set it.
+    /// File and line, or the other source that set the option.
     pub origin: Origin,
     /// Section, in lower case unless it is `DEFAULT`.
     pub group: String,
@@ -86,7 +86,7 @@ fn suggested(name: Option<&str>) -> String {
     name.map_or_else(String::new, |name| format!(", did you mean {name}?"))
 }
 
-/// The name among `known` that `written` was probably meant to be: at most a third of it is wrong.
+/// The name among `known` that the user probably meant by `written`: at most a third of its letters differ.
 pub(in crate::config) fn nearest<'a>(
     written: &str,
     known: impl Iterator<Item = &'a str>,

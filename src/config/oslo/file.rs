@@ -1,10 +1,14 @@
 //! Reader of oslo.config's file syntax.
 //!
-//! It looks like INI and is not. Comments stand in column 0 only, so `a = b # c` is the value
-//! `b # c`; a line that starts with white space goes on with the value above it, unless a blank
-//! line, a comment or a section header came between; `:` separates as `=` does, whichever comes
-//! first; one pair of quotes around a first line is taken away. The rules were measured on the real
-//! package, see `tests/fixtures/config/corpus`.
+//! The syntax differs from INI:
+//!
+//! - A comment starts in column 0. In `a = b # c` the value is `b # c`.
+//! - A line that starts with white space continues the value above it, unless a blank line, a comment or a section
+//!   header stands between them.
+//! - `:` separates option and value as `=` does. The first of the two counts.
+//! - One pair of quotes around the first line of a value is removed.
+//!
+//! The rules were measured on the real package, see `tests/fixtures/config/corpus`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +17,7 @@ use super::fragments::{Assignment, Fragment, normal_group};
 use crate::config::ConfigError;
 use crate::config::Origin;
 
-/// What `bytes`, the content of the file at `path`, assigns.
+/// The assignments in `bytes`, the content of the file at `path`.
 pub(in crate::config) fn parse(path: &Path, bytes: &[u8]) -> Result<Fragment, ConfigError> {
     let origin: Arc<Path> = Arc::from(path);
     let wrong = |line, expected| ConfigError::Syntax {
@@ -24,13 +28,13 @@ pub(in crate::config) fn parse(path: &Path, bytes: &[u8]) -> Result<Fragment, Co
 
     let mut section: Option<String> = None;
     let mut assignments: Vec<Assignment> = Vec::new();
-    // Whether the last line was part of an assignment, so that a continuation may follow.
+    // Whether the last line belongs to an assignment, so that the next line may continue it.
     let mut open = false;
 
     for (index, raw) in lines(bytes).enumerate() {
         let number = index + 1;
         if raw.starts_with(b"#") || raw.starts_with(b";") {
-            // Before decoding: an old comment in Latin-1 harms nobody.
+            // Comments are skipped before decoding, so that a comment in Latin-1 is no error.
             open = false;
             continue;
         }
@@ -94,7 +98,7 @@ pub(in crate::config) fn parse(path: &Path, bytes: &[u8]) -> Result<Fragment, Co
     Ok(Fragment { assignments })
 }
 
-/// Lines as Python's text files have them: ended by `\n`, `\r\n` or a lone `\r`.
+/// The lines of a file as Python's text mode splits them: at `\n`, `\r\n` or a lone `\r`.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(bytes);
     std::iter::from_fn(move || {
@@ -113,12 +117,12 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// White space as Python's `str.strip` has it: Unicode's, and the four ASCII separators besides.
+/// White space as in Python's `str.strip`: that of Unicode and the four ASCII separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// `value` without the pair of equal quotes around it; a lone quote counts as an empty pair.
+/// `value` without the pair of equal quotes around it. A lone quote counts as an empty pair.
 fn unquoted(value: &str) -> &str {
     for quote in ['"', '\''] {
         if let Some(inner) = value.strip_prefix(quote) {

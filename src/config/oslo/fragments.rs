@@ -1,23 +1,23 @@
-//! First stage: what each source said, word for word, in the order it was said.
+//! First stage: the assignments of each source, word for word and in their order.
 
 use crate::config::{Location, Origin};
 
-/// One assignment as some source made it.
+/// One assignment of one source.
 ///
-/// No `Debug`: the text may be a password.
+/// The type has no `Debug`, because the text may be a password.
 #[derive(Clone)]
 pub(in crate::config) struct Assignment {
-    /// Section, normalised as [`normal_group`] says.
+    /// Section, normalised by [`normal_group`].
     pub group: String,
     /// Option, as written.
     pub option: String,
-    /// Value, quotes stripped, `$name` not yet filled in.
+    /// Value without its quotes, before any `$name` is substituted.
     pub text: String,
     pub origin: Origin,
 }
 
 impl Assignment {
-    /// Where to find it, for an error.
+    /// The place of the assignment, for an error.
     pub fn place(&self) -> Box<Location> {
         Box::new(Location {
             origin: self.origin.clone(),
@@ -27,17 +27,17 @@ impl Assignment {
     }
 }
 
-/// Everything one source said; of a repeated option the last assignment counts.
+/// All assignments of one source. The last assignment of an option counts.
 #[derive(Clone, Default)]
 pub(in crate::config) struct Fragment {
     pub assignments: Vec<Assignment>,
 }
 
 impl Fragment {
-    /// What the environment says: `OS_<GROUP>__<OPTION>`, all in capitals.
+    /// The assignments of the environment: `OS_<GROUP>__<OPTION>`, all in capitals.
     ///
-    /// A group may itself hold a double underscore, so each one is tried as the seam; the wrong
-    /// splits name options that nobody asks for.
+    /// The name of a group may contain a double underscore. So the variable is split at each of them. The wrong
+    /// splits give options that nobody reads.
     pub fn from_environment(variables: &[(String, String)]) -> Self {
         let mut assignments = Vec::new();
         for (name, text) in variables {
@@ -60,7 +60,7 @@ impl Fragment {
         Self { assignments }
     }
 
-    /// What the command line says, as (group, option, value).
+    /// The assignments of the command line, each as (group, option, value).
     pub fn from_command_line(overrides: &[(String, String, String)]) -> Self {
         let assignments = overrides
             .iter()
@@ -83,7 +83,7 @@ impl Fragment {
     }
 }
 
-/// oslo.config compares section names in lower case, all but `DEFAULT`, which must be in capitals.
+/// The name by which oslo.config compares sections: lower case, except for `DEFAULT`, which is written in capitals.
 pub(in crate::config) fn normal_group(group: &str) -> String {
     if group == "DEFAULT" {
         group.to_owned()

@@ -1,13 +1,13 @@
-//! Where a value was written, so that a mistake can be found again.
+//! Where a value was written. Errors and `check` show it.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where one value comes from.
+/// Where one value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it: the built-in default.
+    /// Nowhere: it is the built-in default.
     Default,
     /// A line of a configuration file.
     File {
@@ -20,7 +20,7 @@ pub enum Origin {
     Environment(String),
     /// The command line.
     CommandLine,
-    /// The query string of `transport_url`, which oslo.messaging puts above everything else.
+    /// The query string of `transport_url`. oslo.messaging prefers it to every other source.
     TransportUrl,
 }
 

@@ -1,16 +1,16 @@
-//! Where a service of OpenStack finds its files when nobody names them: oslo.config's `find_config_files` and
+//! Where cinder-volume finds its files when its command line names none: oslo.config's `find_config_files` and
 //! `find_config_dirs` for project `cinder` and program `cinder-volume`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whose files, the weaker first: of both the folders and the files of all services, then those of cinder-volume.
+/// Names of the files and folders, the weaker first: those of all services, then those of cinder-volume.
 const NAMES: [&str; 2] = ["cinder", "cinder-volume"];
 
-/// Cinder's user, whose home is searched first.
+/// Cinder's user. oslo.config searches the user's home first.
 const USER: &str = "cinder";
 
-/// Of each name the first file there is, then of each name the first folder of files. `root` is `/`, but for a test.
+/// The files and folders that exist: of each of [`NAMES`] the first.
 pub(super) struct ConfigFiles {
     /// Existing files.
     pub files: Vec<PathBuf>,
@@ -18,7 +18,7 @@ pub(super) struct ConfigFiles {
     pub folders: Vec<PathBuf>,
 }
 
-/// Looks below `root`. cinder-volume's home counts and not ours.
+/// Searches below `root`, which is `/` except in tests. The home is that of cinder-volume's user, not the daemon's.
 pub(super) fn default_places(root: &Path) -> ConfigFiles {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     let mut folders = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn default_places(root: &Path) -> ConfigFiles {
     }
 }
 
-/// Where cinder's user is at home, if there is one.
+/// The home of cinder's user, if the node has that user.
 fn home(passwd: &Path) -> Option<String> {
     let passwd = fs::read(passwd).ok()?;
     String::from_utf8_lossy(&passwd).lines().find_map(|line| {
@@ -58,7 +58,8 @@ mod tests {
 
     use super::*;
 
-    /// What the real oslo.config reads of these files, by tests/peers/oslo_config_oracle.py.
+    /// One case: the files that exist, and which of them the real oslo.config reads. tests/peers/oslo_config_oracle.py
+    /// wrote the cases.
     #[derive(Deserialize)]
     struct Searched {
         present: Vec<String>,

@@ -1,4 +1,4 @@
-//! Where settings come from, and the files among that, read.
+//! The sources of settings. Reads the files among them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use super::fragments::Fragment;
 use super::search::default_places;
 use crate::config::ConfigError;
 
-/// What is read after cinder-volume's own files when the command line names nothing; skipped where it is absent.
+/// The daemon's own file. Without files on the command line it is read after cinder-volume's, if it exists.
 const OWN: &str = "/etc/cinder-progress/cinder-progress.conf";
 
-/// Where settings come from, the weakest first. `Default` is the default files and nothing else.
+/// The sources of settings, the weakest first. `Default` has the default files and no other source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// `--config-file`, in order. Naming any file or folder replaces all of the default search path: the files and
-    /// folders that cinder-volume finds by itself, then `/etc/cinder-progress/cinder-progress.conf`.
+    /// `--config-file`, in order. A file or folder named here replaces all default files: those that cinder-volume
+    /// finds by itself, and `/etc/cinder-progress/cinder-progress.conf`.
     pub config_files: Vec<PathBuf>,
-    /// `--config-dir`, in order: of each folder all `*.conf`, sorted by name, after the files.
+    /// `--config-dir`, in order. All `*.conf` of a folder are read, sorted by name, after the files.
     pub config_dirs: Vec<PathBuf>,
-    /// Environment as (name, value); `OS_<GROUP>__<OPTION>` is looked at.
+    /// Environment as (name, value). Only variables named `OS_<GROUP>__<OPTION>` count.
     pub environment: Vec<(String, String)>,
-    /// Command line as (group, option, value); above everything but the query of `transport_url`.
+    /// Command line as (group, option, value). Only the query of `transport_url` is stronger.
     pub overrides: Vec<(String, String, String)>,
 }
 
@@ -38,7 +38,7 @@ impl Sources {
         }
     }
 
-    /// Every file there is to read, the weakest first.
+    /// The files to read, the weakest first.
     fn files(&self) -> Result<Vec<PathBuf>, ConfigError> {
         if self.config_files.is_empty() && self.config_dirs.is_empty() {
             let found = default_places(Path::new("/"));
@@ -56,7 +56,7 @@ impl Sources {
         Ok(files)
     }
 
-    /// What the files and the other sources say, the weakest first, and the files that were read.
+    /// The assignments of all sources, the weakest first, and the files that were read.
     pub(in crate::config) fn read(&self) -> Result<(Vec<Fragment>, Vec<PathBuf>), ConfigError> {
         let must_exist = !self.config_files.is_empty() || !self.config_dirs.is_empty();
         let mut fragments = Vec::new();
@@ -82,7 +82,7 @@ impl Sources {
     }
 }
 
-/// The `*.conf` of `dir`, sorted; hidden ones are left out as a shell leaves them out.
+/// The `*.conf` of `dir`, sorted. Hidden files are left out, as a shell's `*` leaves them out.
 fn conf_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let listed = std::fs::read_dir(dir).and_then(|entries| {
         entries

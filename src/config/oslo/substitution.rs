@@ -1,9 +1,9 @@
 //! `$name`, `${name}`, `${group.name}`, `$$` and `\$` inside a value.
 //!
-//! oslo.config uses Python's `string.Template` with dots allowed in names, and so `$host.example`
-//! asks for option `example` of group `host`. A `$` that starts no name stands for itself.
+//! oslo.config uses Python's `string.Template` and allows dots in names. So `$host.example` means option `example`
+//! of group `host`. A `$` without a name after it stays as it is.
 
-/// Fills in every `$name` of `text` by `look_up`; the first error ends it.
+/// Replaces every `$name` in `text` by what `look_up` returns. Returns the first error of `look_up`.
 pub(in crate::config) fn substitute<E>(
     text: &str,
     mut look_up: impl FnMut(&str) -> Result<String, E>,
@@ -28,7 +28,7 @@ pub(in crate::config) fn substitute<E>(
     Ok(result)
 }
 
-/// The name at the start of `text` and what follows it.
+/// The name at the start of `text`, and the rest.
 fn bare(text: &str) -> Option<(&str, &str)> {
     text.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
         .then(|| {
@@ -39,7 +39,7 @@ fn bare(text: &str) -> Option<(&str, &str)> {
         })
 }
 
-/// The name in braces at the start of `text` and what follows the braces.
+/// The name in braces at the start of `text`, and the rest after the braces.
 fn braced(text: &str) -> Option<(&str, &str)> {
     let (name, after) = bare(text.strip_prefix('{')?)?;
     Some((name, after.strip_prefix('}')?))

@@ -1,12 +1,12 @@
-//! Texts into types, as oslo.config's own types read them.
+//! Values as types, by the rules of oslo.config's own types.
 //!
-//! Each function returns what it would have liked better, never the text it was given.
+//! The error of each function is what would be right. It never quotes the value, which may be a secret.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Anything but nothing.
+/// Any text except the empty one.
 pub(in crate::config) fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() {
         Err("a value that is not empty".to_owned())
@@ -15,12 +15,12 @@ pub(in crate::config) fn filled(text: &str) -> Result<String, String> {
     }
 }
 
-/// Any text, also none.
+/// Any text. It may be empty.
 pub(in crate::config) fn text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A switch.
+/// A boolean.
 pub(in crate::config) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_lowercase().as_str() {
         "true" | "1" | "on" | "yes" => Ok(true),
@@ -29,7 +29,7 @@ pub(in crate::config) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A whole number of `range`.
+/// A whole number in `range`.
 pub(in crate::config) fn integer<T>(
     range: RangeInclusive<T>,
 ) -> impl FnOnce(&str) -> Result<T, String>
@@ -45,7 +45,7 @@ where
     }
 }
 
-/// A whole number of seconds of `range`.
+/// A whole number of seconds in `range`.
 pub(in crate::config) fn seconds(
     range: RangeInclusive<u64>,
 ) -> impl FnOnce(&str) -> Result<Duration, String> {
@@ -56,7 +56,7 @@ pub(in crate::config) fn seconds(
     }
 }
 
-/// A number of seconds of `range`, fractions allowed.
+/// A number of seconds in `range`. Fractions are allowed.
 pub(in crate::config) fn fractional_seconds(
     range: RangeInclusive<f64>,
 ) -> impl FnOnce(&str) -> Result<Duration, String> {
@@ -76,8 +76,8 @@ pub(in crate::config) fn fractional_seconds(
     }
 }
 
-/// Items between commas, without the white space around them; empty items are left out, as cinder
-/// does with its backends.
+/// Items between commas, without the white space around them. Empty items are left out, as cinder leaves them out of
+/// `enabled_backends`.
 pub(in crate::config) fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(text
         .split(',')
@@ -87,12 +87,12 @@ pub(in crate::config) fn list(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// A path, or none where the text is empty.
+/// A path. `None` if the text is empty.
 pub(in crate::config) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
-/// A path that does not depend on where the daemon was started.
+/// An absolute path: it does not depend on the daemon's working directory.
 pub(in crate::config) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
@@ -102,7 +102,7 @@ pub(in crate::config) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// The same, or none where the text is empty.
+/// An absolute path. `None` if the text is empty.
 pub(in crate::config) fn optional_absolute_path(text: &str) -> Result<Option<PathBuf>, String> {
     match text {
         "" => Ok(None),
@@ -112,8 +112,7 @@ pub(in crate::config) fn optional_absolute_path(text: &str) -> Result<Option<Pat
     }
 }
 
-/// A program and its arguments, divided and quoted as a shell has it, though no shell is called; empty
-/// where there is none.
+/// A program and its arguments. They are split and quoted as in a shell, but no shell runs. Empty if the text is.
 pub(in crate::config) fn command(text: &str) -> Result<Vec<String>, String> {
     let words = shell_words::split(text)
         .map_err(|_| "a program and its arguments, each quote closed".to_owned())?;
@@ -127,7 +126,7 @@ pub(in crate::config) fn command(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// One of `choices`, in exactly this spelling.
+/// One of `choices`. Upper and lower case differ.
 pub(in crate::config) fn choice<T: Copy>(
     choices: &'static [(&'static str, T)],
 ) -> impl FnOnce(&str) -> Result<T, String> {

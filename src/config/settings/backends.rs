@@ -12,13 +12,13 @@ const VOLUME_DRIVER: &str = "volume_driver";
 /// The module of the driver for Ceph (`cinder.volume.drivers.rbd.RBDDriver`).
 const RBD: &str = "drivers.rbd.";
 
-/// The topic that all of cinder-volume is reached under.
+/// The topic of cinder-volume.
 const TOPIC: &str = "cinder-volume";
 
-/// The topic that is the daemon's own.
+/// The daemon's own topic.
 const OWN_TOPIC: &str = "cinder-progress";
 
-/// The longest name that AMQP can carry, in bytes: of a queue, an exchange, a routing key or a virtual host.
+/// The longest name in AMQP, in bytes: of a queue, an exchange, a routing key or a virtual host (`shortstr`).
 pub(in crate::config) const LONGEST_NAME: usize = 255;
 
 /// One cinder-volume service: a backend, or the only one where `enabled_backends` is empty.
@@ -28,53 +28,54 @@ pub struct Backend {
     pub name: Option<String>,
     /// `backend_host` of its section, else `host`.
     pub host: String,
-    /// Where it is reached: as `<host>@<backend>`, without `@<backend>` where there is no name.
+    /// The service's address: that of `<host>@<backend>`, or of `<host>` without a name.
     pub address: Address,
-    /// Where the daemon itself is reached for it, in every mode.
+    /// The daemon's own address for this service, in every mode.
     pub own: Address,
     /// How this backend migrates. Source: `[progress:<backend>] migration_mode`, else that of
     /// `[progress]`.
     pub migration_mode: MigrationMode,
-    /// What is asked about this backend's own copies. Source: `[progress:<backend>] driver_command` and
-    /// `driver_timeout`, each else that of `[progress]`.
+    /// The command that reports copies made by the storage of this backend. Source: `[progress:<backend>]
+    /// driver_command` and `driver_timeout`, each else that of `[progress]`.
     pub driver: Option<Driver>,
-    /// Whether cinder-volume reaches its volumes by a library and not by a device: a copy between two such
-    /// backends has no file open. Source: `volume_driver` of its section, as far as it names Ceph's RBD.
+    /// Whether cinder-volume opens its volumes through a library and not as devices. A copy between two such backends
+    /// has no file open. Source: `volume_driver` of the backend's section. True only for Ceph's RBD.
     pub without_devices: bool,
 }
 
-/// What one cinder-volume service is reached by, or the daemon for that service.
+/// The names on the broker of one cinder-volume service, or of the daemon for that service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Topic queue, and its routing key: `cinder-volume.<service>`, of the daemon `cinder-progress.<service>`.
+    /// Topic queue, and its routing key: `cinder-volume.<service>`, for the daemon `cinder-progress.<service>`.
     pub topic: String,
-    /// Server queue, where the progress call arrives, and its routing key: the topic, a dot and the service's host.
+    /// Server queue, which receives the progress call, and its routing key: the topic, a dot and the service's host.
     pub server_queue: String,
     /// Fanout exchange: the topic and `_fanout`.
     pub fanout_exchange: String,
 }
 
 impl Address {
-    /// Of the service `<host>@<backend>`, or `<host>` where there are no backends.
+    /// The address of the service `<host>@<backend>`, or `<host>` without backends.
     #[must_use]
     pub fn of(service: &str) -> Self {
         Self::under(TOPIC, service)
     }
 
-    /// Of the daemon, for the service `<host>@<backend>`, or `<host>` where there are no backends.
+    /// The daemon's address for the service `<host>@<backend>`, or `<host>` without backends.
     #[must_use]
     pub fn of_daemon(service: &str) -> Self {
         Self::under(OWN_TOPIC, service)
     }
 
-    /// Of the daemon, for the service that has a volume whose `host` is `<host>@<backend>#<pool>`.
+    /// The daemon's address for the service of a volume with `host` `<host>@<backend>#<pool>`.
     #[must_use]
     pub fn of_daemon_for_volume_host(host: &str) -> Self {
         Self::of_daemon(without_pool(host))
     }
 
-    /// Whether AMQP can carry all names that are made of it, the longest of which are that of the claim on the server
-    /// queue (`cinder-progress.` before it) and that of a private queue of the fanout (32 digits behind it).
+    /// Checks that all names made from this address fit into AMQP. The longest are that of the claim on the server
+    /// queue (`cinder-progress.` before the queue's name) and that of a private queue of the fanout (32 digits after
+    /// the exchange's name).
     ///
     /// # Errors
     ///
@@ -101,8 +102,8 @@ impl Address {
         }
     }
 
-    /// Of the service that has a volume whose `host` is `<host>@<backend>#<pool>`; the pool is no
-    /// part of the address (`_get_cctxt` in `cinder/volume/rpcapi.py`).
+    /// The address of the service of a volume with `host` `<host>@<backend>#<pool>`. The pool is no part of the
+    /// address (`_get_cctxt` in `cinder/volume/rpcapi.py`).
     #[must_use]
     pub fn of_volume_host(host: &str) -> Self {
         Self::of(without_pool(host))
@@ -113,14 +114,14 @@ fn without_pool(host: &str) -> &str {
     host.split('#').next().unwrap_or(host)
 }
 
-/// Reads `enabled_backends` and what each backend says of itself; never empty.
+/// Reads `enabled_backends` and the section of each backend. Never empty.
 pub(in crate::config) fn read(
     inputs: &Inputs,
     node: &str,
     defaults: &Progress,
 ) -> Result<Vec<Backend>, ConfigError> {
     let mut names = inputs.read(&options::ENABLED_BACKENDS, values::list)?;
-    // A backend named twice has one set of queues all the same.
+    // A backend that is named twice has one set of queues.
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
 
@@ -177,8 +178,8 @@ fn backend(name: Option<String>, host: &str, migration_mode: MigrationMode) -> B
     }
 }
 
-/// cinder takes the server's name from the service's by cutting off pool and backend, also where
-/// an operator wrote these into `host` himself.
+/// The name of the server. cinder makes it from the name of the service without pool and backend. An operator may have
+/// written these into `host`: they are cut off as well.
 fn bare_host(host: &str) -> &str {
     host.split(['#', '@']).next().unwrap_or(host)
 }

@@ -12,9 +12,9 @@ use crate::config::oslo::fragments::{Assignment, Fragment};
 use crate::config::oslo::values;
 use crate::config::{ConfigError, Origin, Secret};
 
-/// AMQP's port, also with TLS: oslo.messaging knows no other default.
+/// The port of AMQP. oslo.messaging has the same default with TLS.
 const DEFAULT_PORT: u16 = 5672;
-/// The account that a fresh RabbitMQ has, and what kombu takes when none is named.
+/// The account of a fresh RabbitMQ. kombu takes it when none is named.
 const GUEST: &str = "guest";
 
 /// The brokers, all of one cluster.
@@ -42,7 +42,7 @@ pub struct BrokerHost {
     pub password: Secret,
 }
 
-/// What `[oslo_messaging_rabbit] ssl*` says, in force when `ssl` is on.
+/// The options `[oslo_messaging_rabbit] ssl*`, in force when `ssl` is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file of the authorities to trust; `None` for those of the system. Source: `ssl_ca_file`.
@@ -61,12 +61,12 @@ pub struct Tls {
     pub verify_name: bool,
 }
 
-/// A file that an option of TLS names. The same file is the same setting wherever it was set.
+/// A file that an option of TLS names. Two are equal when their paths are, wherever the options were set.
 #[derive(Debug, Clone)]
 pub struct TlsFile {
     /// The file.
     pub path: PathBuf,
-    /// Where the option was set, for the words of errors.
+    /// Where the option was set. Errors show it.
     pub origin: Origin,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for TlsFile {
     }
 }
 
-/// Which versions of TLS may be spoken.
+/// Which versions of TLS are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsVersion {
     /// 1.2 or newer: `ssl_version` empty (the default) or `SSLv23`, Python's name for "negotiate".
@@ -116,7 +116,7 @@ pub(super) fn host_and_port(text: &str) -> Result<Endpoint, String> {
             return Err("'[' before and ']' after the IPv6 address".to_owned());
         }
         match text.split_once(':') {
-            // Two colons or more: an address without a port.
+            // Two colons or more: an IPv6 address without a port.
             Some((_, rest)) if rest.contains(':') => (text, None),
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
@@ -130,7 +130,7 @@ pub(super) fn host_and_port(text: &str) -> Result<Endpoint, String> {
     })
 }
 
-/// Reads `transport_url`, lays its query over `inputs` and says where that leads.
+/// Reads `transport_url`, lays its query over `inputs`, and returns the brokers.
 pub(in crate::config) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigError> {
     let TransportUrl {
         virtual_host,
@@ -163,7 +163,7 @@ pub(in crate::config) fn read(inputs: &mut Inputs) -> Result<Brokers, ConfigErro
     })
 }
 
-/// The highest layer: what the query string of `transport_url` sets for the driver.
+/// The strongest source: the query string of `transport_url` sets options of the rabbit driver.
 fn from_query(query: Vec<(String, String)>) -> Fragment {
     let assignments = query
         .into_iter()
@@ -177,7 +177,7 @@ fn from_query(query: Vec<(String, String)>) -> Fragment {
     Fragment { assignments }
 }
 
-/// Hosts for a `transport_url` that names none.
+/// The hosts for a `transport_url` without hosts: those of the options that came before it.
 fn before_transport_url(inputs: &Inputs) -> Result<Vec<BrokerHost>, ConfigError> {
     let port = inputs.read(&options::RABBIT_PORT, values::integer(0..=u16::MAX))?;
     let username = inputs.read(&options::RABBIT_USERID, values::text)?;
@@ -203,7 +203,7 @@ fn before_transport_url(inputs: &Inputs) -> Result<Vec<BrokerHost>, ConfigError>
         .collect())
 }
 
-/// Fills the gaps as kombu does: an empty part counts as absent, and so does port 0.
+/// Adds kombu's defaults. An empty part counts as absent, and so does port 0.
 fn broker_host(
     endpoint: Endpoint,
     username: Option<String>,
@@ -224,8 +224,8 @@ fn broker_host(
     }
 }
 
-/// oslo.messaging hands the decoded name to kombu inside another URL, where it is decoded once more
-/// and where an empty one stands for `/`.
+/// The name as kombu reads it. oslo.messaging passes the decoded name to kombu inside another URL. kombu decodes it
+/// once more and takes an empty name for `/`.
 fn as_kombu_reads_it(virtual_host: String) -> String {
     if virtual_host.is_empty() {
         "/".to_owned()

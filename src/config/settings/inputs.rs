@@ -1,21 +1,22 @@
-//! Second stage: the sources laid over one another, one text for each option.
+//! Second stage: the sources laid over one another. Each option has one text.
 
 use super::options::{self, Opt};
 use crate::config::oslo::fragments::{Assignment, Fragment};
 use crate::config::oslo::substitution::substitute;
 use crate::config::{ConfigError, Origin};
 
-/// How long what a value refers to may be in all, in bytes: values that are made of one another could double each time.
+/// The longest text that all `$name` of one value may add, in bytes. Each value may refer twice to the next one, so the
+/// length could double at each step.
 const LONGEST_VALUE: usize = 64 * 1024;
 
-/// How deep `$name` may lead from option to option; deeper is taken for a circle.
+/// How many options `$name` may lead through. A longer chain counts as a circle.
 const MAX_REFERENCES: usize = 32;
 
 /// All sources together.
 pub(in crate::config) struct Inputs {
-    /// Lowest first.
+    /// The weakest first.
     layers: Vec<Fragment>,
-    /// The machine's name, the default of `host`.
+    /// The host name of the machine, which is the default of `host`.
     machine: String,
 }
 
@@ -24,7 +25,7 @@ impl Inputs {
         Self { layers, machine }
     }
 
-    /// Lays `fragment` over everything there is.
+    /// Lays `fragment` over all other sources.
     pub fn overlay(&mut self, fragment: Fragment) {
         self.layers.push(fragment);
     }
@@ -34,7 +35,7 @@ impl Inputs {
         self.layers.iter().flat_map(|layer| &layer.assignments)
     }
 
-    /// The value of `option`, made by `convert`, whose error says what would be right.
+    /// The value of `option`, made by `convert`. The error of `convert` is what would be right.
     pub fn read<T>(
         &self,
         option: &Opt,
@@ -43,7 +44,7 @@ impl Inputs {
         self.convert(&self.find(option), convert)
     }
 
-    /// The same for an option of a section whose name depends on the backend; `None` if nobody set it.
+    /// The same for an option of a section whose name depends on the backend. `None` if it is not set.
     pub fn read_in<T>(
         &self,
         group: &str,
@@ -55,7 +56,7 @@ impl Inputs {
             .transpose()
     }
 
-    /// The error for a value of `option` that could be converted and is not valid.
+    /// The error for a value of `option` that was converted but is not valid.
     pub fn mistake(&self, option: &Opt, expected: impl Into<String>) -> ConfigError {
         mistake(&self.find(option), expected)
     }
@@ -74,8 +75,8 @@ impl Inputs {
         convert(&text).map_err(|expected| mistake(assignment, expected))
     }
 
-    /// The assignment that counts: that of the highest layer, and there the present spelling before
-    /// the older ones; else the default.
+    /// The assignment that counts, else the default. The strongest source counts. Within one source the present
+    /// spelling counts before the older ones.
     fn find(&self, option: &Opt) -> Assignment {
         self.layers
             .iter()
@@ -105,10 +106,10 @@ impl Inputs {
             .find_map(|layer| layer.last(group, name))
     }
 
-    /// The text of `assignment` with every `$name` filled in.
+    /// The text of `assignment` with every `$name` substituted.
     fn filled_in(&self, assignment: &Assignment, depth: usize) -> Result<String, ConfigError> {
         if assignment.origin == Origin::TransportUrl {
-            // The URL it comes from has been filled in already.
+            // `$name` was already substituted in the URL that the text comes from.
             return Ok(assignment.text.clone());
         }
         if depth > MAX_REFERENCES {
@@ -141,7 +142,7 @@ impl Inputs {
         })
     }
 
-    /// What `$name` means in section `group`: that section's own option, else that of `[DEFAULT]`.
+    /// The assignment that `$name` refers to in section `group`: that of the same section, else that of `[DEFAULT]`.
     fn referred(&self, group: &str, name: &str) -> Option<Assignment> {
         let in_group = |group: &str, name: &str| {
             options::known(group, name)
@@ -163,8 +164,8 @@ fn mistake(assignment: &Assignment, expected: impl Into<String>) -> ConfigError 
     }
 }
 
-/// Whether an error may quote the value. Not that of an option the daemon does not know: it may be a
-/// password; nor one out of the URL: a password with a bare `?` in it ends up there.
+/// Whether an error may quote the value. The value of an option that the daemon does not know may be a password. A
+/// value from the query of `transport_url` may be a part of a password that contains an unescaped `?`.
 fn may_be_shown(assignment: &Assignment) -> bool {
     assignment.origin != Origin::TransportUrl
         && (assignment.option == options::BACKEND_HOST

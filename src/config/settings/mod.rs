@@ -1,4 +1,4 @@
-//! Third stage: settings that have been checked, in the types the other rooms work with.
+//! Third stage: checked settings, in the types that the other rooms work with.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use inputs::Inputs;
 use progress::Progress;
 use rabbit::Rabbit;
 
-/// Longest time to wait for an answer, in seconds: a day, beyond what any caller of cinder's waits.
+/// Longest time to wait for an answer, in seconds: a day. No caller of cinder's waits as long.
 const LONGEST_WAIT: u64 = 24 * 3600;
 
 /// All settings of the daemon.
@@ -49,20 +49,19 @@ pub struct Settings {
     pub control_exchange: String,
     /// Whether to log more. Source: `[DEFAULT] debug`; default false.
     pub debug: bool,
-    /// What a volume is called on its backend; holds `%s` once, in the place of the id. Source:
-    /// `[DEFAULT] volume_name_template`; default `volume-%s`.
+    /// The name of a volume on its backend, with `%s` once in the place of the id. Source: `[DEFAULT]
+    /// volume_name_template`; default `volume-%s`.
     pub volume_name_template: String,
     /// Whether `oslo_rpc_server_ping` is answered. Source: `[DEFAULT] rpc_ping_enabled`; default
     /// false.
     pub rpc_ping_enabled: bool,
-    /// How long a caller waits for an answer; only `call` asks. Source: `[DEFAULT]
-    /// rpc_response_timeout`; default 60 s.
+    /// How long `call` waits for an answer. Source: `[DEFAULT] rpc_response_timeout`; default 60 s.
     pub rpc_response_timeout: Duration,
-    /// Where the brokers are.
+    /// The brokers.
     pub brokers: Brokers,
     /// The cluster that cinder-volume belongs to, if to any. Source: `[DEFAULT] cluster`.
     pub cluster: Option<String>,
-    /// What queues look like and how connections are kept.
+    /// The arguments of queues, and how connections are kept.
     pub rabbit: Rabbit,
     /// The services of cinder-volume on this node, at least one. Source: `[DEFAULT]
     /// enabled_backends` and the sections it names.
@@ -73,7 +72,7 @@ pub struct Settings {
 
 /// Checks `inputs`, read from `files`.
 pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings, ConfigError> {
-    // First, because the query of transport_url is the highest layer of all that follows.
+    // First, because the query of transport_url is the strongest source of all options that follow.
     let brokers = brokers::read(&mut inputs)?;
     let inputs = inputs;
 
@@ -119,7 +118,7 @@ pub(super) fn settle(mut inputs: Inputs, files: Vec<PathBuf>) -> Result<Settings
     })
 }
 
-/// A name that AMQP can carry.
+/// A name that fits into AMQP.
 pub(super) fn nameable(name: String) -> Result<String, String> {
     if name.len() <= LONGEST_NAME {
         Ok(name)
@@ -130,7 +129,7 @@ pub(super) fn nameable(name: String) -> Result<String, String> {
     }
 }
 
-/// A template that Python's `%` would take one id for.
+/// A template into which Python's `%` can put one id.
 pub(super) fn name_template(text: &str) -> Result<String, String> {
     if text.matches('%').count() == 1 && text.contains("%s") {
         Ok(text.to_owned())

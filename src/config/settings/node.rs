@@ -8,10 +8,10 @@ use super::{options, users};
 use crate::config::ConfigError;
 use crate::config::oslo::values;
 
-/// The settings that looking at the node takes.
+/// The settings that commands without a broker need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
-    /// What a volume is called; holds `%s` once. Source: `[DEFAULT] volume_name_template`.
+    /// The name of a volume, with `%s` once. Source: `[DEFAULT] volume_name_template`.
     pub volume_name_template: String,
     /// Where procfs is mounted. Source: `[progress] proc_root`.
     pub proc_root: PathBuf,
@@ -19,13 +19,13 @@ pub struct Local {
     pub sys_root: PathBuf,
     /// Where the device nodes are. Source: `[progress] dev_root`.
     pub dev_root: PathBuf,
-    /// What a daemon remembers of copies. Source: `[progress] state_file`.
+    /// The file in which the daemon saves copies. Source: `[progress] state_file`.
     pub state_file: Option<PathBuf>,
     /// Users whose dd counts besides root's and cinder's. Source: `[progress] dd_users`.
     pub dd_users: BTreeSet<u32>,
 }
 
-/// Checks only the `inputs` that are needed.
+/// Checks only the options that these commands need.
 pub(in crate::config) fn settle(inputs: &Inputs) -> Result<Local, ConfigError> {
     use options as o;
     Ok(Local {

@@ -1,12 +1,12 @@
-//! Every option the daemon reads: group, name, older spellings and default, each written once.
+//! Every option that the daemon reads: group, name, older spellings and default.
 //!
-//! Names and defaults of `[oslo_messaging_rabbit]` are those of oslo.messaging 18.3, those of the
-//! single-broker options that came before `transport_url` are Ocata's (oslo.messaging 5.17). Older
-//! spellings are all that any release between them understood.
+//! Names and defaults of `[oslo_messaging_rabbit]` are those of oslo.messaging 18.3. Names and defaults of the
+//! single-broker options that came before `transport_url` are those of Ocata (oslo.messaging 5.17). The older
+//! spellings are those that any release between these two accepted.
 
 /// Group of the daemon's own options.
 pub(in crate::config) const PROGRESS: &str = "progress";
-/// Prefix of the groups that hold what differs by backend.
+/// Prefix of the groups for options that differ by backend.
 pub(super) const PROGRESS_OF_BACKEND: &str = "progress:";
 /// Group of the options that the rabbit driver reads.
 pub(in crate::config) const RABBIT: &str = "oslo_messaging_rabbit";
@@ -16,9 +16,9 @@ pub(in crate::config) const RABBIT: &str = "oslo_messaging_rabbit";
 pub(in crate::config) struct Opt {
     pub group: &'static str,
     pub name: &'static str,
-    /// Older (group, name) pairs that mean the same; the present name wins within one source.
+    /// Older (group, name) pairs of the same option. Within one source the present name wins.
     pub older: &'static [(&'static str, &'static str)],
-    /// Default as it would be written in a file (of `host`: empty, the machine's name stands in).
+    /// Default as a file would have it. That of `host` is empty here: its default is the machine's host name.
     pub default: &'static str,
     /// Whether errors must not show the value.
     pub secret: bool,
@@ -134,7 +134,7 @@ options! {
 /// The option of a backend's own section that renames its host.
 pub(super) const BACKEND_HOST: &str = "backend_host";
 
-/// What `[progress:<backend>]` may set; what is absent there is taken from `[progress]`.
+/// The options of `[progress:<backend>]`. An option that is not set there is taken from `[progress]`.
 pub(in crate::config) const PER_BACKEND: &[Opt] = &[MIGRATION_MODE, DRIVER_COMMAND, DRIVER_TIMEOUT];
 
 /// The option that `[group] name` sets, by its present or an older spelling.

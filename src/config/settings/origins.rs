@@ -1,4 +1,4 @@
-//! Where the options that an operator looks for first were set.
+//! Where the most important options were set, for `check`.
 
 use super::inputs::Inputs;
 use super::options;
@@ -7,7 +7,7 @@ use crate::config::Origin;
 /// Where each of these was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origins {
-    /// `transport_url`; where nobody set it, the strongest of the options that came before it.
+    /// `transport_url`. If it is not set: the strongest of the options that came before it.
     pub brokers: Origin,
     /// `control_exchange`
     pub control_exchange: Origin,

@@ -12,42 +12,42 @@ use crate::config::ConfigError;
 use crate::config::oslo::error::nearest;
 use crate::config::oslo::values;
 
-/// Shortest and longest pause between scans, in seconds: below, the scan itself would be the load;
-/// above, a migration could come and go unseen.
+/// Shortest and longest pause between scans, in seconds. With a shorter pause the scans alone would load the node. With
+/// a longer pause no scan might see a short migration.
 const SCAN_INTERVALS: std::ops::RangeInclusive<f64> = 0.1..=3600.0;
 
-/// Shortest and longest time a driver's command may take, in seconds: nobody waits for an answer longer
-/// than a minute, which is `rpc_response_timeout`'s default.
+/// Shortest and longest time limit of a driver's command, in seconds. Callers wait for a minute, which is the default
+/// of `rpc_response_timeout`.
 const DRIVER_TIMEOUTS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
 
-/// How the daemon stands to cinder-volume.
+/// How the daemon works together with cinder-volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// `sidecar`: beside a cinder-volume that goes on consuming the same queues.
+    /// `sidecar`: beside a cinder-volume that consumes the same queues.
     Sidecar,
-    /// `direct`: on the daemon's own topic only, for a cinder-api with the extension that asks there.
+    /// `direct`: on the daemon's own topic only. A cinder-api with the extension in contrib/cinder-api calls it there.
     Direct,
     /// `standalone`: the only server of its topics.
     Standalone,
 }
 
-/// How a backend migrates, and with that where progress is to be seen.
+/// How a backend migrates. It decides where the daemon looks for progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MigrationMode {
     /// `auto`: host, then file, then driver.
     Auto,
     /// `HOST_BASED`: cinder-volume runs dd.
     HostBased,
-    /// `FILE_BASED`: cinder-volume copies through file handles of its own.
+    /// `FILE_BASED`: cinder-volume itself copies through open files.
     FileBased,
-    /// `DRIVER_BASED`: the storage itself copies.
+    /// `DRIVER_BASED`: the storage copies.
     DriverBased,
     /// Anything else, as written: progress is unknown.
     Other(String),
 }
 
 impl MigrationMode {
-    /// The mode called `name`, in capitals or not.
+    /// The mode of this name, in capitals or not.
     pub fn named(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {
             "auto" => Self::Auto,
@@ -59,12 +59,12 @@ impl MigrationMode {
     }
 }
 
-/// A command that tells how far a copy is that the storage itself makes.
+/// A command that reports the progress of a copy made by the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Driver {
     /// The program and its arguments. Source: `driver_command`.
     pub command: Vec<String>,
-    /// How long it may take. Source: `driver_timeout`; default 5 s, 0.1 to 60.
+    /// The time limit of the command. Source: `driver_timeout`; default 5 s, 0.1 to 60.
     pub timeout: Duration,
 }
 
@@ -75,17 +75,17 @@ pub struct Progress {
     pub mode: Mode,
     /// Highest version of the RPC interface that is served, major and minor. Default 3.11.
     pub rpc_version: (u32, u32),
-    /// How backends migrate that say nothing else. Default auto.
+    /// How backends migrate that have no `migration_mode` of their own. Default auto.
     pub migration_mode: MigrationMode,
-    /// What is asked about backends that say nothing else. Default none.
+    /// The command for backends that have none of their own. Default none.
     pub driver: Option<Driver>,
-    /// The answer, before cinder-api appends `%`, where progress cannot be known. Default `NA`.
+    /// The answer when the progress is unknown, before cinder-api appends `%`. Default `NA`.
     pub unknown_progress: String,
     /// `x-priority` of the consumer of the server queue, above cinder-volume's 0. Default 10.
     pub consumer_priority: i32,
-    /// Messages of the server queue in hand at once, 1 to 1000. Default 64.
+    /// Unacknowledged messages of the server queue at once, 1 to 1000. Default 64.
     pub prefetch: u16,
-    /// Pause between two looks at the process table. Default 1 s, 0.1 to 3600.
+    /// Pause between two scans of the process table. Default 1 s, 0.1 to 3600.
     pub scan_interval: Duration,
     /// Where procfs is mounted. Default `/proc`.
     pub proc_root: PathBuf,
@@ -95,10 +95,10 @@ pub struct Progress {
     pub dev_root: PathBuf,
     /// Users whose dd counts besides root's and cinder's, by number. Default none.
     pub dd_users: BTreeSet<u32>,
-    /// Where progress is remembered over a restart; `None` where the option is empty. Default
+    /// The file that keeps progress over a restart. `None` if the option is empty. Default
     /// `/run/cinder-progress/state.json`.
     pub state_file: Option<PathBuf>,
-    /// Where metrics and health are served; `None` where the option is empty, the default.
+    /// The address at which metrics and health are served. `None` if the option is empty, which is the default.
     pub metrics_listen: Option<Listen>,
 }
 
@@ -107,7 +107,7 @@ pub struct Progress {
 pub struct Listen {
     /// Name or address; IPv6 without brackets.
     pub host: String,
-    /// 0 for any that is free.
+    /// 0 for any free port.
     pub port: u16,
 }
 
@@ -153,12 +153,13 @@ pub(in crate::config) fn read(inputs: &Inputs) -> Result<Progress, ConfigError> 
     })
 }
 
-/// Reads a `migration_mode`, which only must not be empty.
+/// Reads a `migration_mode`. Any name is accepted, except the empty one.
 pub(in crate::config) fn migration_mode(text: &str) -> Result<MigrationMode, String> {
     values::filled(text).map(|name| MigrationMode::named(&name))
 }
 
-/// What `[progress:<backend>]`, called `group`, makes of the driver of `[progress]`.
+/// The driver of the backend whose section `[progress:<backend>]` is `group`. Options that are absent there are those
+/// of `[progress]`.
 pub(super) fn driver_of(inputs: &Inputs, group: &str) -> Result<Option<Driver>, ConfigError> {
     use options as o;
     let command = inputs.read_in(group, o::DRIVER_COMMAND.name, values::command)?;
@@ -183,7 +184,7 @@ fn driver_timeout(text: &str) -> Result<Duration, String> {
     values::fractional_seconds(DRIVER_TIMEOUTS)(text)
 }
 
-/// Refuses what the daemon's own sections hold besides its options, and sections of no backend.
+/// Refuses unknown options in the daemon's own sections, and sections for unknown backends.
 pub(super) fn refuse_unknown(
     inputs: &Inputs,
     backends: &[crate::config::Backend],
@@ -246,7 +247,7 @@ fn listen(text: &str) -> Result<Option<Listen>, String> {
 }
 
 fn version(text: &str) -> Result<(u32, u32), String> {
-    // The parser of numbers takes a sign, too.
+    // `str::parse` accepts a sign.
     let number = |text: &str| text.parse().ok().filter(|_| !text.starts_with('+'));
     text.split_once('.')
         .and_then(|(major, minor)| Some((number(major)?, number(minor)?)))

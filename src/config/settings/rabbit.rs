@@ -1,4 +1,4 @@
-//! What `[oslo_messaging_rabbit]` says about queues, heartbeats and reconnection.
+//! The options of `[oslo_messaging_rabbit]` about queues, heartbeats and reconnection.
 
 use std::time::Duration;
 
@@ -7,20 +7,19 @@ use super::options;
 use crate::config::ConfigError;
 use crate::config::oslo::values;
 
-/// Longest time an option in seconds may name: a year, far beyond any sense and far from overflow.
+/// Longest time of an option in seconds: a year. No option needs more, and no sum of such times overflows.
 const LONGEST: u64 = 365 * 24 * 3600;
 
-/// Longest pause after a lost connection, in seconds: an hour's pause would be no reconnection.
+/// Longest pause after a lost connection, in seconds: an hour.
 const LONGEST_PAUSE: f64 = 3600.0;
 
-/// `[oslo_messaging_rabbit]`, or the query string of `transport_url`, which overrides it. Fields
-/// bear the options' names; defaults are those of oslo.messaging 18.3.
+/// `[oslo_messaging_rabbit]`, and the query string of `transport_url`, which overrides it. Fields have the names of the
+/// options. Defaults are those of oslo.messaging 18.3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rabbit {
-    /// Queues and exchanges survive a restart of the broker. Default false; quorum queues are
-    /// durable whatever this says.
+    /// Queues and exchanges survive a restart of the broker. Default false. Quorum queues are durable in any case.
     pub amqp_durable_queues: bool,
-    /// Queues and exchanges vanish with their last consumer. Default false.
+    /// The broker deletes queues and exchanges after their last consumer. Default false.
     pub amqp_auto_delete: bool,
     /// Declare with `x-ha-policy: all`. Default false; never together with `rabbit_quorum_queue`.
     pub rabbit_ha_queues: bool,
@@ -28,7 +27,7 @@ pub struct Rabbit {
     pub rabbit_quorum_queue: bool,
     /// Reply and fanout queues are quorum queues too. Default false.
     pub rabbit_transient_quorum_queue: bool,
-    /// One stream for all takes the place of the private fanout queues. Default false.
+    /// One stream replaces the private fanout queues. Default false.
     pub rabbit_stream_fanout: bool,
     /// `x-delivery-limit` of quorum queues. Default 0: not set.
     pub rabbit_quorum_delivery_limit: i64,
@@ -39,14 +38,14 @@ pub struct Rabbit {
     /// `x-expires` of unused reply and fanout queues, `x-max-age` of a fanout stream. Default
     /// 1800 s; zero: not set.
     pub rabbit_transient_queues_ttl: Duration,
-    /// Messages in flight to a consumer of oslo.messaging. Default 0: no limit. The daemon's own
-    /// consumer of the server queue goes by [`Progress::prefetch`](crate::config::Progress::prefetch).
+    /// Unacknowledged messages of one consumer of oslo.messaging. Default 0: no limit. The daemon's consumer of the
+    /// server queue has [`Progress::prefetch`](crate::config::Progress::prefetch) instead.
     pub rabbit_qos_prefetch_count: u16,
     /// Consume with `x-cancel-on-ha-failover`. Default false.
     pub enable_cancel_on_failover: bool,
-    /// Heartbeat asked for; a broker that is silent for twice as long counts as down. Default 60 s;
-    /// zero: no heartbeats. Two are sent in that time whatever `heartbeat_rate` says, which is how
-    /// often oslo.messaging looks at them.
+    /// The heartbeat interval that is asked for. A broker that sends nothing for twice as long counts as down. Default
+    /// 60 s; zero: no heartbeats. Two heartbeats are sent in that time. `heartbeat_rate` does not change that: that
+    /// option is how often oslo.messaging checks its heartbeats.
     pub heartbeat_timeout_threshold: Duration,
     /// How to log in. Default AMQPLAIN.
     pub rabbit_login_method: LoginMethod,
@@ -54,15 +53,15 @@ pub struct Rabbit {
     pub kombu_failover_strategy: FailoverStrategy,
     /// Pause after a connection was lost, before any other is tried. Default 1 s.
     pub kombu_reconnect_delay: Duration,
-    /// What that pause is longer by at most, at random. Default 0 s.
+    /// A random addition to that pause, at most this long. Default 0 s.
     pub kombu_reconnect_splay: Duration,
     /// Pause before the first reconnection. Default 1 s.
     pub rabbit_retry_interval: Duration,
-    /// What each further pause is longer by. Default 2 s.
+    /// Each further pause is longer by this. Default 2 s.
     pub rabbit_retry_backoff: Duration,
     /// Longest pause. Default 30 s.
     pub rabbit_interval_max: Duration,
-    /// How long a reply whose queue is missing is tried again. Default 60 s.
+    /// How long a reply to a missing queue is retried. Default 60 s.
     pub kombu_missing_consumer_retry_timeout: Duration,
 }
 
@@ -73,16 +72,16 @@ pub enum LoginMethod {
     AmqPlain,
     /// `PLAIN`
     Plain,
-    /// `EXTERNAL`: the client's certificate is the account.
+    /// `EXTERNAL`: the client's certificate identifies the account.
     External,
 }
 
 /// `kombu_failover_strategy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailoverStrategy {
-    /// `round-robin`: one after the other.
+    /// `round-robin`: one host after the other.
     RoundRobin,
-    /// `shuffle`: any.
+    /// `shuffle`: a random host.
     Shuffle,
 }
 
@@ -97,7 +96,7 @@ const FAILOVER_STRATEGIES: &[(&str, FailoverStrategy)] = &[
     ("shuffle", FailoverStrategy::Shuffle),
 ];
 
-/// Reads the group, and refuses the combinations that oslo.messaging refuses.
+/// Reads the group. Refuses the combinations that oslo.messaging refuses.
 pub(in crate::config) fn read(inputs: &Inputs) -> Result<Rabbit, ConfigError> {
     use options as o;
     let switch = |option| inputs.read(option, values::boolean);
@@ -119,7 +118,7 @@ pub(in crate::config) fn read(inputs: &Inputs) -> Result<Rabbit, ConfigError> {
         rabbit_qos_prefetch_count: inputs
             .read(&o::QOS_PREFETCH_COUNT, values::integer(0..=u16::MAX))?,
         enable_cancel_on_failover: switch(&o::CANCEL_ON_FAILOVER)?,
-        // AMQP has 16 bits for it.
+        // The heartbeat has 16 bits in AMQP's `connection.tune`.
         heartbeat_timeout_threshold: inputs.read(
             &o::HEARTBEAT_TIMEOUT_THRESHOLD,
             values::seconds(0..=u64::from(u16::MAX)),

@@ -1,19 +1,19 @@
-//! A text that never shows itself: broker passwords.
+//! Passwords of brokers, which no log line and no error shows.
 
 use std::fmt;
 
-/// A password. `Debug` and `Display` print stars, so that no log line, no error and no dump of the
-/// settings can give it away; [`Secret::expose`] is the one way to the text.
+/// A password. `Debug` and `Display` print stars, so that no log line, no error and no dump of the settings contains
+/// the text. Only [`Secret::expose`] returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text` from now on.
+    /// A secret with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that logs in with it.
+    /// The text, for the login.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,22 +1,22 @@
-//! `transport_url`, taken apart as oslo.messaging takes it apart.
+//! `transport_url`, parsed as oslo.messaging parses it.
 //!
-//! `rabbit://user:password@host:port,user:password@host:port/virtual_host?option=value`. It is not
-//! quite a URL: the commas make several hosts, each with credentials of its own, and the virtual
-//! host is what follows the first slash, so that `/` itself is written `//`.
+//! `rabbit://user:password@host:port,user:password@host:port/virtual_host?option=value`. This
+//! differs from a URL: commas separate several hosts, each with its own credentials. The virtual host is what follows
+//! the first slash, so the virtual host `/` is written `//`.
 
 use percent_encoding::percent_decode_str;
 
 use super::brokers::{Endpoint, host_and_port};
 use crate::config::Secret;
 
-/// A `transport_url` in its parts.
+/// The parts of a `transport_url`.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct TransportUrl {
-    /// What follows the host list after a slash; `None` without a slash.
+    /// The text after the slash that ends the hosts. `None` without a slash.
     pub virtual_host: Option<String>,
     /// In the order written; empty for `rabbit://`.
     pub hosts: Vec<UrlHost>,
-    /// Options that override `[oslo_messaging_rabbit]`; those without a value are left out.
+    /// Options that override `[oslo_messaging_rabbit]`. Options without a value are left out.
     pub query: Vec<(String, String)>,
 }
 
@@ -28,16 +28,16 @@ pub(in crate::config) struct UrlHost {
     pub password: Option<Secret>,
 }
 
-/// Takes `text` apart, or says what would be right, without quoting any of it.
+/// Parses `text`. The error is what would be right, and quotes nothing of `text`.
 pub(in crate::config) fn parse(text: &str) -> Result<TransportUrl, String> {
-    // Python's URL reader drops these, which is what makes a URL on continued lines work.
+    // Python's `urlsplit` drops these characters. So a URL may be continued on the next line of a file.
     let text: String = text
         .trim_start_matches(|c: char| c <= ' ')
         .chars()
         .filter(|c| !matches!(c, '\t' | '\r' | '\n'))
         .collect();
 
-    // As absent: what Ocata made of it, where the older options then count.
+    // An empty URL counts as absent, as in Ocata. Then the older options count.
     let text = if text.is_empty() { "rabbit://" } else { &text };
 
     let (_, rest) = text
@@ -65,7 +65,7 @@ pub(in crate::config) fn parse(text: &str) -> Result<TransportUrl, String> {
     })
 }
 
-/// The spellings by which the rabbit driver can be chosen and then really speaks AMQP 0-9-1.
+/// Whether `scheme` selects the rabbit driver with AMQP 0-9-1.
 fn is_rabbit(scheme: &str) -> bool {
     matches!(
         scheme,
@@ -74,7 +74,7 @@ fn is_rabbit(scheme: &str) -> bool {
 }
 
 fn parse_host(text: &str) -> Result<UrlHost, String> {
-    // The last `@` counts: some user names hold one.
+    // The last `@` counts, because a user name may contain one.
     let (credentials, address) = match text.rsplit_once('@') {
         Some((credentials, address)) => (Some(credentials), address),
         None => (None, text),
@@ -94,7 +94,7 @@ fn parse_host(text: &str) -> Result<UrlHost, String> {
     })
 }
 
-/// The query's options; a repeated one is joined by commas, as a list option wants it.
+/// The options of the query. The values of a repeated option are joined by commas, as in a list option.
 fn parse_query(text: &str) -> Vec<(String, String)> {
     let mut options: Vec<(String, String)> = Vec::new();
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::config::oslo::values;
 
-/// The node's own users. Users of a directory service are left out: asking one can hang.
+/// The node's own users. Users of a directory service are left out, because a request to one can hang.
 const PASSWD: &str = "/etc/passwd";
 
-/// The number of the user called `name` on this node, as `/etc/passwd` has it.
+/// The number of the user `name` in `/etc/passwd` of this node.
 #[must_use]
 pub fn user_number(name: &str) -> Option<u32> {
     number_in(Path::new(PASSWD), name)

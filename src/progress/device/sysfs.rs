@@ -1,4 +1,4 @@
-//! What sysfs tells of one disk, besides its place in `/dev`.
+//! The attributes of one disk in sysfs.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -7,25 +7,25 @@ use std::path::{Path, PathBuf};
 use super::hardware::Hardware;
 use super::identity::read_attribute;
 
-/// A VPD page says its length in two bytes.
+/// The longest VPD page: a header of four bytes, which has the length in two of them.
 const PAGE_LIMIT: u64 = 4 + 0xffff;
 
-/// How many folders lie between a disk and its iSCSI session: `session1/target3:0:0/3:0:0:1`.
+/// How many folders up from a disk its iSCSI session is at most: `session1/target3:0:0/3:0:0:1`.
 const SESSION_ABOVE: usize = 3;
 
-/// What one disk is.
+/// The identity of one disk.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    /// Names that hold the volume's where the storage makes one for each volume: of the target, of the subsystem, the
-    /// namespace's id.
+    /// The names of the target, of the subsystem and of the namespace. They contain the volume's name on storage that
+    /// makes one of these for each volume.
     pub labels: Vec<String>,
-    /// Paths that mean the same, of a disk that is an image or a file.
+    /// Other paths of the same data, if the disk shows an image in Ceph or a file.
     pub paths: Vec<String>,
-    /// Its numbers.
+    /// Numbers by which storage identifies the disk.
     pub hardware: Hardware,
 }
 
-/// Reads names and numbers of `kernel_name`, whose folder is `block`.
+/// Reads the attributes that exist of the disk `kernel_name`, whose folder is `block`.
 pub(in crate::progress) fn disk(sys: &Path, block: &Path, kernel_name: &str) -> Disk {
     let mut disk = Disk::default();
     for attribute in ["wwid", "device/wwid", "nguid", "uuid"] {
@@ -34,7 +34,7 @@ pub(in crate::progress) fn disk(sys: &Path, block: &Path, kernel_name: &str) -> 
             disk.labels.push(number);
         }
     }
-    // The kernel writes the bytes of an EUI-64 apart from each other.
+    // The kernel writes an EUI-64 with spaces between the bytes.
     if let Some(eui) = read_attribute(&block.join("eui")) {
         disk.hardware.add_numbers(&eui.replace(' ', ""));
     }
@@ -60,10 +60,10 @@ fn page83(block: &Path) -> Option<Vec<u8>> {
     Some(page)
 }
 
-/// The target and the logical unit of a disk that came by the kernel's own initiator.
+/// The target and the logical unit of a disk of the kernel's own iSCSI initiator.
 fn iscsi(block: &Path) -> Option<(String, u64)> {
     let device = fs::canonicalize(block.join("device")).ok()?;
-    // Host, channel, target, unit.
+    // The folder's name is host:channel:target:unit.
     let unit = device.file_name()?.to_str()?.rsplit(':').next()?;
     let unit = unit.parse().ok()?;
     let session = |folder: &Path| -> Option<PathBuf> {
@@ -74,7 +74,8 @@ fn iscsi(block: &Path) -> Option<(String, u64)> {
     Some((read_attribute(&session.join("targetname"))?, unit))
 }
 
-/// The image in Ceph behind `rbd<number>`, as udev's link names it. A snapshot is not its image.
+/// The path of the image in Ceph behind `rbd<number>`, as udev's link has it. The path of a snapshot ends with `@` and
+/// the snapshot's name.
 fn image(sys: &Path, kernel_name: &str) -> Option<String> {
     let number = kernel_name.strip_prefix("rbd")?;
     let device = sys.join("bus/rbd/devices").join(number);

@@ -1,5 +1,5 @@
-//! The remembered copies, by dd or through open files. They are found by volume, and a revision counts the changes
-//! that are to be saved.
+//! The remembered copies, by dd or through open files. They are found by volume. A revision counts the changes that
+//! have to be saved.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,52 +15,52 @@ use crate::progress::pace::Observation;
 use crate::progress::proc::process::Ticks;
 use crate::progress::{Answer, Question};
 
-/// How many copies of one kind are remembered.
+/// How many copies of one kind are remembered at most.
 pub(in crate::progress) const MEMORY_LIMIT: usize = 1024;
 
-/// A copy, or a wipe after one. Its `Hash` covers exactly the saved fields: those in
-/// [`Unsaved`](super::unsaved::Unsaved) are left out of both.
+/// A copy, or a wipe after one. Its hash covers the saved fields and no others: `Hash` and `Serialize` are derived from
+/// the same fields.
 pub(in crate::progress) trait CopyRecord {
-    /// Whether this is a copy, rather than a wipe.
+    /// Whether this is a copy and not a wipe.
     fn copies(&self) -> bool;
-    /// What is read, if that is known.
+    /// The source, if it is known.
     fn source(&self) -> Option<&Identity>;
-    /// What is written, where copies are also found by their destination.
+    /// The destination, if copies of this kind are also found by their destination.
     fn destination(&self) -> Option<&Identity>;
-    /// How far it was seen.
+    /// The positions that were read.
     fn observation(&self) -> &Observation;
-    /// What tells its migration.
+    /// The notes about its migration.
     fn notes(&self) -> &MigrationNotes;
-    /// When it began, or was first seen.
+    /// When the copy began, or was first seen.
     fn begun(&self) -> Option<Ticks>;
-    /// Whether it certainly began after the request at that time.
+    /// Whether the copy certainly began after a request at that time.
     fn began_since(&self, request: Ticks) -> bool;
-    /// Whether it still ran when last looked at.
+    /// Whether the copy ran at the last scan.
     fn runs(&self) -> bool;
-    /// When it was seen to be over, by this daemon.
+    /// When this daemon saw the end of the copy.
     fn ended(&self) -> Option<Instant>;
-    /// How large its source is, where that is known.
+    /// The size of the source, if it is known.
     fn source_bytes(&self) -> Option<u64>;
-    /// Offset in the source where the copy ends, if known.
+    /// The position in the source at which the copy ends, if it is known.
     fn bytes(&self) -> Option<u64>;
-    /// Whether it is over and complete, for a volume of `size` bytes.
+    /// Whether the copy has ended and had copied all of a volume of `size` bytes.
     fn reached(&self, size: u64) -> bool;
-    /// The answer by the last position seen.
+    /// The answer by the last position that was read.
     fn by_position(&self, size: u64) -> Answer;
 
-    /// The largest offset at which a copy of a volume of `size` bytes can end. A source may be smaller than its volume:
-    /// encryption takes a few MiB, and an image file may be shorter than the disk in it.
+    /// The last position the copy can reach, of a volume of `size` bytes. A source may be smaller than its volume:
+    /// encryption takes a few MiB, and a file may hold less than the volume that it stands for.
     fn end(&self, size: u64) -> u64 {
         let there = self.source_bytes().filter(|&bytes| bytes > 0);
         there.map_or(size, |there| there.min(size))
     }
 
-    /// Whether it certainly ended before it was complete, for a volume of `size` bytes.
+    /// Whether the copy certainly ended before it had copied all of a volume of `size` bytes.
     fn was_cut_short(&self, size: u64) -> bool {
         self.observation().was_cut_short(self.end(size))
     }
 
-    /// The evidence of which migration of a volume of `size` bytes made it.
+    /// The evidence of which migration made the copy, for a volume of `size` bytes.
     fn evidence(&self, size: u64) -> Evidence<'_> {
         Evidence {
             notes: self.notes(),
@@ -69,12 +69,12 @@ pub(in crate::progress) trait CopyRecord {
         }
     }
 
-    /// Whether it runs, or was lately confirmed to belong to the current migration.
+    /// Whether the copy runs, or was recently confirmed to belong to the current migration.
     fn is_recent(&self) -> bool {
         self.runs() || self.notes().is_recent()
     }
 
-    /// Whether it can be forgotten: over for long, and never asked about.
+    /// Whether the copy can be forgotten: it ended long ago, and no call asked about it.
     fn is_to_be_forgotten(&self) -> bool {
         !self.runs() && self.notes().is_to_be_forgotten()
     }
@@ -85,9 +85,9 @@ pub(in crate::progress) trait CopyRecord {
 pub(in crate::progress) struct CopyStore<K, C> {
     copies: BTreeMap<K, Stored<C>>,
     index: VolumeIndex<K>,
-    /// Counts the changes that are to be saved.
+    /// Counts the changes that have to be saved.
     revision: u64,
-    /// Whether each lookup goes through all copies, so that a test can compare.
+    /// Whether lookups compare all copies instead of using the index, for a test that compares both.
     #[cfg(test)]
     pub unindexed: bool,
 }
@@ -95,7 +95,7 @@ pub(in crate::progress) struct CopyStore<K, C> {
 #[derive(Debug)]
 struct Stored<C> {
     copy: C,
-    /// The keys of the index.
+    /// The keys under which the index has the copy.
     keys: Keys,
 }
 
@@ -112,7 +112,7 @@ impl<K, C> Default for CopyStore<K, C> {
 }
 
 impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
-    /// Stores a copy, in place of the one with the same key.
+    /// Adds a copy. It replaces the one with the same key.
     pub(in crate::progress) fn insert(&mut self, key: K, copy: C) {
         self.remove(key);
         let keys = keys(&copy);
@@ -128,7 +128,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         }
     }
 
-    /// Forgets copies that are over for long and were never asked about.
+    /// Removes the copies that can be forgotten.
     pub(in crate::progress) fn forget(&mut self) {
         let all = self.copies.iter();
         let forgotten = all.filter(|(_, stored)| stored.copy.is_to_be_forgotten());
@@ -138,8 +138,8 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         }
     }
 
-    /// Whether there is room for one more copy below `limit`. If not, one that is over makes room: first those that
-    /// nobody asked about, of these the one that ended first. Copies that run stay.
+    /// Makes room for one more copy among `limit`: removes one that has ended, first one that no call asked about, and
+    /// among these the one that ended first. Returns whether there is room.
     pub(in crate::progress) fn make_room(&mut self, limit: usize) -> bool {
         if self.copies.len() < limit {
             return true;
@@ -153,7 +153,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         first.map(|key| self.remove(key)).is_some()
     }
 
-    /// Changes one copy, if it is remembered.
+    /// Changes the copy of this key. `None` if there is none.
     pub(in crate::progress) fn update<T>(
         &mut self,
         key: K,
@@ -182,8 +182,8 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         all.map(|(&key, stored)| (key, &stored.copy))
     }
 
-    /// The copies that may be the volume's by a name, an id, a path or one of `numbers`, the oldest first: few, however
-    /// much is remembered.
+    /// All copies that may be those of the question's volume, by a name, an id, a path or one of `numbers`. The oldest
+    /// first. They are few, however many copies are remembered.
     pub(in crate::progress) fn candidates(
         &self,
         question: &Question,
@@ -196,24 +196,24 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(found)
     }
 
-    /// The copies attributed to the volume of this id, or whose names hold one of these ids.
+    /// All copies that are assigned to the volume of this id, or have one of these ids in a name.
     pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<(K, &C)> {
         self.select(Some(self.index.of_volume(volume_id, ids)))
     }
 
-    /// Copies of unnamed disks that have one of `numbers`.
+    /// All copies of unnamed disks with one of the numbers of `numbers`.
     pub(in crate::progress) fn meeting(&self, numbers: &[&Hardware]) -> Vec<(K, &C)> {
         let met = numbers.iter().flat_map(|own| self.index.meeting(own));
         self.select(Some(met.collect()))
     }
 
-    /// Running copies of unnamed disks.
+    /// All running copies of unnamed disks.
     pub(in crate::progress) fn running_unnamed(&self) -> Vec<(K, &C)> {
         self.select(Some(self.index.running_unnamed()))
     }
 
-    /// Copies of unnamed disks that are attributed to no volume, end at an offset in `bytes` or an unknown one, and did
-    /// not begin before `since`.
+    /// All copies of unnamed disks that are assigned to no volume, end at a position in `bytes` or an unknown one, and
+    /// did not begin before `since`.
     pub(in crate::progress) fn unclaimed(
         &self,
         bytes: RangeInclusive<u64>,
@@ -222,7 +222,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.select(Some(self.index.unclaimed(bytes, since)))
     }
 
-    /// The copies with these keys, or all if `None`; the oldest first.
+    /// The copies with these keys, or all if `None`. The oldest first.
     fn select(&self, keys: Option<Vec<K>>) -> Vec<(K, &C)> {
         #[cfg(test)]
         let keys = keys.filter(|_| !self.unindexed);
@@ -239,7 +239,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         self.copies.keys().copied().collect()
     }
 
-    /// These copies, to be saved.
+    /// The copies with these keys, to be saved.
     pub(in crate::progress) fn saved(&self, keys: &[K]) -> Vec<C>
     where
         C: Clone,
@@ -248,7 +248,7 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
         copies.cloned().collect()
     }
 
-    /// Another number when there is something new to save.
+    /// A number that changes when there is something new to save.
     pub(in crate::progress) fn revision(&self) -> u64 {
         self.revision
     }
@@ -258,14 +258,14 @@ impl<K: Copy + Ord, C: CopyRecord + Hash> CopyStore<K, C> {
     }
 }
 
-/// A hash of what is saved of a copy.
+/// A hash that changes when there is something new to save.
 fn fingerprint(copy: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     copy.hash(&mut hasher);
     hasher.finish()
 }
 
-/// The index keys of a copy.
+/// The present keys of a copy.
 fn keys(copy: &impl CopyRecord) -> Keys {
     Keys::of(Indexed {
         source: copy.source(),
@@ -277,7 +277,7 @@ fn keys(copy: &impl CopyRecord) -> Keys {
     })
 }
 
-/// A hash that changes when the keys may change. Names and numbers are only ever added, so their count is enough.
+/// A hash that changes when the keys may have changed. Names and numbers are only added, so their count is enough.
 fn names(copy: &impl CopyRecord) -> u64 {
     let words = [copy.source(), copy.destination()].map(|end| end.map(Identity::len));
     let unnamed = copy.source().is_some_and(Identity::is_unnamed);

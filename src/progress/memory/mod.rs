@@ -1,14 +1,14 @@
-//! The copies and volumes seen so far, whichever way copies are made, and how they are found by volume.
+//! The daemon's memory of copies and volumes, for copies by dd and through open files.
 
 /// The remembered copies.
 pub(super) mod copy_store;
-/// Fields that are not saved.
+/// Fields that the state file does not have.
 pub(super) mod unsaved;
-/// Finds a volume's copies without going through all.
+/// Finds the copies of a volume without comparing all.
 mod volume_index;
-/// Volumes that calls and requests named.
+/// The volumes that calls and requests for migrations named.
 pub(super) mod volumes;
 
-/// The index finds what a search through everything would.
+/// The index finds what a comparison with all copies finds.
 #[cfg(test)]
 mod tests;

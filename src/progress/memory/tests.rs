@@ -1,4 +1,4 @@
-//! What is found by index is what would be found among all that is remembered.
+//! The index finds what a comparison with all remembered copies finds.
 
 use std::time::{Duration, SystemTime};
 
@@ -32,12 +32,12 @@ const LONG_AGO: Duration = Duration::from_secs(3600);
 
 const TEMPLATE: &str = "volume-%s";
 
-/// One of few volumes.
+/// The id of one of a few volumes.
 fn id(volume: u8) -> String {
     format!("b5012f4a-d256-45a1-8370-86a6dd7e6dd{volume}")
 }
 
-/// What volumes' records tell of disks.
+/// Numbers of disks in volumes' records.
 const RECORDS: [&str; 4] = [
     "",
     "60060e8010049cfd0050060e00000001",
@@ -49,12 +49,12 @@ fn hardware(record: usize) -> Hardware {
     Hardware::of_record([RECORDS[record]])
 }
 
-/// What one copy reads.
+/// The source of a made-up copy.
 #[derive(Debug, Clone)]
 enum MadeUpSource {
     /// A device with a volume's name.
     Named(u8),
-    /// A disk with the numbers of one of the records, if any, and the id of a volume somewhere in its names.
+    /// A disk with the numbers of one of the records, if any. One of its names may contain the id of a volume.
     Disk {
         number: u16,
         record: usize,
@@ -93,7 +93,7 @@ impl MadeUpSource {
     }
 }
 
-/// One copy, by either way.
+/// A made-up copy, by dd or through open files.
 #[derive(Debug, Clone)]
 struct MadeUpCopy {
     source: MadeUpSource,
@@ -110,7 +110,7 @@ impl MadeUpCopy {
         let (volume, known_by, recent, migration_over) = self.notes;
         let age = if recent { Duration::ZERO } else { LONG_AGO };
         let ended = (!self.runs).then(|| SystemTime::now() - age);
-        // A request tells only of disks that no name leads to.
+        // Only copies of unnamed disks are assigned by a request.
         let named = matches!(self.source, MadeUpSource::Named(_));
         let may_be = |rule: &KnownBy| volume.is_some() && !(named && *rule == KnownBy::Request);
         MigrationNotes {
@@ -187,7 +187,7 @@ fn source() -> impl Strategy<Value = MadeUpSource> {
     prop_oneof![1 => named, 3 => disk]
 }
 
-/// A size as volumes and what is copied of them have.
+/// A size of a volume or of a copy.
 fn size() -> impl Strategy<Value = u64> {
     select(vec![GIB, GIB - (16 << 20), GIB + 1, 2 * GIB, 1])
 }
@@ -215,7 +215,7 @@ fn copy() -> impl Strategy<Value = MadeUpCopy> {
         notes,
     )
         .prop_map(|(source, bytes, position, begun, wipes, runs, notes)| {
-            // Some long before now, some just now.
+            // Some began long ago, some just now.
             let begun = process::now().saturating_sub(begun * 1000);
             MadeUpCopy {
                 source,
@@ -257,7 +257,7 @@ fn question() -> impl Strategy<Value = Question> {
     )
 }
 
-/// All that a question leads to: what is said, which copies run, and what is noted of each.
+/// All results of a question: the running copies, the verdicts, and the notes of each copy.
 #[derive(Debug, PartialEq)]
 struct AllTold {
     running: Vec<ProcessId>,

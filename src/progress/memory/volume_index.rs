@@ -1,10 +1,10 @@
-//! Finds a volume's copies without going through all.
+//! Finds a volume's copies without comparing all that are remembered.
 //!
-//! A volume's name holds its id, in every form that a path takes ([`Identity::names_volume`]), so every copy that
-//! can be the volume's has that id in one of its names. A copy of an unnamed disk is found by the disk's numbers, which
-//! the volume's record may hold, by its size, and while it runs. A question without an id goes through all copies.
+//! A volume's name contains its id, in every form of a path ([`Identity::names_volume`]). So every copy that can be the
+//! volume's has that id in one of its names. A copy without such an id is found by the numbers of its disk, which the
+//! volume's record may contain, by its size, and while it runs. For a question without an id all copies are compared.
 //!
-//! The result is small and holds at least all copies that fit; the caller compares each in full.
+//! The result is small and contains all copies that fit. The caller compares each in full.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,7 +20,7 @@ use crate::progress::proc::process::Ticks;
 #[derive(Debug)]
 pub(in crate::progress) struct VolumeIndex<K> {
     found: HashMap<u64, Vec<K>>,
-    /// Copies of unnamed disks without a volume: by the offset where they end, then by when they began.
+    /// By the position at which they end, then by when they began.
     unclaimed: BTreeMap<Option<u64>, BTreeMap<Option<Ticks>, Vec<K>>>,
 }
 
@@ -36,25 +36,25 @@ impl<K> Default for VolumeIndex<K> {
 /// The keys of one copy or wipe.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::progress) struct Indexed<'a> {
-    /// What it reads: by each name, which a caller may pass as a path, and by the numbers of an unnamed disk.
+    /// The source: by each name, because a caller may give a path, and by the numbers of an unnamed disk.
     pub source: Option<&'a Identity>,
-    /// What it writes: by the ids in the names.
+    /// The destination: by the ids in its names.
     pub destination: Option<&'a Identity>,
-    /// The volume to which it is attributed.
+    /// The volume to which the copy is assigned.
     pub volume: Option<&'a str>,
-    /// Whether it runs.
+    /// Whether the copy runs.
     pub runs: bool,
-    /// Offset in the source where it ends, if known.
+    /// The position in the source at which the copy ends, if it is known.
     pub bytes: Option<u64>,
-    /// When it began, if known.
+    /// When the copy began, if that is known.
     pub begun: Option<Ticks>,
 }
 
-/// The keys of one copy or wipe as hashes.
+/// The keys as hashes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(in crate::progress) struct Keys {
     hashes: Vec<u64>,
-    /// Where it ends and when it began: of a copy of an unnamed disk that is attributed to no volume.
+    /// The end position and the start of a copy of an unnamed disk that is assigned to no volume.
     unclaimed: Option<(Option<u64>, Option<Ticks>)>,
 }
 
@@ -96,7 +96,7 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         }
     }
 
-    /// Removes `item` from `keys`.
+    /// Removes `item` from under `keys`.
     pub(in crate::progress) fn remove(&mut self, item: K, keys: &Keys) {
         let is_empty_without = |items: &mut Vec<K>| {
             items.retain(|&other| other != item);
@@ -119,8 +119,8 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         }
     }
 
-    /// The copies that may be the volume's by its names, its ids and the caller's path; `None` if a name has no id, so
-    /// that any copy may be.
+    /// All copies that may be those of the question's volume, by its names, its ids and the caller's path. `None` if
+    /// every copy may be.
     pub(in crate::progress) fn named(&self, question: &Question) -> Option<Vec<K>> {
         let mut keys = vec![key(&question.volume_id)];
         for name in &question.names {
@@ -136,23 +136,23 @@ impl<K: Copy + Ord> VolumeIndex<K> {
         Some(self.by(keys))
     }
 
-    /// The copies attributed to the volume of this id, or whose names hold one of these ids.
+    /// All copies that are assigned to the volume of this id, or have one of these ids in a name.
     pub(in crate::progress) fn of_volume(&self, volume_id: &str, ids: &[Uuid]) -> Vec<K> {
         self.by([key(volume_id)].into_iter().chain(ids.iter().map(of_id)))
     }
 
-    /// Copies of unnamed disks that have one of these numbers.
+    /// All copies of unnamed disks with one of these numbers.
     pub(in crate::progress) fn meeting(&self, hardware: &Hardware) -> Vec<K> {
         self.by(of_hardware(hardware))
     }
 
-    /// Running copies of unnamed disks.
+    /// All running copies of unnamed disks.
     pub(in crate::progress) fn running_unnamed(&self) -> Vec<K> {
         self.by([key(RUNNING)])
     }
 
-    /// Copies of unnamed disks that are attributed to no volume, end at an offset in `bytes` or an unknown one, and did
-    /// not begin before `since`.
+    /// All copies of unnamed disks that are assigned to no volume, end at a position in `bytes` or an unknown one, and
+    /// did not begin before `since`.
     pub(in crate::progress) fn unclaimed(
         &self,
         bytes: RangeInclusive<u64>,
@@ -188,7 +188,7 @@ fn of_id(id: &Uuid) -> u64 {
     key(&id.to_string())
 }
 
-/// Keys of the numbers by which two disks or records [meet](Hardware::meets).
+/// The keys of a disk's numbers: two disks with a common key [meet](Hardware::meets).
 fn of_hardware(hardware: &Hardware) -> impl Iterator<Item = u64> {
     let numbers = hardware.numbers().iter().map(hash);
     numbers.chain(hardware.units().iter().map(hash))
@@ -226,7 +226,7 @@ mod tests {
         index
     }
 
-    /// Each once, in order.
+    /// The copies that were found, each once and in order.
     fn found(index: &VolumeIndex<usize>, question: &Question) -> Option<Vec<usize>> {
         let found = index.named(question)?;
         Some(BTreeSet::from_iter(found).into_iter().collect())
@@ -285,7 +285,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the names compared in full would find is among what the index finds.
+        /// The index finds every copy that a full comparison of names finds.
         #[test]
         fn nothing_that_has_the_volumes_name_is_missed(
             before in "[a-f0-9_-]{0,4}",
@@ -302,7 +302,7 @@ mod tests {
             };
             let source = Identity::of(&Roots::default(), &path);
             let index = index(&[path]);
-            // A digit behind the id makes it another number: then everything is looked at.
+            // A digit right after the id makes another number of it. Then all copies are compared.
             let there = found(&index, &Question::about("1", &name, 1));
             let missed = there.is_some_and(|there| there != [0]);
             prop_assert!(!source.names_volume(&name) || !missed);

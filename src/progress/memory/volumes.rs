@@ -1,9 +1,10 @@
-//! Volumes that calls and requests named: what their records say, and which are to be migrated. Pure.
+//! The volumes that calls and requests for migrations named: their records, and which are to be migrated. Pure rules.
 //!
-//! An unnamed disk leads to its volume in two ways. The volume's record, which comes with every call, may hold the
-//! disk's number. And beside cinder-volume every request for a migration passes through the daemon, with the
-//! volume's size: a copy of exactly that size, begun after the request, is that volume's if this copy fits no other
-//! open migration, and this migration no other copy.
+//! The volume of an unnamed disk is found in two ways:
+//!
+//! - Every call carries the volume's record, which may contain the disk's number.
+//! - Beside cinder-volume every request for a migration passes through the daemon, with the volume's size. A copy of
+//!   exactly that size that began after the request is the volume's, if no other copy and no other migration fits.
 
 use std::collections::HashSet;
 
@@ -16,28 +17,27 @@ use crate::progress::device::{Hardware, Identity};
 use crate::progress::migration::{KnownBy, precedes};
 use crate::progress::proc::process::{self, Ticks};
 
-/// How many volumes are remembered. Room is made by the oldest that neither migrates nor was requested to, else by the
-/// oldest.
+/// How many volumes are remembered at most. The oldest without an open migration is forgotten first.
 const LIMIT: usize = 1024;
 
-/// Seconds for which a migration without further news counts as open. cinder-volume may keep it waiting behind others
-/// for hours.
+/// Seconds after the last call or request for which a migration counts as open. cinder-volume may start it hours later,
+/// after others.
 const OPEN: u64 = 24 * 3600;
 
-/// A request for a migration, as it passed on its way to cinder-volume.
+/// A request for a migration, which passes through the daemon to cinder-volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationRequest {
     /// The volume's id.
     pub volume_id: String,
     /// `name_id`, if it differs, and `id`.
     pub ids: Vec<String>,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// What the volume's record tells of its disk.
+    /// The numbers of the volume's disk in the volume's record.
     pub record: Hardware,
-    /// Whether the volume is attached to a server: nova copies it then, and no dd is expected.
+    /// Whether the volume is attached to a server. Then nova copies it, and no dd is expected.
     pub attached: bool,
-    /// How volumes are named, with `%s` for the id.
+    /// The template of volumes' names, with `%s` for the id.
     pub volume_name_template: String,
 }
 
@@ -48,31 +48,31 @@ struct KnownVolume {
     ids: Vec<Uuid>,
     size: u64,
     record: Hardware,
-    /// When its migration was last asked for.
+    /// When a request for its migration last passed.
     requested: Option<Ticks>,
-    /// Whether a migration by dd goes on, as far as is known.
+    /// Whether a migration by dd is not known to have ended.
     open: bool,
-    /// When it was last heard of.
+    /// When a call or a request last named the volume.
     heard: Ticks,
 }
 
-/// All such volumes, the one heard of longest ago first.
+/// All such volumes. The one that was named longest ago is the first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::progress) struct KnownVolumes {
     volumes: Vec<KnownVolume>,
-    /// How they are named, by the last call or request.
+    /// The template of their names, from the last call or request.
     #[serde(skip)]
     template: String,
-    /// Counts the changes that are to be saved.
+    /// Counts the changes that have to be saved.
     #[serde(skip)]
     changes: u64,
 }
 
-/// The copies among which those of a request are looked for.
+/// The copies that may be those of a request.
 pub(in crate::progress) struct Eligible<'a, W> {
-    /// Running copies of unnamed disks.
+    /// The running copies of unnamed disks.
     pub unnamed: Vec<(W, &'a dyn CopyRecord)>,
-    /// The copies attributed to a volume, or whose names hold one of its ids.
+    /// Finds the copies that are assigned to a volume's id, or have one of its ids in a name.
     pub of_volume: &'a CopiesOf<'a>,
 }
 
@@ -80,9 +80,9 @@ pub(in crate::progress) struct Eligible<'a, W> {
 type CopiesOf<'a> = dyn Fn(&str, &[Uuid]) -> Vec<&'a dyn CopyRecord> + 'a;
 
 impl KnownVolumes {
-    /// Takes in a request that passed at `at`.
+    /// Notes a request that passed at `at`.
     pub(in crate::progress) fn request(&mut self, request: MigrationRequest, at: Ticks) {
-        // Requests are read on several threads: an older one may arrive after a newer one.
+        // Requests are read on several threads, so an older one may arrive after a newer one.
         if self
             .requested(&request.volume_id)
             .is_some_and(|last| last > at)
@@ -101,7 +101,7 @@ impl KnownVolumes {
         });
     }
 
-    /// Takes in what a call said of its volume.
+    /// Notes the volume of a call.
     pub(in crate::progress) fn hear(&mut self, question: &Question, now: Ticks) {
         let known = self.get(&question.volume_id);
         if known.is_none() && !question.migrating {
@@ -138,12 +138,12 @@ impl KnownVolumes {
         self.volumes.iter().find(|volume| volume.id == id)
     }
 
-    /// When the volume's migration was last requested, if that request passed through this daemon.
+    /// When a request for the volume's migration last passed through this daemon.
     pub(in crate::progress) fn requested(&self, volume_id: &str) -> Option<Ticks> {
         self.get(volume_id)?.requested
     }
 
-    /// Another number when there is something new to save.
+    /// A number that changes when there is something new to save.
     pub(in crate::progress) fn changes(&self) -> u64 {
         self.changes
     }
@@ -153,13 +153,13 @@ impl KnownVolumes {
         self.volumes.is_empty()
     }
 
-    /// The first [`LIMIT`] of them: a file may hold more.
+    /// At most [`LIMIT`] volumes, also from a state file that has more.
     pub(in crate::progress) fn bounded(mut self) -> Self {
         self.volumes.truncate(LIMIT);
         self
     }
 
-    /// What is known of the volume's disk by its records.
+    /// The numbers of the volume's disk, from the record of this call and from that of the last one.
     pub(in crate::progress) fn records<'a>(&'a self, question: &'a Question) -> Vec<&'a Hardware> {
         let own = self.get(&question.volume_id).map(|volume| &volume.record);
         [Some(&question.record), own]
@@ -168,8 +168,8 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether the volume's record has a number of `disk` and of none of the `others`, and no other volume's record
-    /// has a number of `disk`.
+    /// Whether the volume's record has a number of `disk`. False if that record also has one of the `others`, or if the
+    /// record of another volume has one of `disk`.
     pub(in crate::progress) fn tells_of<'a>(
         &self,
         question: &Question,
@@ -187,22 +187,22 @@ impl KnownVolumes {
         meets(disk) && !others.into_iter().any(another) && !self.volumes.iter().any(elsewhere)
     }
 
-    /// Whether a name of the disk holds the id of a remembered volume.
+    /// Whether a name of the disk contains the id of one of the volumes.
     fn names_one(&self, disk: &Identity) -> bool {
         self.volumes
             .iter()
             .any(|volume| disk.bears_one_of(&volume.ids))
     }
 
-    /// Whether a name of the disk holds the id of a remembered volume other than the one asked about.
+    /// Whether a name of the disk contains the id of another volume than the question's.
     pub(in crate::progress) fn names_another(&self, question: &Question, disk: &Identity) -> bool {
         self.volumes
             .iter()
             .any(|volume| volume.id != question.volume_id && disk.bears_one_of(&volume.ids))
     }
 
-    /// Copies attributed by a request that are doubtful again: a second unnamed copy fits the same migration, and
-    /// fits no open migration that has no copy yet.
+    /// The copies that were assigned by a request and can be assigned no more, because another copy has appeared that
+    /// only the same migration can have made.
     pub(in crate::progress) fn doubtful<W: Copy>(
         &self,
         copies: &Eligible<W>,
@@ -226,8 +226,8 @@ impl KnownVolumes {
         known.map(|&(which, _)| which).collect()
     }
 
-    /// Each unnamed copy that fits exactly one open migration without a copy, if that migration fits no other unnamed
-    /// copy and was requested before the copy began; with the migration's volume.
+    /// The unnamed copies that only one open migration can have made, if that migration can have made no other copy.
+    /// Each with the volume of the migration.
     pub(in crate::progress) fn assigned<W: Copy>(
         &self,
         copies: &Eligible<W>,
@@ -241,7 +241,7 @@ impl KnownVolumes {
             let may_be = copies
                 .iter()
                 .filter(|(_, other)| self.is_unnamed(*other) && maker.may_have_made(*other));
-            // A migration known by a call alone may have begun its copy before or after that call.
+            // Without a request it is unknown whether the copy began before or after the migration was asked for.
             let began_since = maker.requested.is_some_and(|at| copy.began_since(at));
             let alone = makers.next().is_none() && may_be.count() == 1;
             (alone && began_since).then(|| (which, maker.id.clone()))
@@ -269,7 +269,7 @@ impl KnownVolumes {
             .collect()
     }
 
-    /// Whether this is a running copy that no name, record or request attributes to a volume.
+    /// Whether this is a running copy of an unknown volume.
     fn is_unnamed(&self, copy: &dyn CopyRecord) -> bool {
         let may_be_unnamed_volume =
             |disk: &Identity| disk.may_be_unnamed_volume(&self.template) && !self.names_one(disk);
@@ -291,7 +291,7 @@ impl KnownVolume {
         self.open && now.saturating_sub(self.heard) <= OPEN * process::ticks_per_second()
     }
 
-    /// Whether the copy is this volume's, by any rule, and began after the request.
+    /// Whether `copy` is one of this volume's migration, by any rule.
     fn has_made(&self, copy: &dyn CopyRecord) -> bool {
         let is_named = |disk: &Identity| disk.bears_one_of(&self.ids);
         let its_own =

@@ -1,4 +1,4 @@
-//! What can go wrong when looking at processes: `Display` is for the caller, [`ProgressError::detail`] for the log.
+//! Errors of reading processes. `Display` is for the caller, [`ProgressError::detail`] for the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 use thiserror::Error;
 
-/// Since Linux 5.14 reading `fdinfo` takes ptrace access alone: the mode bits
-/// of its folder no longer stand in the way. Before, a reader of another user had to get past them too.
+/// What reading `fdinfo` needs. Since Linux 5.14 ptrace access is enough. Before, the mode bits of the folder also kept
+/// other users out.
 pub(super) const FDINFO_NEEDS: &str =
     "CAP_SYS_PTRACE (on kernels before 5.14 also CAP_DAC_READ_SEARCH)";
 
-/// The links in `fd` tell what is open; following them takes more than reading `fdinfo`.
+/// What reading the links in `fd` needs, which name the open files.
 pub(in crate::progress) const FD_NEEDS: &str = "one of CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
-/// `comm`, `stat` and `cmdline` are open to everyone unless /proc is mounted with `hidepid`.
+/// What reading `comm`, `stat` and `cmdline` needs. Everyone may read them unless /proc is mounted with `hidepid`.
 pub(in crate::progress) const PROC_NEEDS: &str =
     "CAP_SYS_PTRACE (/proc seems to be mounted with hidepid)";
 
-/// The kinds of trouble with looking at processes.
+/// The kinds of [`ProgressError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Trouble {
@@ -41,7 +41,7 @@ impl Trouble {
     }
 }
 
-/// Why no answer could be given. Never to be read as "no progress".
+/// Why there is no answer. An error never means "no progress".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProgressError {
     /// The kernel refused a read for want of a capability.
@@ -65,11 +65,10 @@ pub enum ProgressError {
     TimedOut {
         /// What was being read.
         path: PathBuf,
-        /// The limit for such a read. A read after one that hangs is given up sooner, and a process that is known to
-        /// hang is not read.
+        /// How long the daemon waited for it.
         limit: Duration,
     },
-    /// So many earlier reads hang that no new one is begun.
+    /// So many earlier reads hang that no new one is started.
     #[error("too many looks at the node's processes hang")]
     Busy {
         /// What was to be read.
@@ -77,14 +76,14 @@ pub enum ProgressError {
         /// How many reads hang.
         hanging: usize,
     },
-    /// The kernel's text was not what it should be.
+    /// A file of the kernel did not have its format.
     #[error("the progress daemon does not understand the node's process information")]
     Malformed {
         /// The file that was read.
         path: PathBuf,
-        /// Which item of it.
+        /// The item in that file.
         item: &'static str,
-        /// What should have stood there.
+        /// What the item should have been.
         wanted: &'static str,
     },
     /// Anything else.
@@ -94,7 +93,7 @@ pub enum ProgressError {
         path: PathBuf,
         /// The kind of failure.
         kind: io::ErrorKind,
-        /// The system's own words.
+        /// The system's error text.
         cause: String,
     },
 }
@@ -112,7 +111,7 @@ impl ProgressError {
         }
     }
 
-    /// What kind of trouble it is.
+    /// The kind of this error.
     pub fn kind(&self) -> Trouble {
         match self {
             Self::Refused { .. } | Self::Hidden { .. } => Trouble::Denied,
@@ -121,7 +120,7 @@ impl ProgressError {
         }
     }
 
-    /// One line for the log: what the caller is told, and what only the operator should see.
+    /// One line for the log: the text for the caller, and the path and cause, which only the operator should see.
     pub fn detail(&self) -> String {
         let path = self.path().display();
         match self {
@@ -134,13 +133,13 @@ impl ProgressError {
         }
     }
 
-    /// Sorts a failed read: a vanished process is `None`, everything else keeps its path.
+    /// The error of a failed read. `None` if the process is gone.
     pub(in crate::progress) fn from_read(
         path: &Path,
         missing: &'static str,
         error: &io::Error,
     ) -> Option<Self> {
-        // ESRCH has no ErrorKind of its own; a pid's folder can also be an ordinary file's name.
+        // ESRCH has no ErrorKind. ENOTDIR: an ordinary file of /proc may be where a pid's folder was expected.
         const ESRCH: i32 = 3;
         if error.raw_os_error() == Some(ESRCH) {
             return None;

@@ -253,6 +253,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_that_failed_is_tried_again() {
+        let fake = Fake::new();
+        fake.write("folder", "a file in the place of the folder");
+        let path = fake.path("folder/state.json");
+        let remembered = Remembered {
+            dds: Arc::default(),
+            files: Arc::default(),
+        };
+        add(&remembered.dds, &fake, 7);
+        let mut writer = StateWriter::new(path.clone(), fake.roots().proc, remembered);
+        writer.keep().await;
+        writer.settle().await;
+        assert!(writer.trouble.is_some());
+        fake.remove("folder");
+        writer.begin();
+        writer.settle().await;
+        assert_eq!(writer.trouble, None);
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
     async fn what_has_not_changed_is_not_written_again() {
         let fake = Fake::new();
         let path = fake.path("state.json");

@@ -1,4 +1,4 @@
-//! Copies of disks that other storage shows: named by vendors, by number, or not at all.
+//! Copies of disks of other storage, whose names are vendors' names, numbers, or missing.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use super::fake_host::Fake;
 use super::questions::{SIZE, at, tracker};
 use crate::progress::{Answer, CopyMode, Hardware, Question, Tracker};
 
-/// The volume that is asked about.
+/// The id of the volume in the questions.
 pub(super) const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
-/// Another.
+/// The id of another volume.
 pub(super) const N: &str = "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11";
 
 pub(super) const NAA: &str = "60060e8010049cfd0050060e00000001";
@@ -25,7 +25,7 @@ pub(super) fn question(id: &str) -> Question {
     question_named(id, TEMPLATE)
 }
 
-/// The answers of both ways of copying and of the choice among them.
+/// The answers in the modes HOST_BASED, FILE_BASED and auto.
 async fn answers(fake: &Fake, question: &Question) -> [Answer; 3] {
     let mut answers = [Answer::Unknown; 3];
     for (answer, mode) in
@@ -46,7 +46,7 @@ pub(super) async fn answer(tracker: &Tracker, question: Question) -> Answer {
     tracker.answer(question).await.unwrap()
 }
 
-/// A disk of the size that all volumes have here, with a link to it below `/dev`.
+/// Adds a disk of the size of all volumes here, and a link to it below `/dev`.
 pub(super) fn disk(fake: &Fake, name: &str, link: &str) -> String {
     fake.write(&format!("dev/{name}"), "");
     fake.write(
@@ -297,7 +297,7 @@ async fn what_cinder_volume_writes_while_its_source_is_not_to_be_seen_may_be_the
         Answer::Percent(0),
         "no room for it"
     );
-    // What is written in step with a source that is another's is that one's.
+    // A destination belongs to another volume when its position moves with a source of that volume.
     let source = disk(
         &fake,
         "sdc",
@@ -345,7 +345,7 @@ async fn a_volume_of_a_cluster_may_be_copied_by_a_peer() {
     assert_eq!(answers(&fake, &clustered(V)).await[0], Answer::Percent(30));
 }
 
-/// A question that carries what the driver has written down.
+/// A question with a text that the driver has written into the volume's record.
 pub(super) fn with_record(id: &str, text: &str) -> Question {
     Question {
         record: Hardware::of_record([text]),
@@ -404,7 +404,7 @@ async fn a_disk_is_known_by_a_number_in_the_volumes_record() {
     }
 }
 
-/// As drivers write `provider_location`, `provider_id` and `admin_metadata`.
+/// Spellings as drivers write them into `provider_location`, `provider_id` and `admin_metadata`.
 #[tokio::test]
 async fn a_number_in_the_record_counts_however_it_is_spelt() {
     for text in [

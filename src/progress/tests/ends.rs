@@ -1,4 +1,4 @@
-//! The kernel's word on how a real dd ended decides the answer.
+//! The exit status of a real dd, as the kernel reports it, decides the answer.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,7 +18,7 @@ const BLOCKS: u64 = 10;
 /// Longer than any machine takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A dd of a volume that gets what the test writes, and waits in between.
+/// A dd of a volume that reads from a pipe, into which the test writes.
 struct Fed {
     dd: Child,
     source: Option<File>,
@@ -47,7 +47,7 @@ impl Fed {
         };
         Self {
             dd,
-            // Opens when dd has opened the other end.
+            // The open returns when dd has opened the other end.
             source: Some(File::options().write(true).open(source).unwrap()),
             question,
             _folder: folder,
@@ -81,7 +81,7 @@ impl Drop for Fed {
     }
 }
 
-/// Whether this kernel tells, from 6.6 on, and in this namespace.
+/// Whether the kernel reports exit statuses here: from Linux 6.6 on, in the first PID namespace.
 async fn the_kernel_tells() -> bool {
     if is_apart(Path::new("/proc")) {
         return false;
@@ -109,7 +109,7 @@ async fn what_ended_with_0_is_through_and_what_was_killed_is_not_wherever_it_was
         return;
     }
     let tracker = Tracker::new(Roots::default(), Duration::from_secs(3600));
-    // Of one nobody saw the last half.
+    // No scan saw the second half of this copy.
     let mut good = Fed::start();
     good.write(BLOCKS / 2);
     good.until(&tracker, 50).await;
@@ -117,7 +117,7 @@ async fn what_ended_with_0_is_through_and_what_was_killed_is_not_wherever_it_was
     assert!(good.dd.wait().unwrap().success());
     good.until(&tracker, 100).await;
 
-    // The other had written all of it, and nobody knows whether the storage has it.
+    // This dd had written all bytes when it was killed. Whether the storage has them is unknown.
     let mut bad = Fed::start();
     bad.write(BLOCKS);
     bad.until(&tracker, 100).await;
@@ -125,7 +125,7 @@ async fn what_ended_with_0_is_through_and_what_was_killed_is_not_wherever_it_was
     bad.dd.wait().unwrap();
     bad.until(&tracker, 99).await;
 
-    // Others may copy on this node, too.
+    // Other copies may end on this node at the same time.
     let ended = tracker.seen().ended;
     assert!(
         ended.of(CopyEnd::Done) >= 1 && ended.of(CopyEnd::Killed) >= 1,

@@ -9,18 +9,18 @@ use std::sync::Mutex;
 use crate::progress::proc::process::Pid;
 use crate::progress::{Roots, Users};
 
-/// A folder with the three trees in it; gone when dropped.
+/// A folder with the three trees. It is removed on drop.
 pub(in crate::progress) struct Fake {
     folder: tempfile::TempDir,
-    /// Files that hang their readers, held open.
+    /// Pipes whose readers hang, because they are held open here for writing.
     hanging: Mutex<Vec<(PathBuf, File)>>,
 }
 
 impl Drop for Fake {
-    /// Lets go those who hang: a runtime ends only after them.
+    /// Ends the reads that hang: a runtime waits for them when it ends.
     fn drop(&mut self) {
         for (path, writer) in self.hanging.get_mut().unwrap().drain(..) {
-            // Nobody can come once the name is gone.
+            // Without the name no further reader can open the pipe.
             let _ = fs::remove_file(path);
             drop(writer);
         }
@@ -39,7 +39,7 @@ impl Fake {
         }
     }
 
-    /// In the place of `path`, a file that hangs its readers.
+    /// Replaces `path` by a pipe whose readers hang.
     pub(in crate::progress) fn hang(&self, path: &str) {
         let path = self.path(path);
         let _ = fs::remove_file(&path);
@@ -63,7 +63,7 @@ impl Fake {
         self.folder.path().join(path)
     }
 
-    /// Writes a file, as whole as a read of the kernel's is: a reader sees the old text or the new.
+    /// Writes a file in one step: a reader sees the old text or the new one, as with a file of the kernel.
     pub(in crate::progress) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -87,7 +87,7 @@ impl Fake {
         fs::metadata(self.path(path)).unwrap().ino()
     }
 
-    /// A process, made anew or taken up again; its start time is its pid unless told otherwise.
+    /// Adds a process, or changes one. Its start time is its pid, unless [`FakeProcess::start`] changes it.
     pub(in crate::progress) fn process(&self, pid: Pid, comm: &str) -> FakeProcess<'_> {
         let process = FakeProcess { fake: self, pid };
         process.stat(comm, 'S', u64::try_from(pid).unwrap());
@@ -98,7 +98,7 @@ impl Fake {
         process
     }
 
-    /// A running dd with its source on descriptor 0 and its destination on 1.
+    /// Adds a running dd with its source on descriptor 0 and its destination on 1.
     pub(in crate::progress) fn dd(&self, pid: Pid, source: &str, destination: &str, position: u64) {
         let (source_operand, destination_operand) =
             (format!("if={source}"), format!("of={destination}"));
@@ -108,7 +108,7 @@ impl Fake {
             .fd(1, destination, position, "0140001");
     }
 
-    /// Moves the destination of a [`Fake::dd`].
+    /// Sets the position of the destination of a [`Fake::dd`].
     pub(in crate::progress) fn position(&self, pid: Pid, position: u64) {
         self.write(
             &format!("proc/{pid}/fdinfo/1"),
@@ -117,7 +117,7 @@ impl Fake {
     }
 
     pub(in crate::progress) fn end(&self, pid: Pid) {
-        // Under another name first: a scan must not meet half a process.
+        // Renamed first, so that no scan sees a process of which half the files are removed.
         let gone = self.path(&format!("proc/gone-{pid}"));
         fs::rename(self.path(&format!("proc/{pid}")), &gone).unwrap();
         fs::remove_dir_all(gone).unwrap();

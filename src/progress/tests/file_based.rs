@@ -20,7 +20,7 @@ async fn ask(tracker: &Tracker) -> Answer {
     tracker.answer(question()).await.unwrap()
 }
 
-/// What the tracker lists is half a second old at most.
+/// Waits until the tracker reads the processes again for a list. It uses one list for half a second.
 async fn listing_grows_old() {
     tokio::time::sleep(Duration::from_millis(600)).await;
 }

@@ -1,4 +1,4 @@
-//! Every row of the table of answers, proved on made-up processes.
+//! Every row of the table of answers, tested with made-up processes.
 
 use std::fs;
 use std::time::Duration;
@@ -217,7 +217,7 @@ async fn a_second_migration_is_at_0_until_its_dd_starts_though_nobody_asked_in_b
     fake.dd(7, SOURCE, DESTINATION, SIZE);
     assert_eq!(answer("two").await, Answer::Percent(100));
     fake.end(7);
-    // The old volume is still wiped when the volume itself migrates back.
+    // The old volume is still being wiped when the volume migrates back.
     fake.dd(8, "/dev/zero", SOURCE, at(10));
     assert_eq!(answer("two").await, Answer::Percent(100));
     assert_eq!(answer("one").await, Answer::Percent(0));
@@ -372,7 +372,7 @@ async fn a_failed_look_is_an_error_and_stands_in_nobody_elses_way() {
     assert_eq!(tracker.answer(about("2")).await, Ok(Answer::Percent(40)));
 }
 
-/// No time passes but what this test lets pass: a clock that is paused stands still while a look hangs.
+/// The clock is paused, and does not advance by itself while a read hangs. Only the test advances it.
 #[tokio::test(start_paused = true)]
 async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
     let fake = Fake::new();
@@ -381,7 +381,7 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
     let tracker = tracker(&fake);
     assert_eq!(ask(&tracker).await, Answer::Percent(30));
     fake.hang("proc/7/fdinfo/1");
-    // What was seen this very moment is not looked at again.
+    // A position that was read at this very moment would not be read again.
     tokio::time::advance(Duration::from_millis(1)).await;
     let begun = Instant::now();
     let callers: Vec<_> = (0..200)
@@ -390,7 +390,7 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
             tokio::spawn(async move { tracker.answer(question()).await })
         })
         .collect();
-    // Each of them waits by now, or looks.
+    // By now each of them waits or reads.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -412,7 +412,7 @@ async fn a_look_that_hangs_costs_one_caller_a_bounded_wait() {
         Ok(Answer::Percent(0)),
         "the one that hangs is known to be another's"
     );
-    // Tests that run beside this one have a few of their own.
+    // Tests that run at the same time have a few such threads.
     let looking = fs::read_dir("/proc/self/task")
         .unwrap()
         .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok())

@@ -1,6 +1,6 @@
-//! The rules of this room, proved on made-up nodes.
+//! The rules of this room, tested on made-up nodes.
 
-/// Disks that other storage shows.
+/// Copies of disks of other storage.
 mod disks;
 /// How a real dd ended.
 mod ends;
@@ -8,17 +8,17 @@ mod ends;
 pub(super) mod fake_host;
 /// Copies through open files, answered from made-up processes.
 mod file_based;
-/// Every row of the table of answers, proved on made-up processes.
+/// Every row of the table of answers, tested with made-up processes.
 mod host_based;
-/// When 0 may be said, in both ways of copying.
+/// When the answer may be 0, by dd and through open files.
 mod never_zero;
-/// What these tests ask, and of whom.
+/// The questions of these tests, and helpers.
 pub(super) mod questions;
 /// Two migrations of a real node, replayed step by step.
 mod recorded_migrations;
-/// Copies of disks that nothing names, known by what was asked for.
+/// Copies of unnamed disks, identified by requests for migrations and by records.
 mod requests;
 /// Restarts of the daemon before, during and after a copy.
 mod restarts;
-/// Copies through open files, noticed though nobody asks.
+/// Copies through open files, found by the sweep without a call.
 mod sweeps;

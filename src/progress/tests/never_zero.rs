@@ -1,4 +1,4 @@
-//! The table of `verdict`, row by row, asked of both ways of copying.
+//! The table of `verdict`, row by row, for copies by dd and through open files.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use crate::progress::{Answer, CopyMode, Hardware, MigrationRequest, Question, Tr
 const V: &str = "b5012f4a-d256-45a1-8370-86a6dd7e6dde";
 const N: &str = "0f1c3a52-7be9-4a54-a3f6-3d8a0c6f9a11";
 
-/// Large enough that no copy can be complete unseen while a test pauses on a slow machine.
+/// So large that no copy could end between two scans, even when a slow machine delays the test.
 const SIZE: u64 = 1 << 40;
 
 const READ: &str = "0100000";
@@ -27,7 +27,7 @@ enum Way {
 impl Way {
     const BOTH: [Self; 2] = [Self::Dd, Self::Files];
 
-    /// How far the volume is, by this way.
+    /// The question about the volume, in the mode of this way.
     fn question(self) -> Question {
         Question {
             mode: match self {
@@ -39,7 +39,7 @@ impl Way {
         }
     }
 
-    /// A copy of `source` that is at `percent`.
+    /// Adds a copy of `source` that is at `percent`.
     fn copy(self, fake: &Fake, source: &str, percent: u64) {
         let position = (SIZE * percent).div_ceil(100);
         match self {
@@ -81,7 +81,7 @@ async fn fresh(fake: &Fake, question: Question) -> Answer {
     ask(&tracker(fake), question).await
 }
 
-/// What a daemon knows that saw a copy of the volume end at `percent`, a hundred seconds ago.
+/// A daemon that saw a copy of the volume end at `percent`, a hundred seconds ago.
 async fn after_its_end(way: Way, fake: &Fake, percent: u64) -> Tracker {
     let state = fake.path("state.json");
     let tracker = Tracker::remembering(fake.roots(), INTERVAL, state.clone()).await;
@@ -387,7 +387,7 @@ async fn a_copy_left_over_from_an_earlier_migration_is_not_this_ones() {
 #[tokio::test]
 async fn a_copy_whose_position_tells_nothing_is_no_0() {
     let fake = Fake::new();
-    // qemu-img writes where it likes, so the position of its descriptor stands still.
+    // qemu-img writes with pwrite(2), so the position of its descriptor does not move.
     fake.process(7, "qemu-img")
         .fd(20, &own(&fake), 0, READ)
         .fd(21, "/dev/sdz", 0, WRITE);
@@ -429,7 +429,7 @@ async fn a_wipe_that_failed_before_the_migration_proves_nothing() {
     assert_eq!(ask(&tracker, Way::Dd.question()).await, Answer::Unknown);
     tracker.requested(request(), Duration::ZERO);
     assert_eq!(ask(&tracker, Way::Dd.question()).await, Answer::Percent(0));
-    // That of the old volume after a copy that nobody saw.
+    // The wipe of the old volume after a copy that no scan saw.
     let later = crate::progress::proc::process::now() + 1_000_000;
     fake.dd(8, "/dev/zero", &volume, wiped);
     fake.process(8, "dd")

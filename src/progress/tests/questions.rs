@@ -1,4 +1,4 @@
-//! What the tests of this room ask, and of whom.
+//! The questions of the tests of this room, and helpers.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,11 @@ use crate::progress::{Answer, CopyMode, Question, Tracker};
 /// The size of every volume here.
 pub(in crate::progress) const SIZE: u64 = 1000 << 20;
 
-/// Two ends of LVM's own migration of the volume 1.
+/// Source and destination of a migration of volume 1 by LVM.
 pub(in crate::progress) const SOURCE: &str = "/dev/mapper/vg_two-volume--1";
 pub(in crate::progress) const DESTINATION: &str = "/dev/mapper/vg_one-volume--1";
 
-/// How far the volume 1 is, by dd.
+/// The question about volume 1, in mode HOST_BASED.
 pub(in crate::progress) fn question() -> Question {
     about("1")
 }
@@ -34,7 +34,7 @@ pub(in crate::progress) fn about(id: &str) -> Question {
     }
 }
 
-/// The position of so many percent.
+/// The position at `percent`.
 pub(in crate::progress) fn at(percent: u64) -> u64 {
     SIZE / 100 * percent
 }
@@ -47,7 +47,7 @@ pub(in crate::progress) async fn ask(tracker: &Tracker) -> Answer {
     tracker.answer(question()).await.unwrap()
 }
 
-/// Waits for what the background upkeep has to notice first.
+/// Waits until the upkeep in the background has noticed something.
 pub(in crate::progress) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition().await {
@@ -56,7 +56,7 @@ pub(in crate::progress) async fn eventually(what: &str, mut condition: impl Asyn
     }
 }
 
-/// Makes what a state file holds so much older.
+/// Makes the entries of a state file older by `seconds`.
 pub(in crate::progress) fn let_time_pass(state_file: &Path, seconds: u64) {
     let saved = fs::read(state_file).unwrap();
     let mut saved: serde_json::Value = serde_json::from_slice(&saved).unwrap();

@@ -1,7 +1,7 @@
 //! Two migrations of a real node, replayed step by step.
 //!
-//! What the node's processes, devices and volume rows looked like was recorded (Linux 6.1, Debian 12,
-//! cinder 21.3, LVM behind tgt); the trees here are built from the record, with its pids and positions.
+//! The node's processes, devices and volume rows were recorded (Linux 6.1, Debian 12, cinder 21.3, LVM behind tgt). The
+//! trees here are built from the record, with its pids and positions.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn device(fake: &Fake, kernel_name: &str, mapped: &str) {
     );
 }
 
-/// A dd below its sudo and rootwrap, as cinder starts it.
+/// Adds a dd with its sudo and rootwrap, as cinder starts it.
 fn start(fake: &Fake, wrappers: [Pid; 2], pid: Pid, operands: &str, ends: (&str, &str)) {
     let operands: Vec<&str> = operands.split(' ').collect();
     let mut sudo = vec!["sudo", "cinder-rootwrap", "/etc/cinder/rootwrap.conf", "dd"];
@@ -161,7 +161,7 @@ async fn a_host_copy_between_kernel_names_and_the_wipe_after_it() {
         fake.position(2275, position);
         assert_eq!(ask(&tracker, true).await, percent, "at {position}");
     }
-    // The replay is faster than the copy was, so its last moments must not count as part of its pace.
+    // The replay is faster than the copy was. The pause keeps the last step out of the pace.
     tokio::time::sleep(2 * MAX_EXTRAPOLATION).await;
     end(&fake, [2272, 2273], 2275);
     assert_eq!(ask(&tracker, true).await, 95, "the last that was seen");

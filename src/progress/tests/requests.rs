@@ -1,4 +1,4 @@
-//! Copies of disks that nothing names, known by the request for their migration or by the volume's record.
+//! Copies of unnamed disks, identified by the request for their migration or by the volume's record.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::questions::{SIZE, at, eventually, tracker};
 use crate::progress::proc::process::now;
 use crate::progress::{Answer, CopyMode, Hardware, KnownBy, MigrationRequest, Question, Tracker};
 
-/// A dd that is at 30 percent, begun after all requests of a test, however slow the machine is.
+/// Adds a dd that is at 30 percent. Its start is after all requests of a test, however slow the machine is.
 fn dd(fake: &Fake, pid: i32, source: &str) {
     dd_at(fake, pid, source, 30);
 }
@@ -42,7 +42,7 @@ async fn the_only_copy_of_that_size_is_that_of_the_only_migration_that_was_asked
     dd(&fake, 7, &source);
     assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
     assert_eq!(answer(&tracker, question(N)).await, Answer::Percent(0));
-    // Another migration, whose copy begins later: that one is known, so this one is.
+    // A second migration begins its copy later. The first copy is identified, so the second is, too.
     tracker.requested(request(N), Duration::ZERO);
     assert_eq!(answer(&tracker, question(V)).await, Answer::Percent(30));
     let second = disk(&fake, "sdc", "");
@@ -61,7 +61,7 @@ async fn where_two_migrations_or_two_copies_come_into_question_none_is_known() {
     dd(&fake, 7, &source);
     assert_eq!(answer(&tracker, question(V)).await, Answer::Unknown);
     assert_eq!(answer(&tracker, question(N)).await, Answer::Unknown);
-    // One of them is known by its record: so is the other.
+    // One of the two is identified by the record, so the other is, too.
     let second = disk(&fake, "sdc", "");
     fake.write("sys/block/sdc/device/wwid", &format!("naa.{NAA}\n"));
     dd(&fake, 8, &second);
@@ -112,7 +112,7 @@ async fn a_copy_begun_before_the_request_or_of_another_size_is_not_its() {
     );
 }
 
-/// cinder-volume with a copy between two of its files, both at so many percent.
+/// Adds a cinder-volume with a copy between two open files, both at `percent`.
 fn pair(fake: &Fake, pid: i32, source: &str, percent: u64) {
     fake.process(pid, "cinder-volume")
         .fd(20, source, at(percent), READ)
@@ -126,12 +126,12 @@ fn through_files(id: &str) -> Question {
     }
 }
 
-/// Looks through all open files, as the upkeep does now and then.
+/// Reads all open files, as the sweep of the upkeep does.
 async fn sweep(tracker: &Tracker) -> usize {
     tracker.running().await.unwrap().running.len()
 }
 
-/// A node with two services of cinder-volume, which have nothing open when the migrations are asked for.
+/// A node with two services of cinder-volume, which have no file open when the requests for the migrations pass.
 async fn asked_for(fake: &Fake, ids: &[&str]) -> Tracker {
     let tracker = tracker(fake);
     for pid in [7, 8] {
@@ -166,7 +166,7 @@ async fn the_only_copy_through_files_of_that_size_is_that_of_the_only_migration_
 
 #[tokio::test]
 async fn of_copies_through_files_none_is_known_where_there_may_be_another() {
-    // Of another migration.
+    // A copy of another migration.
     let fake = Fake::new();
     let tracker = asked_for(&fake, &[V, N]).await;
     pair(&fake, 7, &disk(&fake, "sdb", FC), 30);
@@ -175,7 +175,7 @@ async fn of_copies_through_files_none_is_known_where_there_may_be_another() {
         let answer = answer(&tracker, through_files(id)).await;
         assert_eq!(answer, Answer::Unknown, "{id}");
     }
-    // Of another disk, by the one way or the other.
+    // A copy of another disk, by dd or through open files.
     for by_dd in [false, true] {
         let fake = Fake::new();
         let tracker = asked_for(&fake, &[V]).await;

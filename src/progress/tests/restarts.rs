@@ -1,4 +1,4 @@
-//! Restarts of the daemon before, during and after a copy: what was known is known again.
+//! Restarts of the daemon before, during and after a copy. The daemon knows afterwards what it knew before.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::fake_host::Fake;
 use super::questions::{DESTINATION, SIZE, SOURCE, eventually, let_time_pass, question};
 use crate::progress::{Answer, CopyMode, Question, Tracker};
 
-/// A daemon's life: started with what the file holds, asked, and stopped in good order.
+/// One run of a daemon: started with the state file, asked, and stopped in order.
 struct Life {
     tracker: Tracker,
     stop: tokio::sync::oneshot::Sender<()>,
@@ -47,7 +47,7 @@ impl Life {
         self.watch.await.unwrap();
     }
 
-    /// A whole life, in which one question has this answer.
+    /// A whole run, in which one question has this answer.
     async fn says(fake: &Fake, percent: u8, why: &str) {
         let life = Self::begin(fake).await;
         assert_eq!(life.ask().await, percent, "{why}");
@@ -68,7 +68,7 @@ async fn a_copy_that_goes_on_is_found_again_with_its_names() {
     Life::says(&fake, 20, "though no link names it any more").await;
 }
 
-/// The daemon has one thread for everything that must not wait.
+/// The daemon runs all its async tasks on one thread, so a read there would delay all of them.
 #[tokio::test]
 async fn a_boot_id_that_hangs_holds_up_no_answer() {
     let fake = Fake::new();
@@ -136,7 +136,7 @@ async fn a_copy_that_is_long_over_may_be_of_another_migration() {
     life.end().await;
 }
 
-/// Nothing else changes while a migration completes, so this alone has to be written down.
+/// While a migration completes, no other saved field changes. So this change alone has to cause a write.
 #[tokio::test]
 async fn that_a_copy_was_asked_about_long_after_its_end_is_remembered() {
     let fake = Fake::new();
@@ -161,7 +161,7 @@ async fn that_a_copy_was_asked_about_long_after_its_end_is_remembered() {
         for _ in 0..3 {
             let_time_pass(&state_file(&fake), 500);
             let life = Life::begin(&fake).await;
-            // The first writing after a start is one of everything, whatever has changed.
+            // The first write after a start happens whether or not anything has changed.
             fs::remove_file(state_file(&fake)).unwrap();
             eventually("it is written", async || state_file(&fake).exists()).await;
             let answer = life.tracker.answer(question()).await;

@@ -1,4 +1,4 @@
-//! Copies through open files, noticed though nobody asks.
+//! Copies through open files, found by the sweep without a call.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn volume(id: &str) -> String {
     format!("/mnt/volume-{id}")
 }
 
-/// A disk of the volume, as iSCSI shows it.
+/// Adds a disk of the volume, with the link of an iSCSI disk.
 fn disk(fake: &Fake, name: &str, id: &str) -> String {
     fake.write(&format!("dev/{name}"), "");
     let link = format!("dev/disk/by-path/ip-1:3260-iscsi-iqn:volume-{id}-lun-1");
@@ -40,7 +40,7 @@ fn disk(fake: &Fake, name: &str, id: &str) -> String {
     format!("/dev/{name}")
 }
 
-/// A copy from a disk to another, as far as `position`.
+/// Adds a copy from one disk to another, at `position`.
 fn copy(fake: &Fake, pid: i32, comm: &str, position: u64) {
     let (source, destination) = (disk(fake, "sdb", ID), disk(fake, "sdc", OTHER));
     fake.process(pid, comm)
@@ -74,7 +74,7 @@ async fn running(fake: &Fake) -> Vec<RunningCopy> {
     copies.running
 }
 
-/// A tracker that watches until it is dropped with the test's runtime.
+/// A tracker whose upkeep runs until the runtime of the test ends.
 fn watching(fake: &Fake) -> Tracker {
     let tracker = Tracker::new(fake.roots(), Duration::from_millis(20));
     tokio::spawn(tracker.clone().watch(std::future::pending()));
@@ -284,7 +284,7 @@ async fn files_closed_far_from_the_end_are_those_of_a_copy_that_failed() {
         let position = SIZE / 4 + pieces * 1000;
         moves(&fake, position);
         noticed(&tracker, position).await;
-        // Long enough for a pace.
+        // Long enough to measure a pace.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     close(&fake);

@@ -108,7 +108,7 @@ async fn answers_cannot_leave() {
     bench.proxy.transactions_only(true);
     bench
         .daemon
-        .wait_for_log("left a call to cinder-volume")
+        .wait_for_log("handed a call over to cinder-volume")
         .await;
     bench.trial.load.wait_for_more(OPERATIONS).await;
     bench.proxy.transactions_only(false);

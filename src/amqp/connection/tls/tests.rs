@@ -203,6 +203,20 @@ fn a_certificate_that_is_itself_in_ssl_ca_file_is_good_for_its_time_and_names() 
 }
 
 #[test]
+fn without_tls_verify_any_certificate_passes_and_with_it_none_of_these() {
+    let tls = trusting(&fixture("p256.crt"));
+    let unchecked = Tls {
+        verify: false,
+        ..tls.clone()
+    };
+    for until in [2000, 4000] {
+        let broker = || ShownCertificate::signed_by_itself(until);
+        assert_eq!(handshake(&unchecked, broker(), "elsewhere"), Ok(()));
+        handshake(&tls, broker(), "localhost").unwrap_err();
+    }
+}
+
+#[test]
 fn a_chain_may_come_in_odd_order_and_any_authority_in_it_may_be_the_trusted_one() {
     let folder = tempfile::tempdir().unwrap();
     let root = authority("Root", None);

@@ -98,3 +98,33 @@ fn remedy(error: &ConnectionError) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::ErrorKind;
+    use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
+
+    use super::*;
+
+    #[test]
+    fn the_advice_depends_on_the_code_of_the_broker() {
+        let advice = |kind| {
+            let error = AMQPError::new(kind, "".into());
+            let error = lapin::Error::from(ErrorKind::ProtocolError(error));
+            remedy(&ConnectionError::Amqp(error))
+        };
+        for (kind, word) in [
+            (
+                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED),
+                "password",
+            ),
+            (
+                AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED),
+                "virtual host",
+            ),
+            (AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR), "ssl = true"),
+        ] {
+            assert!(advice(kind.clone()).contains(word), "{kind}");
+        }
+    }
+}

@@ -71,11 +71,12 @@ fn outcome(row: &Row, end: Option<CopyEnd>) -> Row {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::progress::CopyMethod;
 
-    fn row(pid: i32, bytes: u64) -> Row {
+    /// A dd that has copied `bytes` of 100.
+    pub(in crate::cli::status) fn row(pid: i32, bytes: u64) -> Row {
         Row {
             volume_id: None,
             known_by: None,

@@ -277,3 +277,25 @@ fn print(copies: &Copies, rows: &[Row], daemon: &DaemonRow, json: bool) -> io::R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ended::tests::row;
+    use super::*;
+
+    #[test]
+    fn a_single_answer_waits_until_each_copy_is_settled_and_not_for_ever() {
+        let unsettled = Row {
+            settled: false,
+            ..row(2, 50)
+        };
+        let some = [row(1, 50), unsettled];
+        let soon = FIRST_LOOKS / 2;
+        assert!(!enough(&[], soon), "a second scan gives a rate");
+        assert!(enough(&[], FIRST_LOOKS));
+        assert!(enough(&some[..1], FIRST_LOOKS));
+        assert!(!enough(&some, FIRST_LOOKS));
+        assert!(!enough(&some, speed::STALLED));
+        assert!(enough(&some, speed::STALLED + 2 * FIRST_LOOKS));
+    }
+}

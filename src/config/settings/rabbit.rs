@@ -10,7 +10,8 @@ use crate::config::oslo::values;
 /// Longest time of an option in seconds: a year. No option needs more, and no sum of such times overflows.
 const LONGEST: u64 = 365 * 24 * 3600;
 
-/// Longest pause after a lost connection, in seconds: an hour.
+/// Longest pause after a lost connection, in seconds: an hour. A daemon with a longer pause would be missing for calls
+/// although its broker is back.
 const LONGEST_PAUSE: f64 = 3600.0;
 
 /// `[oslo_messaging_rabbit]`, and the query string of `transport_url`, which overrides it. Fields have the names of the

@@ -1,7 +1,7 @@
 //! Metrics for Prometheus, and the daemon's health, over HTTP.
 //!
-//! Nothing is counted here. The rooms below count where things happen. A scrape reads their numbers and
-//! the last scan's result; it starts no scan and waits for nothing. The names are those of
+//! Nothing is counted here. The rooms below count where things happen, and name their metrics there. A scrape reads
+//! their numbers and the last scan's result; it starts no scan and waits for nothing. The names are those of
 //! `docs/metrics.md`.
 
 /// Health: a status code for machines, a line for people.

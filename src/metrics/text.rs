@@ -8,16 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use prometheus::TextEncoder;
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::core::Collector;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use strum::VariantArray;
 
 use super::Watched;
-use crate::counters::TimingsNow;
 use crate::liveness::{Reason, Role, TaskState};
 use crate::progress::{CopyEnd, KnownBy, LastSeen, RunningCopy, Trouble};
-use crate::worker::outcomes::CallOutcome;
 use crate::worker::policy::LivePolicy;
 
 /// Copies shown at most, the oldest.
@@ -44,6 +41,7 @@ pub(super) fn text(watched: &Watched) -> Result<String, prometheus::Error> {
     let template = policy.map_or_else(String::new, |policy| policy.volume_name_template.clone());
     let mut seen = watched.tracker.seen();
     seen.running.retain(|copy| copy.may_be_cinders(&template));
+    page.add(watched.tracker.scans_taken());
     scans(&mut page, &seen);
     copies(&mut page, &seen.running, &template);
     TextEncoder::new().encode_to_string(&page.0)
@@ -69,66 +67,24 @@ fn process(page: &mut Page, watched: &Watched) {
 }
 
 fn calls(page: &mut Page, watched: &Watched) {
-    let calls = &watched.calls;
-    page.counters(
-        "cinder_progress_calls_total",
-        "Calls that were the daemon's to answer, by what became of them.",
-        CallOutcome::VARIANTS
-            .iter()
-            .map(|&outcome| (("outcome", outcome.name()), calls.of(outcome).get())),
-    );
-    page.histogram(
-        "cinder_progress_answer_duration_seconds",
-        "How long it took to find the answer to a progress call, good or bad.",
-        &calls.durations.now(),
-    );
-    page.counter(
-        "cinder_progress_replies_total",
-        "Replies that the broker has confirmed.",
-        watched.counters.replies.get(),
-    );
-    page.counter(
-        "cinder_progress_replies_dropped_total",
-        "Replies dropped because the queue of their caller stayed away.",
-        watched.counters.replies_dropped.get(),
-    );
+    for outcome in &watched.calls.outcomes {
+        page.add(outcome);
+    }
+    page.add(&watched.calls.durations);
+    page.add(&watched.counters.replies);
+    page.add(&watched.counters.replies_dropped);
 }
 
 fn operations(page: &mut Page, watched: &Watched) {
     let counters = &watched.counters;
-    page.counter(
-        "cinder_progress_handed_over_total",
-        "Messages handed over to the topic queue of cinder-volume.",
-        counters.handed_over.get(),
-    );
-    page.counter(
-        "cinder_progress_returned_total",
-        "Messages that the topic queue did not take and that go back to the server queue.",
-        counters.returned.get(),
-    );
-    page.counter(
-        "cinder_progress_put_back_total",
-        "Messages among those that are back on the server queue.",
-        counters.republished.get(),
-    );
-    page.counter(
-        "cinder_progress_in_doubt_total",
-        "Messages of which the broker refused some without saying which: operations to look for.",
-        counters.in_doubt.get(),
-    );
-    page.counter(
-        "cinder_progress_left_to_cinder_volume_total",
-        "Messages left to cinder-volume because one among them came back again and again.",
-        counters.left.get(),
-    );
-    page.counters(
-        "cinder_progress_stood_aside_total",
-        "Times that a queue was left to cinder-volume for a moment, by reason.",
-        Reason::VARIANTS.iter().map(|&reason| {
-            let count = counters.stood_aside.of(reason).get();
-            (("reason", reason.name()), count)
-        }),
-    );
+    page.add(&counters.handed_over);
+    page.add(&counters.returned);
+    page.add(&counters.republished);
+    page.add(&counters.in_doubt);
+    page.add(&counters.left);
+    for reason in &counters.stood_aside.0 {
+        page.add(reason);
+    }
     let queues: Vec<(&str, Option<TaskState>)> = watched
         .queues
         .iter()
@@ -175,11 +131,7 @@ fn operations(page: &mut Page, watched: &Watched) {
 
 fn broker(page: &mut Page, watched: &Watched) {
     let liveness = &watched.liveness;
-    page.counter(
-        "cinder_progress_connections_total",
-        "Connections to a broker opened; three of them at the start, in mode direct two.",
-        watched.counters.connections.get(),
-    );
+    page.add(&watched.counters.connections);
     let mut lines = vec![("own_topics", Role::OwnTopics), ("replies", Role::Replies)];
     if !watched.queues.is_empty() {
         lines.push(("intake", Role::Intake));
@@ -202,11 +154,6 @@ fn broker(page: &mut Page, watched: &Watched) {
 }
 
 fn scans(page: &mut Page, seen: &LastSeen) {
-    page.histogram(
-        "cinder_progress_scan_duration_seconds",
-        "How long looks at the process table took.",
-        &seen.scans,
-    );
     let last = seen.unseen.as_ref().map(|trouble| trouble.kind());
     page.gauges(
         "cinder_progress_scan_trouble",
@@ -323,10 +270,6 @@ fn cut(path: &str) -> &str {
 struct Page(Vec<MetricFamily>);
 
 impl Page {
-    fn counter(&mut self, name: &str, help: &str, count: u64) {
-        self.family(name, help, MetricType::COUNTER, vec![counter(&[], count)]);
-    }
-
     fn counters<'a>(
         &mut self,
         name: &str,
@@ -358,25 +301,18 @@ impl Page {
         self.family(name, help, MetricType::GAUGE, metrics.collect());
     }
 
-    fn histogram(&mut self, name: &str, help: &str, timings: &TimingsNow) {
-        let mut histogram = Histogram::default();
-        histogram.set_sample_count(timings.count());
-        histogram.set_sample_sum(timings.sum);
-        // The encoder adds the infinite one.
-        let finite = timings
-            .buckets
-            .iter()
-            .filter(|(bound, _)| bound.is_finite());
-        let buckets = finite.map(|&(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        histogram.set_bucket(buckets.collect());
-        let mut metric = Metric::default();
-        metric.set_histogram(histogram);
-        self.family(name, help, MetricType::HISTOGRAM, vec![metric]);
+    /// Adds the family of `collector`, or its series if the last family has the same name.
+    fn add(&mut self, collector: &impl Collector) {
+        for mut family in collector.collect() {
+            match self
+                .0
+                .last_mut()
+                .filter(|last| last.name() == family.name())
+            {
+                Some(last) => last.mut_metric().append(family.mut_metric()),
+                None => self.0.push(family),
+            }
+        }
     }
 
     fn family(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
@@ -414,18 +350,17 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::metrics::tests::watched;
+    use crate::worker::outcomes::CallOutcome;
 
     #[test]
     fn what_was_counted_is_told_and_every_label_has_its_series() {
         let watched = watched();
-        watched.counters.handed_over.add(3);
-        watched.counters.stood_aside.of(Reason::Backlog).add(2);
+        watched.counters.handed_over.inc_by(3);
+        watched.counters.stood_aside.of(Reason::Backlog).inc_by(2);
         watched.calls.note(CallOutcome::Answered);
-        watched.calls.durations.add(Duration::from_millis(3));
+        watched.calls.durations.observe(0.003);
         let text = text(&watched).unwrap();
         for line in [
             "process_start_time_seconds 7",

@@ -9,7 +9,6 @@ use super::journal::EndedCopies;
 use super::migration::KnownBy;
 use super::proc::error::ProgressError;
 use super::proc::process;
-use crate::counters::TimingsNow;
 use crate::text;
 
 /// All copies that run, as far as they can be seen.
@@ -30,8 +29,6 @@ pub struct LastSeen {
     pub running: Vec<RunningCopy>,
     /// What the last scan could not see, or why it failed.
     pub unseen: Option<ProgressError>,
-    /// How long scans took.
-    pub scans: TimingsNow,
     /// How copies ended since the daemon started.
     pub ended: EndedCopies,
 }

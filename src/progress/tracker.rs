@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
+use prometheus::Histogram;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -36,7 +37,7 @@ use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
 use super::verdict::CopyVerdict;
 use super::{Answer, CopyMode, Question, Roots};
-use crate::counters::Timings;
+use crate::counters::histogram;
 
 /// Listening for the ends of processes.
 mod hearing;
@@ -79,7 +80,7 @@ struct Inner {
     /// Tells how processes end, while a copy runs.
     ends: Mutex<Hearing>,
     /// How long scans took.
-    scans: Timings,
+    scans: Histogram,
     /// What the last scan could not see, or why it failed.
     outcome: Mutex<Outcome>,
     /// Held for the length of a scan, so that there is one at a time.
@@ -161,7 +162,10 @@ impl Tracker {
                     not_before: None,
                 })),
                 ends: Mutex::default(),
-                scans: Timings::default(),
+                scans: histogram(
+                    "cinder_progress_scan_duration_seconds",
+                    "How long looks at the process table took.",
+                ),
                 outcome: Mutex::new(Ok(None)),
             }),
         }
@@ -353,7 +357,6 @@ impl Tracker {
                 Ok(missed) => missed.clone(),
                 Err(failed) => Some(failed.clone()),
             },
-            scans: self.inner.scans.now(),
             ended: self.history().ended.and(self.inner.files.copies().ended),
         }
     }
@@ -552,7 +555,7 @@ impl Tracker {
                 missed
             });
             let cost = begun.elapsed();
-            inner.scans.add(cost);
+            inner.scans.observe(cost.as_secs_f64());
             // Not before: one that panicked has no outcome for those who asked before it began.
             scan_state.begun = Some(begun);
             scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
@@ -589,12 +592,18 @@ impl Tracker {
         Some((record.seen.position, record.runs()))
     }
 
+    /// How long scans took.
+    #[must_use]
+    pub fn scans_taken(&self) -> &Histogram {
+        &self.inner.scans
+    }
+
     /// How many scans there were.
     #[cfg(test)]
     pub(super) async fn scans(&self) -> u64 {
         // Not while one is going on.
         let _scan_state = self.inner.scan_state.lock().await;
-        self.inner.scans.now().count()
+        self.inner.scans.get_sample_count()
     }
 }
 

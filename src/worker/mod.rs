@@ -297,7 +297,7 @@ impl Worker {
         };
         let elapsed = since.elapsed();
         let calls = &self.0.context.calls;
-        calls.durations.add(elapsed);
+        calls.durations.observe(elapsed.as_secs_f64());
         match answer {
             Ok(answer) => {
                 let (outcome, text) = match answer {
@@ -354,7 +354,7 @@ impl Worker {
             body,
         };
         if let Err(reply) = self.0.context.replies.send(reply) {
-            self.0.context.counters.replies_dropped.add(1);
+            self.0.context.counters.replies_dropped.inc();
             warn!(queue = %reply.queue, "too many replies wait for the broker: dropped one");
         }
     }

@@ -1,8 +1,9 @@
 //! Counts the progress calls by outcome.
 
+use prometheus::{Histogram, IntCounter};
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::counters::{Counter, Timings};
+use crate::counters::{counters, histogram};
 use crate::progress::{ProgressError, Trouble};
 
 /// The outcome of a call.
@@ -69,23 +70,35 @@ impl From<&ProgressError> for CallOutcome {
 }
 
 /// The counters of the calls of all backends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Calls {
-    outcomes: [Counter; CallOutcome::VARIANTS.len()],
+    /// In the order of [`CallOutcome::VARIANTS`].
+    pub outcomes: [IntCounter; CallOutcome::VARIANTS.len()],
     /// How long it took to find the answer to a progress call, whether a percentage or a failure.
-    pub durations: Timings,
+    pub durations: Histogram,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            outcomes: counters(
+                "cinder_progress_calls_total",
+                "Calls that were the daemon's to answer, by what became of them.",
+                "outcome",
+                |at| CallOutcome::VARIANTS[at].name(),
+            ),
+            durations: histogram(
+                "cinder_progress_answer_duration_seconds",
+                "How long it took to find the answer to a progress call, good or bad.",
+            ),
+        }
+    }
 }
 
 impl Calls {
-    /// The counter of this outcome.
-    #[must_use]
-    pub fn of(&self, outcome: CallOutcome) -> &Counter {
-        &self.outcomes[outcome as usize]
-    }
-
     /// Counts a call with this outcome.
     pub fn note(&self, outcome: CallOutcome) {
-        self.of(outcome).add(1);
+        self.outcomes[outcome as usize].inc();
     }
 }
 
@@ -134,7 +147,11 @@ mod tests {
         calls.note(CallOutcome::Passed);
         for &outcome in CallOutcome::VARIANTS {
             let expected = if outcome == CallOutcome::Passed { 2 } else { 1 };
-            assert_eq!(calls.of(outcome).get(), expected, "{outcome:?}");
+            assert_eq!(
+                calls.outcomes[outcome as usize].get(),
+                expected,
+                "{outcome:?}"
+            );
         }
     }
 }

@@ -135,7 +135,7 @@ pub async fn supervise(
         let ended = match opened {
             Ok(connection) => {
                 info!(connection = %label, %broker, "connected");
-                counters.connections.add(1);
+                counters.connections.inc();
                 found.tell(host);
                 let since = Instant::now();
                 keeper.does(TaskState::Connected(broker.clone()));

@@ -36,7 +36,7 @@ impl HandOver {
         // nothing; returns arrive before the answer to the commit, and may have arrived though
         // the answer has not.
         let returned = channel.wait_for_confirms().await?;
-        on.counters.returned.add(returned.len());
+        on.counters.returned.inc_by(returned.len() as u64);
         let vanished = !returned.is_empty();
         let kept = operations.len().saturating_sub(returned.len());
         for message in returned {
@@ -45,7 +45,7 @@ impl HandOver {
         if let Err(aside) = committed {
             return Err(self.refused(&operations, aside, on.counters));
         }
-        on.counters.handed_over.add(kept);
+        on.counters.handed_over.inc_by(kept as u64);
         debug!(queue = %self.names.topic, messages = kept, "handed over");
         if vanished {
             return Err(StandAside::Vanished(self.names.topic.clone()));
@@ -74,10 +74,10 @@ impl HandOver {
         }
         let topic = &self.names.topic;
         if let [only] = operations {
-            counters.returned.add(1);
+            counters.returned.inc();
             self.returned.add_refused(only);
         } else {
-            counters.in_doubt.add(operations.len());
+            counters.in_doubt.inc_by(operations.len() as u64);
             error!(
                 queue = %topic, messages = operations.len(),
                 "the broker refused some of these messages and does not say which: look for \

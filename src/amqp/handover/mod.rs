@@ -285,7 +285,7 @@ impl HandOver {
             }
             missing.looked(matches!(aside, StandAside::Missing(_)));
             let reason = aside.reason();
-            on.counters.stood_aside.of(reason).add(1);
+            on.counters.stood_aside.of(reason).inc();
             let cause = aside.to_string();
             if said != cause {
                 warn!(queue = %self.names.server, %cause, "standing aside");
@@ -396,7 +396,7 @@ impl HandOver {
         }
         let given_back = self.redeliveries.end(broken);
         if served.is_err() && given_back.is_often() {
-            on.counters.left.add(given_back.messages);
+            on.counters.left.inc_by(given_back.messages as u64);
             error!(
                 queue = %self.names.server,
                 messages = given_back.messages,

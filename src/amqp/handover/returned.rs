@@ -89,7 +89,7 @@ impl Returned {
             match confirmation {
                 Confirmation::Ack(None) => {
                     self.messages.pop_front();
-                    counters.republished.add(1);
+                    counters.republished.inc();
                 }
                 Confirmation::Ack(Some(_)) => return Err(StandAside::Missing(self.queue.clone())),
                 Confirmation::Nack(_) | Confirmation::NotRequested => {

@@ -194,13 +194,13 @@ impl ReplyPublisher {
                 () = task.idle() => {}
                 () = sleep_until(due) => {
                     let (tries, dropped) = self.absent.retry(Instant::now());
-                    counters.replies_dropped.add(dropped);
+                    counters.replies_dropped.inc_by(dropped as u64);
                     self.ready.extend(tries);
                 }
                 reply = self.replies.recv(), if !no_more && confirmations.len() < IN_FLIGHT => {
                     match reply.map(|reply| self.absent.admit(reply, Instant::now())) {
                         Some(Admission::Send(reply)) => self.ready.push_back(reply),
-                        Some(Admission::Drop) => counters.replies_dropped.add(1),
+                        Some(Admission::Drop) => counters.replies_dropped.inc(),
                         // The last sender is gone: seen at the head of the loop.
                         Some(Admission::Wait) | None => {}
                     }
@@ -214,7 +214,7 @@ impl ReplyPublisher {
         let reply = self.unconfirmed.remove(&id);
         let bounced = match confirmation {
             Confirmation::Ack(None) => {
-                counters.replies.add(1);
+                counters.replies.inc();
                 if let Some(reply) = &reply {
                     self.ready.extend(self.absent.arrived(reply));
                 }
@@ -232,7 +232,7 @@ impl ReplyPublisher {
         };
         if let Some(reply) = bounced {
             let dropped = self.absent.bounced(reply, Instant::now());
-            counters.replies_dropped.add(dropped);
+            counters.replies_dropped.inc_by(dropped as u64);
         }
     }
 }

@@ -16,7 +16,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::connection::{Connection, ConnectionError};
 use super::handover::probe::Probe;
@@ -111,14 +111,19 @@ impl Silence {
     }
 
     /// The daemon has answered, and is not seen to serve.
-    fn answered(&mut self) {
-        (self.since, self.patience) = (Instant::now(), ANSWERED);
+    fn answered(&mut self, how: How) {
+        let patience = match how {
+            How::Unseen => ANSWERED,
+            // Nothing tells how its daemon ends.
+            How::Seen | How::Crowded => UNSEEN,
+        };
+        (self.since, self.patience) = (Instant::now(), patience);
         self.answered = true;
     }
 
     /// Whether the daemon is to be asked. One that may be on a crowded queue is consuming there: at once.
     fn is_over(&self, how: How) -> bool {
-        how == How::Crowded && !self.answered || self.since.elapsed() >= self.patience
+        (how == How::Crowded && !self.answered) || self.since.elapsed() >= self.patience
     }
 }
 
@@ -173,15 +178,18 @@ impl<'a> Claims<'a> {
     ///
     /// What ended the connection.
     pub async fn obtain(
-        mut self,
+        &mut self,
         task: &TaskHandle,
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         let mut silence = Silence::new(self.served);
         let mut said = String::new();
         loop {
-            let Some(occupied) = task.beating(self.look_around()).await? else {
-                return Ok(());
+            let occupied = match task.beating(self.look_around()).await? {
+                Some(occupied) => occupied,
+                // A daemon that has answered may stand aside, and consumes nothing then.
+                None if silence.answered => self.rival(self.ordered()[0]),
+                None => return Ok(()),
             };
             let queue = &self.backends[occupied.backend].server;
             self.neighbours.presence.waits(occupied.how == How::Unseen);
@@ -192,7 +200,7 @@ impl<'a> Claims<'a> {
             if occupied.how == How::Seen {
                 silence.broken();
             } else if silence.is_over(occupied.how) {
-                match task.beating(self.ask()).await? {
+                match task.beating(self.ask(silence.answered)).await? {
                     Asked::Nobody => {
                         if occupied.how == How::Unseen {
                             warn!(%queue, "the claim's daemon shows no sign of life: serving");
@@ -201,7 +209,7 @@ impl<'a> Claims<'a> {
                     }
                     Asked::Answered => {
                         info!(%queue, "another cinder-progress answers on its own topic");
-                        silence.answered();
+                        silence.answered(occupied.how);
                     }
                     Asked::Seen => silence.broken(),
                 }
@@ -215,6 +223,25 @@ impl<'a> Claims<'a> {
                 () = stop.cancelled() => return Ok(()),
                 () = self.connection.ended() => return Err(ConnectionError::Ended),
                 () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Tries again to claim what was served without a claim, until that is done, or the connection fails. A claim without a
+    /// daemon goes when its broker node is back, and would be free for a second daemon.
+    pub async fn complete(&mut self) {
+        while self.claimed.contains(&false) && !self.connection.is_worn() {
+            tokio::time::sleep(UNSEEN).await;
+            for backend in 0..self.backends.len() {
+                if !self.claimed[backend] {
+                    match claim(self.connection, &self.backends[backend]).await {
+                        Ok(claimed) => self.claimed[backend] = claimed,
+                        Err(error) => {
+                            debug!(%error, "cannot claim what is served");
+                            return;
+                        }
+                    }
+                }
             }
         }
     }
@@ -237,14 +264,19 @@ impl<'a> Claims<'a> {
         }
         for backend in self.ordered() {
             if self.is_crowded(backend).await? {
-                return Ok(Some(Occupied {
-                    by: another(&self.backends[backend].server),
-                    backend,
-                    how: How::Crowded,
-                }));
+                return Ok(Some(self.rival(backend)));
             }
         }
         Ok(None)
+    }
+
+    /// A daemon without a claim on this backend.
+    fn rival(&self, backend: usize) -> Occupied {
+        Occupied {
+            by: another(&self.backends[backend].server),
+            backend,
+            how: How::Crowded,
+        }
     }
 
     /// Claims this backend, if that is not done yet. Returns who occupies it.
@@ -277,22 +309,20 @@ impl<'a> Claims<'a> {
     /// the claim may be free later.
     async fn is_crowded(&self, backend: usize) -> Result<bool, ConnectionError> {
         let queue = &self.backends[backend].server;
-        match look_up(&self.connection.channel().await?, queue).await {
-            Ok(standing) => Ok(standing.consumers > self.expected.consumers()),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        // A queue that cannot be looked up is judged before it is served.
+        let consumers = consumers(self.connection, queue).await?;
+        Ok(consumers.is_ok_and(|consumers| consumers > self.expected.consumers()))
     }
 
-    /// Asks all daemons that keep us from serving without being seen, at once. Claims all queues that are free, before
-    /// and after.
-    async fn ask(&mut self) -> Result<Asked, ConnectionError> {
+    /// Asks all daemons that keep us from serving without being seen, at once; with `all` those of all our queues. Claims
+    /// all queues that are free, before and after.
+    async fn ask(&mut self, all: bool) -> Result<Asked, ConnectionError> {
         let mut backends = Vec::new();
         for backend in self.ordered() {
             match self.look_at(backend).await? {
                 Some(occupied) if occupied.how == How::Seen => return Ok(Asked::Seen),
                 Some(_) => backends.push(backend),
-                None if self.is_crowded(backend).await? => backends.push(backend),
+                None if all || self.is_crowded(backend).await? => backends.push(backend),
                 None => {}
             }
         }
@@ -324,9 +354,33 @@ async fn is_attended(
     if !is_in_reach(connection, &claim_of(queue)).await? {
         return Ok(false);
     }
-    match look_up(&connection.channel().await?, queue).await {
-        Ok(standing) => Ok(standing.consumers > expected.consumers()),
-        Err(error) if is_missing(&error) => Ok(expected == ExpectedConsumers::CinderVolume),
+    Ok(match consumers(connection, queue).await? {
+        Ok(consumers) => consumers > expected.consumers(),
+        Err(Unknown::Missing) => expected == ExpectedConsumers::CinderVolume,
+        Err(Unknown::Silent) => true,
+    })
+}
+
+/// Why the consumers of a queue are not known.
+enum Unknown {
+    Missing,
+    /// Its broker node does not answer, or the broker does not tell this user.
+    Silent,
+}
+
+/// How many consume a queue, if the broker says so soon.
+async fn consumers(
+    connection: &Connection,
+    queue: &str,
+) -> Result<Result<u32, Unknown>, ConnectionError> {
+    let probe = Probe::open(connection).await?;
+    let found = probe.find(queue, ANSWER).await;
+    probe.close().await;
+    match found {
+        Ok(Some(found)) => Ok(Ok(found.consumers)),
+        Ok(None) => Ok(Err(Unknown::Silent)),
+        Err(error) if is_missing(&error) => Ok(Err(Unknown::Missing)),
+        Err(error) if is_soft(&error) => Ok(Err(Unknown::Silent)),
         Err(error) => Err(error.into()),
     }
 }
@@ -435,26 +489,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_daemon_that_has_answered_is_left_in_peace_for_a_minute_until_it_is_seen_to_serve() {
         let mut silence = Silence::new(false);
-        silence.answered();
+        silence.answered(How::Unseen);
         advance(Duration::from_secs(59)).await;
         assert!(!silence.is_over(How::Unseen));
         silence.broken();
         advance(UNSEEN).await;
         assert!(silence.is_over(How::Unseen));
-        silence.answered();
+        silence.answered(How::Unseen);
         advance(ANSWERED).await;
         assert!(silence.is_over(How::Unseen));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_daemon_without_a_claim_is_asked_at_once_and_again_after_a_minute() {
+    async fn a_daemon_without_a_claim_is_asked_at_once_and_again_after_ten_seconds() {
         let mut silence = Silence::new(false);
         assert!(silence.is_over(How::Crowded));
-        silence.answered();
+        silence.answered(How::Crowded);
         assert!(!silence.is_over(How::Crowded));
-        advance(ANSWERED).await;
+        advance(UNSEEN).await;
         assert!(silence.is_over(How::Crowded));
-        silence.answered();
+        silence.answered(How::Crowded);
         silence.broken();
         assert!(silence.is_over(How::Crowded));
     }

@@ -27,6 +27,10 @@ use super::topology::{TopicNames, is_soft};
 /// does not serve either.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// How long asking may take in all. The broker may not confirm a question before it notices that a node of it is gone, on
+/// which the own topic of a dead connection has a queue.
+const ASKING: Duration = Duration::from_secs(4);
+
 /// What the names of all daemons begin with.
 const PREFIX: &str = "cinder-progress:";
 
@@ -161,14 +165,14 @@ impl Neighbours<'_> {
         // In a task of its own, which is never dropped: a channel that is closed while the broker refuses something on
         // it may end the whole connection, see `probe`.
         let asking = question.ask(connection.channel().await?, connection.end());
-        match tokio::spawn(asking).await {
-            Ok(Err(ConnectionError::Amqp(error))) if is_soft(&error) => {
+        match tokio::time::timeout(ASKING, tokio::spawn(asking)).await {
+            Ok(Ok(Err(ConnectionError::Amqp(error)))) if is_soft(&error) => {
                 debug!(%error, "cannot ask for another daemon");
                 Ok(false)
             }
-            Ok(answered) => answered,
-            // It has panicked, which tokio has logged.
-            Err(_) => Ok(false),
+            Ok(Ok(answered)) => answered,
+            // Too late. Or the task has panicked, which is logged.
+            Err(_) | Ok(Err(_)) => Ok(false),
         }
     }
 }

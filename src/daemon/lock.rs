@@ -32,7 +32,7 @@ pub async fn acquire(state_file: &Path, task: &TaskHandle) -> Lock {
     let path = lock_of(state_file);
     let mut waits = false;
     loop {
-        match try_lock(path.clone()).await {
+        match task.beating(try_lock(path.clone())).await {
             Ok(Some(file)) => {
                 if waits {
                     info!(lock = %path.display(), "the other cinder-progress has ended");
@@ -68,11 +68,16 @@ fn lock_of(state_file: &Path) -> PathBuf {
 /// file system may hang.
 pub(super) async fn try_lock(path: PathBuf) -> io::Result<Option<File>> {
     let trying = tokio::task::spawn_blocking(move || {
-        let file = File::options()
+        let opened = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(path)?;
+            .open(&path);
+        let file = match opened {
+            // A daemon that was run as another user may have left it. It is never written to.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path)?,
+            opened => opened?,
+        };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
             Err(Errno::WOULDBLOCK) => Ok(None),

@@ -84,7 +84,7 @@ impl Session for SidecarSession<'_> {
             .map(|(hand_over, _)| hand_over.republish(connection, counters, &entry, &entered));
         let expected = ExpectedConsumers::CinderVolume;
         let neighbours = neighbours(&presence, &self.own_topics);
-        let claims = Claims::new(connection, &names, expected, self.served, neighbours);
+        let mut claims = Claims::new(connection, &names, expected, self.served, neighbours);
         let enter = async {
             let found = claims.obtain(&entry, stop).await;
             if found.is_err() || !stop.is_cancelled() {
@@ -117,7 +117,8 @@ impl Session for SidecarSession<'_> {
             }
         });
         // Each runs to its end, so that none is dropped in the middle of a hand-over.
-        let served: Result<(), ConnectionError> = join_all(serving).await.into_iter().collect();
+        let served = with(join_all(serving), claims.complete()).await;
+        let served: Result<(), ConnectionError> = served.into_iter().collect();
         if let (Err(ConnectionError::Ended | ConnectionError::Worn), Some(patience)) =
             (&served, &mut self.patience)
         {
@@ -177,7 +178,7 @@ impl Session for StandaloneSession<'_> {
         let presence = self.identity.comes();
         let expected = ExpectedConsumers::Nobody;
         let neighbours = neighbours(&presence, &self.own_topics);
-        let claims = Claims::new(connection, &names, expected, self.served, neighbours);
+        let mut claims = Claims::new(connection, &names, expected, self.served, neighbours);
         claims.obtain(&entry, stop).await?;
         drop(entry);
         if stop.is_cancelled() {
@@ -193,7 +194,21 @@ impl Session for StandaloneSession<'_> {
             async move { standalone::serve(connection, names, rabbit, &take, &task, stop).await }
         });
         // When one fails the others end too: they share the connection.
-        try_join_all(serving).await.map(drop)
+        with(try_join_all(serving), claims.complete())
+            .await
+            .map(drop)
+    }
+}
+
+/// Runs `work` to its end, and `beside` for no longer.
+async fn with<T>(work: impl Future<Output = T>, beside: impl Future<Output = ()>) -> T {
+    let beside = async {
+        beside.await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        done = work => done,
+        () = beside => unreachable!("it has no end"),
     }
 }
 

@@ -47,6 +47,7 @@ mod scan_gap;
 mod watch;
 
 use hearing::Hearing;
+use scan_gap::ScanGap;
 
 /// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
 pub(super) const CALL_LIMIT: Duration = Duration::from_millis(2_800);
@@ -94,8 +95,7 @@ struct ScanState {
     /// Those who may copy through open files.
     copiers: Vec<Pid>,
     begun: Option<Instant>,
-    /// Earliest time of the next scan.
-    not_before: Option<Instant>,
+    gap: ScanGap,
 }
 
 /// A scan's outcome: it may be through and still have missed something.
@@ -159,7 +159,7 @@ impl Tracker {
                     table: Table::default(),
                     copiers: Vec::new(),
                     begun: None,
-                    not_before: None,
+                    gap: ScanGap::default(),
                 })),
                 ends: Mutex::default(),
                 scans: histogram(
@@ -524,27 +524,24 @@ impl Tracker {
     fn scan(&self, mut scan_state: OwnedMutexGuard<ScanState>) -> JoinHandle<Outcome> {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            // The shortest sleep takes a millisecond or two.
-            if let Some(then) = scan_state.not_before
-                && Instant::now() < then
-            {
-                tokio::time::sleep_until(then).await;
-            }
+            scan_state.gap.rest().await;
             let begun = Instant::now();
-            let outcome = scan_state.table.scan(&inner.reads, &inner.roots).await;
+            // A scan that panics leaves an empty table, so that the next one looks at all: what is in the table and not in the
+            // history would never be found.
+            let mut table = std::mem::take(&mut scan_state.table);
+            let outcome = table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {
                 scan_state.copiers = std::mem::take(&mut scan.copiers);
                 inner
                     .files
                     .observe(std::mem::take(&mut scan.cinder_volumes));
                 let missed = scan.trouble.take();
-                if !scan.found.is_empty() {
-                    inner.found.notify_one();
-                }
                 // Before: what is new by this scan may have a number of what has ended.
                 inner.hear();
                 let mut history = inner.history.lock();
-                history.take_in(scan, Instant::now());
+                if history.take_in(scan, Instant::now()) {
+                    inner.found.notify_one();
+                }
                 history.forget();
                 let mut files = inner.files.copies();
                 assign::by_request(&mut history, &mut files);
@@ -554,11 +551,12 @@ impl Tracker {
                 inner.listen();
                 missed
             });
+            scan_state.table = table;
             let cost = begun.elapsed();
             inner.scans.observe(cost.as_secs_f64());
             // Not before: one that panicked has no outcome for those who asked before it began.
             scan_state.begun = Some(begun);
-            scan_state.not_before = Some(Instant::now() + scan_gap::after(cost));
+            scan_state.gap.scanned(begun, cost);
             let before = std::mem::replace(&mut *inner.outcome.lock(), outcome.clone());
             if before != outcome
                 && let Err(error) | Ok(Some(error)) = &outcome

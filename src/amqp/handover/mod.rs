@@ -351,11 +351,16 @@ impl HandOver {
         if let Err(StandAside::Leaving(_)) = served {
             served = self.hold(&mut spell, on).await.and(served);
         }
-        if let Ok(Served::Stopped) = served
-            && let Err(error) = spell.lookout.idly(task).await
-        {
-            // The look was for a Q without a leader, which has not got the last acknowledgements.
-            debug!(queue = %self.names.server, %error, "stopping without a last look");
+        let broken = matches!(
+            served,
+            Err(StandAside::Channel(_) | StandAside::Connection(ConnectionError::Ended))
+        );
+        if !broken && spell.lookout.has_committed() {
+            // A Q without a leader has not got the acknowledgements yet: the channel must live until it has the next one.
+            let _unsettled = self.unsettled.begin();
+            if let Err(error) = spell.lookout.idly(task).await {
+                debug!(queue = %self.names.server, %error, "no last look");
+            }
         }
         if !spell.consumers.is_empty() {
             self.end(&mut spell, on, &served).await;
@@ -557,6 +562,7 @@ impl HandOver {
             let begun = Instant::now();
             self.commit(&spell.work, &spell.in_hand[..count], on)
                 .await?;
+            spell.lookout.commits();
             let mut settled = spell.in_hand.drain(..count);
             if settled.any(|message| is_to_hand_over(&message)) {
                 self.redeliveries.moved();

@@ -80,6 +80,8 @@ pub(super) struct Lookout {
     unsettled: Unsettled,
     /// When the last look began.
     looked: tokio::time::Instant,
+    /// A transaction was committed since Q was seen to have a leader.
+    has_committed: bool,
 }
 
 /// The consumers that are known of.
@@ -110,6 +112,7 @@ impl Lookout {
             stay: BEFORE_COMMIT,
             unsettled,
             looked: tokio::time::Instant::now(),
+            has_committed: false,
         })
     }
 
@@ -146,6 +149,17 @@ impl Lookout {
     pub(super) async fn stay(&mut self, task: &TaskHandle) -> Result<u32, StandAside> {
         let (topic, _) = self.look(self.stay, task).await?;
         Ok(topic.ready)
+    }
+
+    /// A transaction has been committed.
+    pub(super) fn commits(&mut self) {
+        self.has_committed = true;
+    }
+
+    /// Whether acknowledgements may still be on their way to a Q without a leader: the broker answers a commit when T has
+    /// the messages, and does not wait for Q.
+    pub(super) fn has_committed(&self) -> bool {
+        self.has_committed
     }
 
     /// Whether it is time to look though there is nothing to hand over.
@@ -201,6 +215,7 @@ impl Lookout {
                 tokio::time::sleep(LEADER_PAUSE).await;
                 continue;
             }
+            self.has_committed = false;
             self.consumers.judge(&self.names, topic, server)?;
             if topic.ready <= requirements.backlog {
                 return Ok((topic, server));

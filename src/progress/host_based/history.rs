@@ -36,8 +36,9 @@ pub(in crate::progress) struct History {
 }
 
 impl History {
-    /// Takes in a scan that was made at `at`.
-    pub(in crate::progress) fn take_in(&mut self, scan: Scan, at: Instant) {
+    /// Takes in a scan that was made at `at`. Returns whether it has found a copy that is new.
+    pub(in crate::progress) fn take_in(&mut self, scan: Scan, at: Instant) -> bool {
+        let mut is_new = false;
         for found in scan.found {
             let dd = &found.dd;
             if self.copies.get(dd.id).is_some() {
@@ -46,6 +47,7 @@ impl History {
                     record.dd.destination.learn(found.dd.destination);
                 });
             } else {
+                is_new = true;
                 self.add(found);
             }
         }
@@ -61,6 +63,7 @@ impl History {
         for id in over {
             self.update(id, |record| record.ends(at));
         }
+        is_new
     }
 
     /// Takes in which processes have ended by `at`, and how.

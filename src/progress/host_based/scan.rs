@@ -432,8 +432,10 @@ impl Table {
             }
             Err(error) => {
                 scan.unsure.insert(pid);
-                // One that is understood already cannot be the dd of a volume that has none so far.
-                if known.kind == Kind::Open {
+                // A known dd cannot be the dd of a volume that has none so far. A wrapper such as sudo may have become one:
+                // it is looked at in each scan until a look succeeds.
+                if !matches!(known.kind, Kind::Dd(_)) {
+                    known.kind = Kind::Open;
                     scan.trouble.get_or_insert(error);
                 }
             }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::progress::proc::process::Pid;
 
 /// How late a process's folder may appear after its id was given out. Mostly it is microseconds; one that takes
-/// longer than this is found when all processes are listed.
-pub(super) const LATE_FOLDER: Duration = Duration::from_millis(100);
+/// longer than this is found when all processes are listed, up to ten minutes later.
+pub(super) const LATE_FOLDER: Duration = Duration::from_millis(500);
 
 /// So many ids may be given out while all processes are listed.
 const MEANWHILE: Pid = 256;

@@ -88,8 +88,8 @@ struct Silence {
     /// How long it may last before the daemon is asked.
     patience: Duration,
     first_patience: Duration,
-    /// The daemon has been asked, and has answered.
-    answered: bool,
+    /// A daemon has been asked, for this, and has answered.
+    answered: Option<How>,
 }
 
 impl Silence {
@@ -100,14 +100,14 @@ impl Silence {
             since: Instant::now(),
             patience: first_patience,
             first_patience,
-            answered: false,
+            answered: None,
         }
     }
 
     /// The daemon is seen to serve.
     fn broken(&mut self) {
         (self.since, self.patience) = (Instant::now(), self.first_patience);
-        self.answered = false;
+        self.answered = None;
     }
 
     /// The daemon has answered, and is not seen to serve.
@@ -118,12 +118,12 @@ impl Silence {
             How::Seen | How::Crowded => UNSEEN,
         };
         (self.since, self.patience) = (Instant::now(), patience);
-        self.answered = true;
+        self.answered = Some(how);
     }
 
-    /// Whether the daemon is to be asked. One that may be on a crowded queue is consuming there: at once.
+    /// Whether a daemon is to be asked. One that may serve without a claim is asked at once.
     fn is_over(&self, how: How) -> bool {
-        (how == How::Crowded && !self.answered) || self.since.elapsed() >= self.patience
+        (how == How::Crowded && self.answered != Some(how)) || self.since.elapsed() >= self.patience
     }
 }
 
@@ -188,7 +188,7 @@ impl<'a> Claims<'a> {
             let occupied = match task.beating(self.look_around()).await? {
                 Some(occupied) => occupied,
                 // A daemon that has answered may stand aside, and consumes nothing then.
-                None if silence.answered => self.rival(self.ordered()[0]),
+                None if silence.answered.is_some() => self.rival(self.ordered()[0]),
                 None => return Ok(()),
             };
             let queue = &self.backends[occupied.backend].server;
@@ -200,7 +200,7 @@ impl<'a> Claims<'a> {
             if occupied.how == How::Seen {
                 silence.broken();
             } else if silence.is_over(occupied.how) {
-                match task.beating(self.ask(silence.answered)).await? {
+                match task.beating(self.ask(silence.answered.is_some())).await? {
                     Asked::Nobody => {
                         if occupied.how == How::Unseen {
                             warn!(%queue, "the claim's daemon shows no sign of life: serving");
@@ -510,6 +510,9 @@ mod tests {
         assert!(silence.is_over(How::Crowded));
         silence.answered(How::Crowded);
         silence.broken();
+        assert!(silence.is_over(How::Crowded));
+        // Its claim is free: it has ended, or serves without one.
+        silence.answered(How::Unseen);
         assert!(silence.is_over(How::Crowded));
     }
 

@@ -27,7 +27,7 @@ pub(in crate::progress) fn last_pid(proc: &Path) -> Option<Pid> {
     if is_covered(proc) {
         return None;
     }
-    let text = process::read_head(&proc.join("loadavg"), PROC_NEEDS).ok()??;
+    let text = process::read(&proc.join("loadavg"), PROC_NEEDS).ok()??;
     String::from_utf8_lossy(&text)
         .split_whitespace()
         .next_back()?
@@ -74,7 +74,7 @@ pub(in crate::progress) fn between(
 
 /// Threads take ids too, and /proc answers to them though it does not list them. `None` when that cannot be told.
 fn is_process(folder: &Path, pid: Pid) -> Option<bool> {
-    let status = process::read_head(&folder.join("status"), PROC_NEEDS).ok()?;
+    let status = process::read(&folder.join("status"), PROC_NEEDS).ok()?;
     let is_leader = |status: Vec<u8>| {
         String::from_utf8_lossy(&status)
             .lines()

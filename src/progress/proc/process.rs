@@ -48,31 +48,6 @@ pub(in crate::progress) fn read(
     }
 }
 
-/// Reads the beginning of a small file by one read; `None` when the process is gone. The kernel gives as much as there
-/// is at once, and the files read here tell what is wanted in less than [`USUAL`] bytes.
-pub(in crate::progress) fn read_head(
-    path: &Path,
-    missing: &'static str,
-) -> Result<Option<Vec<u8>>, ProgressError> {
-    let head = |mut file: File| {
-        let mut bytes = vec![0; USUAL];
-        loop {
-            match file.read(&mut bytes) {
-                Ok(length) => {
-                    bytes.truncate(length);
-                    return Ok(bytes);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    };
-    match File::open(path).and_then(head) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) => gone_or(path, missing, &error),
-    }
-}
-
 fn contents(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL);
     file.take(READ_LIMIT).read_to_end(&mut bytes)?;
@@ -187,8 +162,7 @@ pub(in crate::progress) fn hides_others(proc: &Path) -> bool {
 /// The process's name, without the line end.
 pub(in crate::progress) fn comm(proc: &Path, pid: Pid) -> Result<Option<Vec<u8>>, ProgressError> {
     let path = proc.join(pid.to_string()).join("comm");
-    let comm = read_head(&path, PROC_NEEDS)?;
-    Ok(comm.map(|bytes| bytes.trim_ascii_end().to_vec()))
+    Ok(read(&path, PROC_NEEDS)?.map(|bytes| bytes.trim_ascii_end().to_vec()))
 }
 
 /// The process's identity; `None` when it is gone, or dead and only waits for its parent.

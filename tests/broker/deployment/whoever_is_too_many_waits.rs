@@ -139,7 +139,7 @@ async fn of_two_that_wait_for_a_dead_one_a_single_one_serves() {
 async fn for_one_that_serves_without_a_claim() {
     let service = Service::unique();
     let (amqp, url) = (SharedBroker::amqp_uri(), SharedBroker::transport_url());
-    let _cinder_volume = Recorder::start(&amqp, &service, Queues::transient()).await;
+    let mut cinder_volume = Recorder::start(&amqp, &service, Queues::transient()).await;
     let (connection, channel) = publisher(&amqp).await.unwrap();
     let exchange = exchange(&channel).await;
     let (dead, claiming) = publisher(&amqp).await.unwrap();
@@ -155,8 +155,19 @@ async fn for_one_that_serves_without_a_claim() {
     second.wait_for_log(TAKEN).await;
 
     dead.close(200, "".into()).await.unwrap();
-    second.wait_for_log("answers on its own topic").await;
-    assert!(!second.log().contains("serving beside"), "{}", second.log());
+    let both = timeout(ASKING, second.wait_for_log("serving beside")).await;
+    assert!(both.is_err(), "{}", second.log());
+    // It consumes nothing for a while, which is no sign of its end.
+    let from = first.process.stderr.len();
+    cinder_volume.stop().await;
+    first.wait_for_log_from(from, "standing aside").await;
+    let both = timeout(ASKING, second.wait_for_log("serving beside")).await;
+    assert!(both.is_err(), "{}", second.log());
+    cinder_volume.start_again().await;
+    first.wait_for_log_from(from, "serving beside").await;
+    let both = timeout(ASKING, second.wait_for_log("serving beside")).await;
+    assert!(both.is_err(), "{}", second.log());
+
     first.process.kill().await;
     second.wait_for_log("serving beside").await;
     drop(connection);

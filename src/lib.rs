@@ -30,19 +30,20 @@
 //! # Where is …?
 //!
 //! - *Is a message ours, or left to cinder-volume?* `Worker::take_if_ours` in [`worker`]. When every message is left to
-//!   cinder-volume: `stand_aside` in [`amqp::handover`].
+//!   cinder-volume: `ready::look` and `HandOver::enter` in [`amqp::handover`] decide, `stand_aside` has the reasons.
 //! - *What if T, cinder-volume's topic queue, is full?* In [`amqp::handover`]: `ready` looks before each commit,
 //!   `commit` learns of a refusal, `returned` puts the messages back.
 //! - *A message came back twice?* In [`amqp::handover`]: `redeliveries` counts, `transaction::batch_end` hands it over
-//!   alone.
+//!   alone, `Redeliveries::end` leaves Q to cinder-volume if it comes back once more.
 //! - *When does a second daemon wait?* For one on the same queue: [`amqp::claim`]. For one on the same node: `lock` in
 //!   [`daemon`].
-//! - *Why this percentage?* The table at the head of `verdict` in [`progress`]. Which dd counts, and what a wipe says:
-//!   `host_based::decide`. Which open files: `file_based::history`.
+//! - *Why this percentage?* The table at the head of `verdict` in [`progress`]. Which dd counts, and why a wipe means
+//!   100: `host_based::decide`. Which open files: `file_based::history`.
 //! - *Whose dd counts?* Those of the users in [`progress::Users`].
 //! - *Which volume is `/dev/sdb`?* `device` in [`progress`]: `identity`, `links`, `names`, `hardware`.
 //! - *Which two open files are one copy?* `file_based::pairs` in [`progress`].
-//! - *A read under `/proc` hangs?* `proc::bounded` in [`progress`].
+//! - *A read under `/proc` hangs?* In [`progress`]: `proc::bounded` has the limits, `Tracker::auto` what it does to an
+//!   answer.
 //! - *What survives a restart?* `state` in [`progress`]: `format` says what, `writer` when.
 //! - *In which order does the daemon stop?* [`daemon::run`].
 

@@ -8,7 +8,8 @@
 //! **The rule.** A claim is a hint. A claim holds while its daemon shows signs of life: the broker node of the claim
 //! answers, and Q has more consumers than cinder-volume's. Consumers alone prove nothing: a quorum queue counts those
 //! of a killed node until that node is back. A daemon that stands aside consumes nothing, so a claim without consumers
-//! is checked by a question on the daemon's own topic. A daemon that finds a claim waits here, and says so.
+//! is checked by a question on the daemon's own topic. No sign of life for ten seconds and no answer: the daemon that
+//! waits serves all the same. Until then it says in log and status for whom it waits.
 
 use std::time::Duration;
 
@@ -138,7 +139,7 @@ pub struct Claims<'a> {
     claimed: Vec<bool>,
 }
 
-/// What those said that keep us from serving without being seen.
+/// What came of asking the daemons that keep us from serving and are not seen to consume.
 enum Asked {
     /// Nobody has answered: they are dead.
     Nobody,

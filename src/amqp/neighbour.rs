@@ -36,10 +36,10 @@ const PREFIX: &str = "cinder-progress:";
 
 /// This daemon among all that serve the same topic. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Identity(Arc<IdentityInner>);
+pub struct DaemonIdentity(Arc<DaemonIdentityInner>);
 
 #[derive(Debug)]
-struct IdentityInner {
+struct DaemonIdentityInner {
     /// The property `app_id` of its questions.
     name: String,
     standing: Mutex<Standing>,
@@ -58,18 +58,18 @@ enum Standing {
 
 /// That a daemon has a connection for Q, until this is dropped.
 #[derive(Debug)]
-pub struct Presence(Identity);
+pub struct Presence(DaemonIdentity);
 
-impl Default for Identity {
+impl Default for DaemonIdentity {
     /// A name that no other daemon has.
     fn default() -> Self {
         Self::named(&Uuid::new_v4().to_string())
     }
 }
 
-impl Identity {
+impl DaemonIdentity {
     fn named(name: &str) -> Self {
-        Self(Arc::new(IdentityInner {
+        Self(Arc::new(DaemonIdentityInner {
             name: format!("{PREFIX}{name}"),
             standing: Mutex::new(Standing::Away),
         }))
@@ -157,7 +157,7 @@ impl Neighbours<'_> {
         let own_topics = backends
             .iter()
             .filter_map(|&backend| self.own_topics.get(backend).cloned());
-        let question = Question {
+        let question = OutgoingPing {
             ping: (self.ping)(),
             name: self.presence.0.0.name.clone(),
             own_topics: own_topics.collect(),
@@ -177,14 +177,14 @@ impl Neighbours<'_> {
     }
 }
 
-/// One question to several own topics.
-struct Question {
+/// One ping to several own topics.
+struct OutgoingPing {
     ping: Ping,
     name: String,
     own_topics: Vec<TopicNames>,
 }
 
-impl Question {
+impl OutgoingPing {
     async fn ask(
         self,
         channel: Channel,
@@ -227,13 +227,13 @@ mod tests {
     }
 
     /// Whether `answers` answers a question of `asks`.
-    fn is_answered(asks: &Identity, answers: &Identity) -> bool {
+    fn is_answered(asks: &DaemonIdentity, answers: &DaemonIdentity) -> bool {
         answers.is_to_answer(&question(Some(&asks.0.name)))
     }
 
     #[test]
     fn a_caller_that_is_no_daemon_is_always_answered() {
-        let identity = Identity::default();
+        let identity = DaemonIdentity::default();
         let presence = identity.comes();
         for app_id in [None, Some("cinder-api"), Some("")] {
             presence.waits(false);
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn of_daemons_that_wait_the_first_is_not_answered_and_of_one_that_serves_all_are() {
-        let [first, second] = ["a", "b"].map(Identity::named);
+        let [first, second] = ["a", "b"].map(DaemonIdentity::named);
         assert!(!is_answered(&first, &second) && !is_answered(&second, &first));
         let (one, other) = (first.comes(), second.comes());
         one.waits(true);
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_waits_for_somebody_it_sees_keeps_nobody_waiting() {
-        let [first, second] = ["a", "b"].map(Identity::named);
+        let [first, second] = ["a", "b"].map(DaemonIdentity::named);
         let presence = first.comes();
         presence.waits(false);
         assert!(!is_answered(&second, &first));

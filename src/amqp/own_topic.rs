@@ -19,7 +19,7 @@ use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::rights::may_publish;
 use super::message::Message;
-use super::neighbour::Identity;
+use super::neighbour::DaemonIdentity;
 use super::topology::{TopicNames, bind, is_missing, is_refused};
 use crate::liveness::{TaskHandle, TaskState};
 
@@ -46,7 +46,7 @@ const MISSING: [Duration; 3] = [
 pub async fn serve(
     connection: &Connection,
     names: &TopicNames,
-    identity: &Identity,
+    identity: &DaemonIdentity,
     take: &(impl Fn(Message<'_>) + Sync),
     task: &TaskHandle,
     stop: &CancellationToken,

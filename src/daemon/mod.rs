@@ -18,7 +18,7 @@ use crate::amqp::connection::supervisor::{ConnectionConfig, FoundBroker, supervi
 use crate::amqp::handover::unsettled::Unsettled;
 use crate::amqp::handover::{ConsumerOptions, HandOver, NEXT_LEADER};
 use crate::amqp::metrics::Counters;
-use crate::amqp::neighbour::Identity;
+use crate::amqp::neighbour::DaemonIdentity;
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::{TopicNames, consumer_arguments};
 use crate::config::{Backend, Listen, Mode, Rabbit, Settings};
@@ -198,7 +198,7 @@ pub async fn run(
         workers,
         counters: Arc::clone(&counters),
         liveness: liveness.clone(),
-        identity: Identity::default(),
+        identity: DaemonIdentity::default(),
         unsettled: unsettled.clone(),
         locked,
     };
@@ -377,7 +377,7 @@ struct Parts {
     workers: Vec<Worker>,
     counters: Arc<Counters>,
     liveness: Liveness,
-    identity: Identity,
+    identity: DaemonIdentity,
     unsettled: Unsettled,
     /// Cancelled when no other daemon with the same state file runs.
     locked: CancellationToken,

@@ -12,7 +12,7 @@ use crate::amqp::handover::elsewhere::Elsewhere;
 use crate::amqp::handover::{HandOver, HandOverContext};
 use crate::amqp::message::Message;
 use crate::amqp::metrics::Counters;
-use crate::amqp::neighbour::{Identity, Neighbours, Ping, Presence};
+use crate::amqp::neighbour::{DaemonIdentity, Neighbours, Ping, Presence};
 use crate::amqp::replies::ReplyPublisher;
 use crate::amqp::topology::TopicNames;
 use crate::amqp::{own_topic, standalone};
@@ -53,7 +53,7 @@ pub struct SidecarSession<'a> {
     /// The own topic of each.
     pub own_topics: Vec<TopicNames>,
     /// Which daemon this is, for other daemons.
-    pub identity: &'a Identity,
+    pub identity: &'a DaemonIdentity,
     /// Whether this process has served before: another consumer is then our own lost connection.
     pub served: bool,
     /// How long the queues may be missing on the next host; `None` where there is one host only.
@@ -155,7 +155,7 @@ pub struct StandaloneSession<'a> {
     /// The own topic of each.
     pub own_topics: Vec<TopicNames>,
     /// Which daemon this is, for other daemons.
-    pub identity: &'a Identity,
+    pub identity: &'a DaemonIdentity,
     /// How queues are declared.
     pub rabbit: &'a Rabbit,
     /// Whether this process has served before: another consumer is then our own lost connection.
@@ -217,7 +217,7 @@ pub struct OwnTopics<'a> {
     /// The names for each backend, and who answers.
     pub backends: Vec<(TopicNames, Worker)>,
     /// Which daemon this is, for other daemons.
-    pub identity: &'a Identity,
+    pub identity: &'a DaemonIdentity,
     /// Where the session shows what it does.
     pub liveness: &'a Liveness,
     /// Ends it.

@@ -13,8 +13,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus::Histogram;
-use tokio::sync::{Notify, OwnedMutexGuard};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::assign;
@@ -26,13 +25,12 @@ use super::host_based::history::History;
 use super::host_based::operands::Purpose;
 use super::host_based::position::PositionProbe;
 use super::host_based::record::Record;
-use super::host_based::scan::Table;
 use super::journal::CopyEnd;
 use super::memory::copy_store::CopyRecord;
 use super::memory::volumes::MigrationRequest;
 use super::proc::bounded::BoundedReads;
 use super::proc::error::ProgressError;
-use super::proc::process::{self, Pid, ProcessId};
+use super::proc::process::{self, ProcessId};
 use super::report::{Copies, LastSeen, RunningCopy};
 use super::state;
 use super::verdict::CopyVerdict;
@@ -43,11 +41,13 @@ use crate::counters::histogram;
 mod hearing;
 /// How long scans rest.
 mod scan_gap;
+/// Scans: one at a time, shared by all who ask.
+mod scans;
 /// The upkeep in the background.
 mod watch;
 
 use hearing::Hearing;
-use scan_gap::ScanGap;
+use scans::{Outcome, ScanState};
 
 /// How long a caller waits at most: longer than one look that hangs, shorter than a caller's patience.
 pub(super) const CALL_LIMIT: Duration = Duration::from_millis(2_800);
@@ -87,19 +87,6 @@ struct Inner {
     /// Held for the length of a scan, so that there is one at a time.
     scan_state: Arc<tokio::sync::Mutex<ScanState>>,
 }
-
-/// The scans so far.
-#[derive(Debug)]
-struct ScanState {
-    table: Table,
-    /// Those who may copy through open files.
-    copiers: Vec<Pid>,
-    begun: Option<Instant>,
-    gap: ScanGap,
-}
-
-/// A scan's outcome: it may be through and still have missed something.
-type Outcome = Result<Option<ProgressError>, ProgressError>;
 
 impl Tracker {
     /// A tracker that has seen nothing yet. `scan_interval` is how often [`Tracker::watch`] looks around.
@@ -155,12 +142,7 @@ impl Tracker {
                 state_file,
                 leaves_state_file: AtomicBool::new(false),
                 found: Notify::new(),
-                scan_state: Arc::new(tokio::sync::Mutex::new(ScanState {
-                    table: Table::default(),
-                    copiers: Vec::new(),
-                    begun: None,
-                    gap: ScanGap::default(),
-                })),
+                scan_state: Arc::default(),
                 ends: Mutex::default(),
                 scans: histogram(
                     "cinder_progress_scan_duration_seconds",
@@ -496,80 +478,6 @@ impl Tracker {
         });
     }
 
-    /// Waits for a scan that began after `since`; tells what it could not see.
-    async fn scan_since(&self, since: Instant) -> Outcome {
-        let scan_state = Arc::clone(&self.inner.scan_state).lock_owned().await;
-        if scan_state.begun.is_some_and(|begun| begun >= since) {
-            return self.inner.outcome.lock().clone();
-        }
-        self.scan(scan_state).await.unwrap_or_else(|broken| {
-            Err(ProgressError::Io {
-                path: self.inner.roots.proc.clone(),
-                kind: std::io::ErrorKind::Other,
-                cause: broken.to_string(),
-            })
-        })
-    }
-
-    /// Begins a scan in the background if none is going on and the last is old.
-    fn scan_if_older_than(&self, age: Duration) {
-        if let Ok(scan_state) = Arc::clone(&self.inner.scan_state).try_lock_owned()
-            && scan_state.begun.is_none_or(|begun| begun.elapsed() >= age)
-        {
-            drop(self.scan(scan_state));
-        }
-    }
-
-    /// A scan is a task of its own: it is not lost with the caller who began it.
-    fn scan(&self, mut scan_state: OwnedMutexGuard<ScanState>) -> JoinHandle<Outcome> {
-        let inner = Arc::clone(&self.inner);
-        tokio::spawn(async move {
-            scan_state.gap.rest().await;
-            let begun = Instant::now();
-            // A scan that panics leaves an empty table, so that the next one looks at all: what is in the table and not in the
-            // history would never be found.
-            let mut table = std::mem::take(&mut scan_state.table);
-            let outcome = table.scan(&inner.reads, &inner.roots).await;
-            let outcome = outcome.map(|mut scan| {
-                scan_state.copiers = std::mem::take(&mut scan.copiers);
-                inner
-                    .files
-                    .observe(std::mem::take(&mut scan.cinder_volumes));
-                let missed = scan.trouble.take();
-                // Before: what is new by this scan may have a number of what has ended.
-                inner.hear();
-                let mut history = inner.history.lock();
-                if history.take_in(scan, Instant::now()) {
-                    inner.found.notify_one();
-                }
-                history.forget();
-                let mut files = inner.files.copies();
-                assign::by_request(&mut history, &mut files);
-                drop(history);
-                files.forget();
-                drop(files);
-                inner.listen();
-                missed
-            });
-            scan_state.table = table;
-            let cost = begun.elapsed();
-            inner.scans.observe(cost.as_secs_f64());
-            // Not before: one that panicked has no outcome for those who asked before it began.
-            scan_state.begun = Some(begun);
-            scan_state.gap.scanned(begun, cost);
-            let before = std::mem::replace(&mut *inner.outcome.lock(), outcome.clone());
-            if before != outcome
-                && let Err(error) | Ok(Some(error)) = &outcome
-            {
-                tracing::warn!(
-                    error = error.detail(),
-                    "not every process could be looked at"
-                );
-            }
-            outcome
-        })
-    }
-
     fn with_record<T>(
         &self,
         id: ProcessId,
@@ -584,7 +492,7 @@ impl Tracker {
 
     /// What is known of a process: its last position, and whether it runs.
     #[cfg(test)]
-    pub(super) fn remembers(&self, pid: Pid) -> Option<(Option<u64>, bool)> {
+    pub(super) fn remembers(&self, pid: process::Pid) -> Option<(Option<u64>, bool)> {
         let history = self.history();
         let record = history.records().find(|record| record.dd.id.pid == pid)?;
         Some((record.seen.position, record.runs()))

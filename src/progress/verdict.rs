@@ -18,14 +18,14 @@
 //! | any | its copy is over and had come to its end: its dd ended with 0 or, where the kernel does not tell, its pace says so | 100 |
 //! | migrating | its copy is over, and a wipe ended early unasked: that may have been to delete the volume | unknown |
 //! | any | its copy is over | the last position, below 100 where the kernel told that its dd failed |
-//! | migrating | no copy; a wipe that runs, ran when the volume was asked for, or is complete; confirmed in the last ten minutes | 100 |
+//! | migrating | no copy, and a wipe: running, or seen running at a question, or complete; one was confirmed in the last ten minutes | 100 |
 //! | migrating | no copy, and any other wipe: ended longer ago, or early and unasked | unknown |
 //! | migrating | a copy that may be its own: of a disk that nothing names, or over before its position was seen | unknown |
 //! | attached | nothing: nova and qemu copy it | unknown |
 //! | migrating, in a cluster | nothing: a peer may copy it | unknown |
 //! | migrating, in Ceph | nothing: cinder-volume may copy it by way of sockets | unknown |
 //! | completing | nothing: the copy is made | unknown |
-//! | any | not every process could be looked at | an error, which is unknown where open files tell nothing either |
+//! | any | nothing, and not every process could be looked at | an error; unknown where only open files could not be read, or where there is a driver |
 //! | any | nothing | 0 |
 //!
 //! A copy or a wipe of an earlier migration counts as not seen: [`migration::made_by`]. So does one that was surely cut

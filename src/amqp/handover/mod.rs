@@ -37,7 +37,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, join};
 use lapin::message::Delivery;
-use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -46,10 +45,9 @@ use self::ready::BEFORE_COMMIT;
 use self::redeliveries::Redeliveries;
 use self::returned::Returned;
 use self::spell::Spell;
-use self::stand_aside::StandAside;
-use self::transaction::{Judged, batch_end, is_to_hand_over, prepare};
+use self::stand_aside::{StandAside, Waits};
+use self::transaction::{WINDOW, batch_end, is_to_hand_over, judged, prepare};
 use self::unsettled::Unsettled;
-use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::inspect::queue_type::Inquiry;
 use super::inspect::rights::may_publish;
@@ -80,14 +78,9 @@ mod transaction;
 pub mod unsettled;
 
 pub use self::ready::{BACKLOG, NEXT_LEADER};
+pub use self::spell::ConsumerOptions;
 
-/// Messages of one transaction at most, so at most so many can be refused together by a limit on T's length, which no
-/// client can see.
-const WINDOW: usize = 16;
-
-/// How long everything is held here when a consumer of T has left.
-///
-/// cinder-volume reads T with two connections. When it stops it closes them one after the other,
+/// How long everything is held here when a consumer of T has left. cinder-volume reads T with two connections. When it stops it closes them one after the other,
 /// up to a second apart, and oslo.messaging 18.3 acknowledges and drops what still arrives on the
 /// later one, from T as from Q.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -98,47 +91,13 @@ const LEAVING_PAUSE: Duration = Duration::from_millis(20);
 /// Messages held at most meanwhile, besides those in hand.
 const HELD: u16 = 512;
 
-/// First, further and longest wait of standing aside. Long enough for cinder-volume to take a
-/// message that we cannot handle, short enough that progress calls are answered soon after a
-/// restart of cinder-volume.
-const ASIDE: [Duration; 3] = [
-    Duration::from_millis(250),
-    Duration::from_millis(250),
-    Duration::from_secs(2),
-];
-
-/// The same while Q is left to cinder-volume because messages have come back too often. Each new try gives them back
-/// once more at most.
-const LEFT: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(4),
-    Duration::from_secs(60),
-];
-
-/// The wait after the broker was slow: what is handed over soon after would be delayed again.
-const SLOW: Duration = Duration::from_secs(3);
-
 /// How long what is in hand may wait for its turn. What no transaction has reached by then goes back: with a broker that
 /// takes its time for each transaction, and one message in each, the last of many would wait for long. A transaction
 /// under way takes its own time: its look waits for the next leader of Q, its commit for that of T.
 const IN_HAND: Duration = Duration::from_secs(1);
 
-/// The wait while the user may not publish: the broker logs each try.
-const FORBIDDEN: Duration = Duration::from_secs(10);
-
 /// A serving time after which trouble counts as new.
 const GOOD_SPELL: Duration = Duration::from_secs(10);
-
-/// How Q is consumed.
-#[derive(Debug, Clone)]
-pub struct ConsumerOptions {
-    /// `x-priority` of our consumer; cinder-volume's is 0.
-    pub priority: i32,
-    /// Messages in hand at most. A daemon that hangs can hold up no more than these.
-    pub prefetch: u16,
-    /// Further arguments of our consumer.
-    pub arguments: FieldTable,
-}
 
 /// The hand-over of one backend. Outlives connections, because a message that was returned by
 /// the broker and could not be put back yet is in nobody else's hands.
@@ -227,8 +186,7 @@ impl HandOver {
         task: &TaskHandle,
         enough: &CancellationToken,
     ) {
-        let [first, step, longest] = ASIDE;
-        let mut backoff = Backoff::new(first, step, longest);
+        let mut backoff = stand_aside::usual();
         while self.holds() && !connection.is_worn() {
             let Err(cause) = self.returned.republish(connection, counters, task).await else {
                 return;
@@ -254,9 +212,7 @@ impl HandOver {
     where
         T: Fn(Message<'_>) -> Disposition + Sync,
     {
-        let [mut backoff, mut left] =
-            [ASIDE, LEFT].map(|[first, step, longest]| Backoff::new(first, step, longest));
-        let mut absent = stand_aside::until_there();
+        let mut waits = Waits::default();
         let mut said = String::new();
         let mut missing = on.elsewhere.backend();
         self.may_publish = false;
@@ -292,18 +248,9 @@ impl HandOver {
                 said.clone_from(&cause);
             }
             if since.elapsed() >= GOOD_SPELL {
-                backoff.reset();
-                left.reset();
-                absent.reset();
+                waits.reset();
             }
-            let wait = match aside {
-                _ if self.redeliveries.is_left() => left.wait(),
-                StandAside::Slow(_) => SLOW,
-                StandAside::Forbidden => FORBIDDEN,
-                // What came back from T is waited for by somebody: it is put on Q as soon as that is there.
-                StandAside::Missing(_) if self.returned.is_empty() => absent.wait(),
-                _ => backoff.wait(),
-            };
+            let wait = waits.after(&aside, self.redeliveries.is_left(), self.holds());
             task.does(match aside {
                 StandAside::Missing(_) => TaskState::Waiting(cause),
                 _ => TaskState::Aside(reason, cause),
@@ -636,9 +583,4 @@ impl HandOver {
             }
         }
     }
-}
-
-fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Disposition) -> Judged {
-    let disposition = take(Message::of(&delivery));
-    (delivery, disposition)
 }

@@ -26,7 +26,7 @@ pub const BACKLOG: u32 = 16;
 pub(super) struct TopicRequirements {
     /// Messages on T at most.
     backlog: u32,
-    /// How long the broker may take to answer. A message waits in our hands for two answers; with
+    /// How long the broker may take to answer. A message waits in our hands for two answers, to the look and to the commit; with
     /// a broker that is far away or overloaded it is better off on Q.
     pub(super) answer: Duration,
 }

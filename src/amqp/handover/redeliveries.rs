@@ -7,7 +7,8 @@
 //!
 //! **The rule.** After a spell of serving that gave messages back and moved none, the next one takes
 //! a single message into its hands. After two of these in a row, or once a message was given back
-//! that had come back twice before, Q is left to cinder-volume until it has taken all that waits.
+//! for the third time, Q is left to cinder-volume until it has taken all that waits. A classic queue does not count:
+//! there only the spells do.
 
 use lapin::message::Delivery;
 use lapin::types::AMQPValue;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 
-use super::ConsumerOptions;
 use super::probe;
 use super::ready::Lookout;
 use super::transaction::Judged;
@@ -19,6 +19,17 @@ use crate::amqp::topology::TopicNames;
 /// How long it may take to give back what is in hand in the way that leaves no trace; after that
 /// the channel is closed over it.
 const GIVE_BACK: Duration = Duration::from_secs(1);
+
+/// How Q is consumed.
+#[derive(Debug, Clone)]
+pub struct ConsumerOptions {
+    /// `x-priority` of our consumer; cinder-volume's is 0.
+    pub priority: i32,
+    /// Messages in hand at most. A daemon that hangs can hold up no more than these.
+    pub prefetch: u16,
+    /// Further arguments of our consumer.
+    pub arguments: FieldTable,
+}
 
 /// One spell of serving.
 pub(super) struct Spell {

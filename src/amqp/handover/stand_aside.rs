@@ -6,6 +6,29 @@ use crate::amqp::connection::ConnectionError;
 use crate::amqp::connection::backoff::Backoff;
 use crate::liveness::Reason;
 
+/// First, further and longest wait of standing aside. Long enough for cinder-volume to take a
+/// message that we cannot handle, short enough that progress calls are answered soon after a
+/// restart of cinder-volume.
+const ASIDE: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(250),
+    Duration::from_secs(2),
+];
+
+/// The same while Q is left to cinder-volume because messages have come back too often. Each new try gives them back
+/// once more at most.
+const LEFT: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(60),
+];
+
+/// The wait after the broker was slow: what is handed over soon after would be delayed again.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// The wait while the user may not publish: the broker logs each try.
+const FORBIDDEN: Duration = Duration::from_secs(10);
+
 /// Why we stand aside.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StandAside {
@@ -83,9 +106,56 @@ impl StandAside {
     }
 }
 
+/// How long to stand aside.
+#[derive(Debug)]
+pub(super) struct Waits {
+    usual: Backoff,
+    left: Backoff,
+    missing: Backoff,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        let [first, step, longest] = LEFT;
+        Self {
+            usual: usual(),
+            left: Backoff::new(first, step, longest),
+            missing: until_there(),
+        }
+    }
+}
+
+impl Waits {
+    /// How long for this. `is_left`: Q is left to cinder-volume until it has taken what came back too often. `holds`:
+    /// messages that T has returned are in nobody else's hands.
+    pub(super) fn after(&mut self, aside: &StandAside, is_left: bool, holds: bool) -> Duration {
+        match aside {
+            _ if is_left => self.left.wait(),
+            StandAside::Slow(_) => SLOW,
+            StandAside::Forbidden => FORBIDDEN,
+            // What came back from T is waited for by somebody: it is put on Q as soon as that is there.
+            StandAside::Missing(_) if !holds => self.missing.wait(),
+            _ => self.usual.wait(),
+        }
+    }
+
+    /// What comes next is new trouble.
+    pub(super) fn reset(&mut self) {
+        self.usual.reset();
+        self.left.reset();
+        self.missing.reset();
+    }
+}
+
+/// The waits where nothing else is said.
+pub(super) fn usual() -> Backoff {
+    let [first, step, longest] = ASIDE;
+    Backoff::new(first, step, longest)
+}
+
 /// The waits while a queue is missing. RabbitMQ logs an error each time that it is asked for, and cinder-volume may
 /// be away for days: so the longer it is away, the longer the wait, up to half a minute.
-pub(super) fn until_there() -> Backoff {
+fn until_there() -> Backoff {
     let step = Duration::from_millis(250);
     Backoff::new(step, step, Duration::from_secs(30))
 }

@@ -10,11 +10,21 @@ use lapin::{BasicProperties, Channel};
 
 use super::redeliveries::{OFTEN, redeliveries};
 use super::stand_aside::StandAside;
-use crate::amqp::message::Disposition;
+use crate::amqp::message::{Disposition, Message};
 use crate::amqp::topology::TopicNames;
+
+/// Messages of one transaction at most, so at most so many can be refused together by a limit on T's length, which no
+/// client can see.
+pub(super) const WINDOW: usize = 16;
 
 /// A message in hand and what is to become of it.
 pub(super) type Judged = (Delivery, Disposition);
+
+/// A delivery and what `take` makes of it.
+pub(super) fn judged(delivery: Delivery, take: &impl Fn(Message<'_>) -> Disposition) -> Judged {
+    let disposition = take(Message::of(&delivery));
+    (delivery, disposition)
+}
 
 pub(super) fn is_to_hand_over((_, disposition): &Judged) -> bool {
     *disposition == Disposition::HandOver

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use self::cursor::{Cursor, Mark};
+use self::cursor::{Cursor, IdMark};
 use self::schedule::Schedule;
 use super::operands::{Operands, Purpose};
 use crate::progress::Roots;
@@ -260,7 +260,7 @@ impl Table {
         &mut self,
         reads: &BoundedReads,
         roots: &Roots,
-    ) -> Result<(PidListing, Option<Mark>), ProgressError> {
+    ) -> Result<(PidListing, Option<IdMark>), ProgressError> {
         let proc = roots.proc.clone();
         let cursor = self.cursor();
         let recent = self.recent(cursor);
@@ -284,7 +284,7 @@ impl Table {
     }
 
     /// Makes the acquaintance of those who are there.
-    fn meet(&mut self, listing: PidListing, mark: Option<Mark>, begun: Instant) {
+    fn meet(&mut self, listing: PidListing, mark: Option<IdMark>, begun: Instant) {
         match listing {
             PidListing::All(list, hidden) => {
                 let present: HashSet<Pid> = list.iter().map(|&(pid, _)| pid).collect();
@@ -449,9 +449,9 @@ fn list_pids(
     proc: &Path,
     cursor: Option<Cursor>,
     recent: &HashMap<Pid, u64>,
-) -> Result<(PidListing, Option<Mark>), ProgressError> {
+) -> Result<(PidListing, Option<IdMark>), ProgressError> {
     // Before the list is read: who is born meanwhile is on the next one if not on this.
-    let mark = new_pids::last_pid(proc).map(Mark::now);
+    let mark = new_pids::last_pid(proc).map(IdMark::now);
     if let (Some(cursor), Some(mark)) = (cursor, mark)
         && cursor.listed().elapsed() < CENSUS
         && let Some(before) = cursor.before()

@@ -438,26 +438,6 @@ async fn a_command_line_that_hangs_leaves_the_unfound_unknown_and_the_found_know
     assert_eq!(ask(&tracker).await, Answer::Percent(0));
 }
 
-/// The scan before has seen it as what it was until it executed dd.
-#[tokio::test]
-async fn a_wrapper_that_became_a_dd_whose_command_line_hangs_is_no_0() {
-    let fake = Fake::new();
-    fake.process(7, "cinder-rootwrap");
-    let tracker = tracker(&fake);
-    assert_eq!(ask(&tracker).await, Answer::Percent(0));
-    fake.process(7, "dd");
-    fake.hang("proc/7/cmdline");
-    for _ in 0..3 {
-        let answer = tracker.answer(question()).await;
-        assert!(
-            matches!(answer, Err(ProgressError::TimedOut { .. })),
-            "{answer:?}"
-        );
-    }
-    fake.end(7);
-    assert_eq!(ask(&tracker).await, Answer::Percent(0));
-}
-
 #[tokio::test]
 async fn a_hundred_dds_of_somebody_else_change_no_answer_though_all_their_command_lines_hang() {
     let fake = Fake::new();

@@ -265,6 +265,24 @@ async fn what_was_not_to_be_seen_is_no_0() {
     }
 }
 
+/// The scan before has seen it as what it was until it executed dd.
+#[tokio::test]
+async fn a_wrapper_that_became_a_dd_whose_command_line_hangs_is_no_0() {
+    let fake = Fake::new();
+    fake.process(7, "cinder-rootwrap");
+    let tracker = tracker(&fake);
+    let question = || Way::Dd.question();
+    assert_eq!(ask(&tracker, question()).await, Answer::Percent(0));
+    fake.process(7, "dd");
+    fake.hang("proc/7/cmdline");
+    for _ in 0..3 {
+        let answer = tracker.answer(question()).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+    fake.end(7);
+    assert_eq!(ask(&tracker, question()).await, Answer::Percent(0));
+}
+
 #[tokio::test]
 async fn a_copy_that_is_over_is_this_migrations_or_one_before_or_may_be_either() {
     for way in Way::BOTH {

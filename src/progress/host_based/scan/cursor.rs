@@ -20,13 +20,13 @@ const MEANWHILE: Pid = 256;
 
 /// The last id given out at some moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
+pub(super) struct IdMark {
     pub(super) last: Pid,
     /// When that was read, or a little later: the ids up to `last` are at least as old.
     at: Instant,
 }
 
-impl Mark {
+impl IdMark {
     /// To be called when `last` was read just now.
     pub(super) fn now(last: Pid) -> Self {
         Self {
@@ -43,7 +43,7 @@ pub(super) struct Cursor {
     /// scan was a moment ago.
     before: Option<Pid>,
     /// The next one that may be said of.
-    next: Mark,
+    next: IdMark,
     /// The last id at the last scan.
     last: Pid,
     /// When all processes were listed.
@@ -52,7 +52,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// After a scan that read `mark` first, and then looked at all ids up to it that those before had left.
-    pub(super) fn after(previous: Option<Self>, mark: Mark, listed: Instant) -> Self {
+    pub(super) fn after(previous: Option<Self>, mark: IdMark, listed: Instant) -> Self {
         let first = Self {
             before: None,
             next: mark,
@@ -77,7 +77,7 @@ impl Cursor {
     }
 
     /// Whether this id may have been given out since, where `mark` was read shortly before. Ids may have begun anew.
-    pub(super) fn is_past(&self, pid: Pid, mark: Mark) -> bool {
+    pub(super) fn is_past(&self, pid: Pid, mark: IdMark) -> bool {
         let newest = mark.last.saturating_add(MEANWHILE);
         self.before.is_some_and(|before| {
             let (is_later, is_earlier) = (before < pid, pid <= newest);

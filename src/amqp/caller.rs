@@ -1,8 +1,10 @@
 //! The caller's side: a reply queue of its own, one message out, and what comes back.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
@@ -18,10 +20,16 @@ use super::topology::is_missing;
 /// A reply queue, and the channel on which questions go out.
 #[derive(Debug)]
 pub struct Caller {
+    line: Line,
+    replies: Consumer,
+}
+
+/// The way out.
+#[derive(Debug)]
+struct Line {
     /// The end of the connection.
     ended: CancellationToken,
     channel: Channel,
-    replies: Consumer,
     /// Who says that it asks.
     name: Option<String>,
 }
@@ -109,23 +117,84 @@ impl Caller {
                 .await
         };
         let replies = while_open(&ended, opening).await?;
-        Ok(Self {
+        let line = Line {
             ended,
             channel,
-            replies,
             name: None,
-        })
+        };
+        Ok(Self { line, replies })
     }
 
     /// Says who asks, in the property `app_id`. cinder's callers do not set it.
     #[must_use]
-    pub fn named(self, name: &str) -> Self {
-        Self {
-            name: Some(name.to_owned()),
-            ..self
+    pub fn named(mut self, name: &str) -> Self {
+        self.line.name = Some(name.to_owned());
+        self
+    }
+
+    /// Sends `body`. `patience` is how long the message is of use.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection.
+    pub async fn send(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        patience: Duration,
+    ) -> Result<Sent, ConnectionError> {
+        self.line.send(exchange, routing_key, body, patience).await
+    }
+
+    /// Sends `body` to all of these exchanges and routing keys, and tells whether anybody answers: within `patience`
+    /// from when the broker has taken them all. An answer may come before that.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection.
+    pub async fn is_answered(
+        &mut self,
+        to: &[(&str, &str)],
+        body: &[u8],
+        patience: Duration,
+    ) -> Result<bool, ConnectionError> {
+        let Self { line, replies } = self;
+        let sending = to
+            .iter()
+            .map(|(exchange, routing_key)| line.send(exchange, routing_key, body, patience));
+        let mut answer = pin!(next(line, replies));
+        let sent = tokio::select! {
+            answer = &mut answer => return answer.map(|_| true),
+            sent = try_join_all(sending) => sent?,
+        };
+        if !sent.contains(&Sent::Taken) {
+            return Ok(false);
+        }
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer.map(|_| true),
+            Err(_) => Ok(false),
         }
     }
 
+    /// Waits for what comes to the reply queue.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection or the queue.
+    pub async fn next(&mut self) -> Result<Delivery, ConnectionError> {
+        next(&self.line, &mut self.replies).await
+    }
+}
+
+async fn next(line: &Line, replies: &mut Consumer) -> Result<Delivery, ConnectionError> {
+    let next = async { replies.next().await.transpose() };
+    while_open(&line.ended, next)
+        .await?
+        .ok_or(ConnectionError::Cancelled)
+}
+
+impl Line {
     /// Sends `body` as callers of every release do, persistent and with an expiration. It is mandatory
     /// as well, which theirs is not: they learn of a missing queue only by a time-out.
     /// `patience` is how long the message is of use.
@@ -133,7 +202,7 @@ impl Caller {
     /// # Errors
     ///
     /// What ended the connection.
-    pub async fn send(
+    async fn send(
         &self,
         exchange: &str,
         routing_key: &str,
@@ -161,7 +230,7 @@ impl Caller {
                 .await?
                 .await
         };
-        // One message on this channel: a return can be of no other.
+        // Of several under way a return may be told with another one: as many are returned all the same.
         let confirmed = while_open(&self.ended, sending).await;
         match confirmed {
             Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Ok(Sent::NoQueue),
@@ -170,18 +239,6 @@ impl Caller {
             Err(ConnectionError::Amqp(error)) if is_missing(&error) => Ok(Sent::NoExchange),
             Err(error) => Err(error),
         }
-    }
-
-    /// Waits for what comes to the reply queue.
-    ///
-    /// # Errors
-    ///
-    /// What ended the connection or the queue.
-    pub async fn next(&mut self) -> Result<Delivery, ConnectionError> {
-        let next = async { self.replies.next().await.transpose() };
-        while_open(&self.ended, next)
-            .await?
-            .ok_or(ConnectionError::Cancelled)
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::connection::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::handover::probe::Probe;
 use super::neighbour::Neighbours;
@@ -43,6 +44,14 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// Between two looks: a refused claim is a line in the broker's log.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// First, further and longest wait between two tries to claim what is served without a claim. Each closes a channel, and
+/// a connection has two thousand.
+const COMPLETING: [Duration; 3] = [
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(300),
+];
 
 /// Which other consumer belongs on our queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +202,7 @@ impl<'a> Claims<'a> {
                 None => return Ok(()),
             };
             let queue = &self.backends[occupied.backend].server;
-            self.neighbours.presence.waits(occupied.how == How::Unseen);
+            self.neighbours.presence.waits(occupied.how != How::Seen);
             // Each look at a claim that is held closes a channel.
             if self.connection.is_worn() {
                 return Err(ConnectionError::Worn);
@@ -228,15 +237,18 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Tries again to claim what was served without a claim, until that is done, or the connection fails. A claim without a
+    /// Tries again to claim what is served without a claim, until that is done, or the connection fails. A claim without a
     /// daemon goes when its broker node is back, and would be free for a second daemon.
     pub async fn complete(&mut self) {
+        let [first, step, longest] = COMPLETING;
+        let mut backoff = Backoff::new(first, step, longest);
         while self.claimed.contains(&false) && !self.connection.is_worn() {
-            tokio::time::sleep(UNSEEN).await;
+            tokio::time::sleep(backoff.wait()).await;
             for backend in 0..self.backends.len() {
                 if !self.claimed[backend] {
                     match claim(self.connection, &self.backends[backend]).await {
                         Ok(claimed) => self.claimed[backend] = claimed,
+                        Err(ConnectionError::Amqp(error)) if is_soft(&error) => {}
                         Err(error) => {
                             debug!(%error, "cannot claim what is served");
                             return;
@@ -310,9 +322,12 @@ impl<'a> Claims<'a> {
     /// the claim may be free later.
     async fn is_crowded(&self, backend: usize) -> Result<bool, ConnectionError> {
         let queue = &self.backends[backend].server;
-        // A queue that cannot be looked up is judged before it is served.
-        let consumers = consumers(self.connection, queue).await?;
-        Ok(consumers.is_ok_and(|consumers| consumers > self.expected.consumers()))
+        Ok(match consumers(self.connection, queue).await? {
+            Ok(consumers) => consumers > self.expected.consumers(),
+            Err(Unknown::Missing) => false,
+            // Whoever serves it may be asked all the same.
+            Err(Unknown::Silent) => true,
+        })
     }
 
     /// Asks all daemons that keep us from serving without being seen, at once; with `all` those of all our queues. Claims

@@ -4,8 +4,8 @@
 //! names the daemon that asks, and the others decide by that name whether they answer:
 //!
 //! - A daemon that serves answers every other daemon.
-//! - A daemon that waits for the daemon of a claim, which shows no sign of life, answers only daemons whose name sorts
-//!   behind its own. Of several that wait so the first hears nothing, and serves.
+//! - A daemon that waits for one that shows no sign of life, or may serve without a claim, answers only daemons whose
+//!   name sorts behind its own. Of several that wait so the first hears nothing, and serves.
 //! - A daemon that waits for somebody it has seen answers no daemon. Neither does one without a connection for Q, and
 //!   one in mode direct.
 
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
-use super::caller::{Caller, Sent};
+use super::caller::Caller;
 use super::connection::{Connection, ConnectionError};
 use super::topology::{TopicNames, is_soft};
 
@@ -50,7 +50,7 @@ struct DaemonIdentityInner {
 enum Standing {
     /// It has no connection for Q, or waits for somebody it has seen.
     Away,
-    /// It waits for a claim whose daemon shows no sign of life.
+    /// It waits for a daemon that shows no sign of life, or may serve without a claim.
     Waiting,
     /// It consumes Q, or stands aside for cinder-volume.
     Serving,
@@ -101,7 +101,7 @@ impl DaemonIdentity {
 }
 
 impl Presence {
-    /// From now on it waits; `unseen`: for a claim whose daemon shows no sign of life.
+    /// From now on it waits; `unseen`: for a daemon that is not seen to serve.
     pub(super) fn waits(&self, unseen: bool) {
         self.0.stands(if unseen {
             Standing::Waiting
@@ -192,23 +192,9 @@ impl OutgoingPing {
     ) -> Result<bool, ConnectionError> {
         let caller = Caller::open_on(channel, ended, &self.ping.reply_queue).await?;
         let mut caller = caller.named(&self.name);
-        let mut taken = false;
-        for names in &self.own_topics {
-            let sent = caller.send(&names.exchange, &names.server, &self.ping.body, ANSWER);
-            match sent.await? {
-                Sent::Taken => taken = true,
-                Sent::NoQueue | Sent::Refused => {}
-                // Nobody can be reached by way of it.
-                Sent::NoExchange => return Ok(false),
-            }
-        }
-        if !taken {
-            return Ok(false);
-        }
-        match tokio::time::timeout(ANSWER, caller.next()).await {
-            Ok(answer) => answer.map(|_| true),
-            Err(_) => Ok(false),
-        }
+        let to = self.own_topics.iter();
+        let to: Vec<_> = to.map(|names| (&*names.exchange, &*names.server)).collect();
+        caller.is_answered(&to, &self.ping.body, ANSWER).await
     }
 }
 

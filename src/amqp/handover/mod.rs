@@ -96,9 +96,6 @@ const HELD: u16 = 512;
 /// under way takes its own time: its look waits for the next leader of Q, its commit for that of T.
 const IN_HAND: Duration = Duration::from_secs(1);
 
-/// A serving time after which trouble counts as new.
-const GOOD_SPELL: Duration = Duration::from_secs(10);
-
 /// The hand-over of one backend. Outlives connections, because a message that was returned by
 /// the broker and could not be put back yet is in nobody else's hands.
 #[derive(Debug)]
@@ -247,9 +244,7 @@ impl HandOver {
                 warn!(queue = %self.names.server, %cause, "standing aside");
                 said.clone_from(&cause);
             }
-            if since.elapsed() >= GOOD_SPELL {
-                waits.reset();
-            }
+            waits.after_spell(since.elapsed());
             let wait = waits.after(&aside, self.redeliveries.is_left(), self.holds());
             task.does(match aside {
                 StandAside::Missing(_) => TaskState::Waiting(cause),
@@ -305,7 +300,7 @@ impl HandOver {
         if !broken && spell.lookout.has_committed() {
             // A Q without a leader has not got the acknowledgements yet: the channel must live until it has the next one.
             let _unsettled = self.unsettled.begin();
-            if let Err(error) = spell.lookout.idly(task).await {
+            if let Err(error) = spell.lookout.last(connection, task).await {
                 debug!(queue = %self.names.server, %error, "no last look");
             }
         }
@@ -439,6 +434,8 @@ impl HandOver {
             }
             if careful && !leaves && self.redeliveries.has_moved() {
                 leaves = true;
+                // Where Q has no leader, to cancel would block the channel.
+                spell.lookout.idly(task).await?;
                 spell.cancel().await?;
             }
         }
@@ -507,9 +504,9 @@ impl HandOver {
                 .hold(spell.in_hand.iter().map(|(delivery, _)| delivery));
             let count = self.fill(spell, task).await?;
             let begun = Instant::now();
+            spell.lookout.commits();
             self.commit(&spell.work, &spell.in_hand[..count], on)
                 .await?;
-            spell.lookout.commits();
             let mut settled = spell.in_hand.drain(..count);
             if settled.any(|message| is_to_hand_over(&message)) {
                 self.redeliveries.moved();

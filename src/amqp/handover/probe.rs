@@ -68,9 +68,14 @@ impl Probe {
         Ok(None)
     }
 
+    /// Whether a question was given up: nothing can be asked any more.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     /// Closes it, at once or when what was given up is answered.
     pub async fn close(self) {
-        if !self.given_up.load(Ordering::Relaxed) {
+        if !self.has_given_up() {
             close(&self.channel).await;
         }
     }

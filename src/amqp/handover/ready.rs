@@ -180,6 +180,25 @@ impl Lookout {
         self.look(requirements, task).await.map(drop)
     }
 
+    /// Waits until Q has a leader that has got the acknowledgements of what was committed, as far as the broker says so
+    /// soon. Nothing else that is found matters any more.
+    pub(super) async fn last(
+        &mut self,
+        connection: &Connection,
+        task: &TaskHandle,
+    ) -> Result<(), StandAside> {
+        for probe in [&mut self.topic, &mut self.server] {
+            if probe.has_given_up() {
+                *probe = Probe::open(connection).await?;
+            }
+        }
+        let requirements = TopicRequirements {
+            backlog: u32::MAX,
+            ..BEFORE_COMMIT
+        };
+        self.look(requirements, task).await.map(drop)
+    }
+
     /// Both queues are there, others than we consume each, T as many as before, no more waits on T
     /// than is demanded, and the broker says so in time.
     ///
@@ -205,7 +224,7 @@ impl Lookout {
             let (server, topic) = (server?, topic?);
             debug!(queue = %self.names.topic, ?topic, ?server, "looked up");
             let now = tokio::time::Instant::now();
-            if self.consumers.is_leaderless(server) {
+            if self.consumers.is_leaderless(server, self.has_committed) {
                 if now >= leaderless {
                     return Err(StandAside::Slow(NEXT_LEADER));
                 }
@@ -251,9 +270,10 @@ impl Lookout {
 }
 
 impl Consumers {
-    /// Whether Q has fewer consumers than our own, which says that it has no leader.
-    fn is_leaderless(&self, server: QueueState) -> bool {
-        server.consumers < self.ours
+    /// Whether Q has fewer consumers than our own, which says that it has no leader. Where acknowledgements may be on
+    /// their way, none at all says so, too: our consumer may be cancelled by then.
+    fn is_leaderless(&self, server: QueueState, has_committed: bool) -> bool {
+        server.consumers < self.ours.max(u32::from(has_committed))
     }
 
     /// Whether both queues have the consumers that they must have.
@@ -301,12 +321,16 @@ mod tests {
     #[test]
     fn fewer_consumers_than_ours_say_that_nobody_knows() {
         let mut consumers = Consumers::default();
-        assert!(!consumers.is_leaderless(consumed_by(0)));
+        assert!(!consumers.is_leaderless(consumed_by(0), false));
         consumers.ours = 1;
-        assert!(consumers.is_leaderless(consumed_by(0)));
+        assert!(consumers.is_leaderless(consumed_by(0), false));
         // Cinder-volume has left: that is known.
-        assert!(!consumers.is_leaderless(consumed_by(1)));
-        assert!(!consumers.is_leaderless(consumed_by(2)));
+        assert!(!consumers.is_leaderless(consumed_by(1), false));
+        assert!(!consumers.is_leaderless(consumed_by(2), false));
+        // Our consumer is cancelled.
+        consumers.ours = 0;
+        assert!(consumers.is_leaderless(consumed_by(0), true));
+        assert!(!consumers.is_leaderless(consumed_by(1), true));
     }
 
     #[test]

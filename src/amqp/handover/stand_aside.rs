@@ -29,6 +29,9 @@ const SLOW: Duration = Duration::from_secs(3);
 /// The wait while the user may not publish: the broker logs each try.
 const FORBIDDEN: Duration = Duration::from_secs(10);
 
+/// A serving time after which trouble counts as new.
+const GOOD_SPELL: Duration = Duration::from_secs(10);
+
 /// Why we stand aside.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StandAside {
@@ -139,11 +142,13 @@ impl Waits {
         }
     }
 
-    /// What comes next is new trouble.
-    pub(super) fn reset(&mut self) {
-        self.usual.reset();
-        self.left.reset();
-        self.missing.reset();
+    /// A spell of serving has ended after this time.
+    pub(super) fn after_spell(&mut self, took: Duration) {
+        if took >= GOOD_SPELL {
+            self.usual.reset();
+            self.left.reset();
+            self.missing.reset();
+        }
     }
 }
 

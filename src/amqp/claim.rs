@@ -45,8 +45,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// Between two looks: a refused claim is a line in the broker's log.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// First, further and longest wait between two tries to claim what is served without a claim. Each closes a channel, and
-/// a connection has two thousand.
+/// First, further and longest wait between two tries to claim what is served without a claim. Each closes a channel,
+/// and a connection has two thousand.
 const COMPLETING: [Duration; 3] = [
     Duration::from_secs(10),
     Duration::from_secs(30),
@@ -237,8 +237,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Tries again to claim what is served without a claim, until that is done, or the connection fails. A claim without a
-    /// daemon goes when its broker node is back, and would be free for a second daemon.
+    /// Tries again to claim what is served without a claim, until that is done, or the connection fails. A claim
+    /// without a daemon goes when its broker node is back, and would be free for a second daemon.
     pub async fn complete(&mut self) {
         let [first, step, longest] = COMPLETING;
         let mut backoff = Backoff::new(first, step, longest);
@@ -330,8 +330,8 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// Asks all daemons that keep us from serving without being seen, at once; with `all` those of all our queues. Claims
-    /// all queues that are free, before and after.
+    /// Asks all daemons that keep us from serving without being seen, at once; with `all` those of all our queues.
+    /// Claims all queues that are free, before and after.
     async fn ask(&mut self, all: bool) -> Result<Asked, ConnectionError> {
         let mut backends = Vec::new();
         for backend in self.ordered() {
@@ -420,9 +420,9 @@ async fn is_in_reach(connection: &Connection, queue: &str) -> Result<bool, Conne
 
 /// Claims the server queue for this connection, so that a second daemon finds it claimed.
 ///
-/// The claim is an exclusive queue of our own, named after the server queue; the broker deletes
-/// the claim with the connection. Nothing of cinder's is touched. A user who may not declare queues, or no more of them,
-/// serves without a claim. Returns false where another connection has the claim.
+/// The claim is an exclusive queue of our own, named after the server queue; the broker deletes the claim with the
+/// connection. Nothing of cinder's is touched. A user who may not declare queues, or no more of them, serves without
+/// a claim. Returns false where another connection has the claim.
 ///
 /// # Errors
 ///

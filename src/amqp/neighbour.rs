@@ -27,8 +27,8 @@ use super::topology::{TopicNames, is_soft};
 /// does not serve either.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long asking may take in all. The broker may not confirm a question before it notices that a node of it is gone, on
-/// which the own topic of a dead connection has a queue.
+/// How long asking may take in all. The broker may not confirm a question before it notices that a node of it is
+/// gone, on which the own topic of a dead connection has a queue.
 const ASKING: Duration = Duration::from_secs(4);
 
 /// What the names of all daemons begin with.

@@ -349,7 +349,8 @@ async fn finish_intake(deadline: Instant, unsettled: &Unsettled, intake: &mut Jo
     finish("intake", Instant::now(), intake).await;
 }
 
-/// Locks the state file, then cancels `locked` and lets the tracker keep the file. The lock is held until this is dropped.
+/// Locks the state file, then cancels `locked` and lets the tracker keep the file. The lock is held until this is
+/// dropped.
 async fn lock_state_file(
     state_file: PathBuf,
     tracker: Tracker,

@@ -1,5 +1,5 @@
-//! Whether a copy was made by the volume's current migration or an earlier one, and what is remembered to tell that: one
-//! rule for copies by dd and through open files. Pure.
+//! Whether a copy was made by the volume's current migration or an earlier one, and what is remembered to tell that:
+//! one rule for copies by dd and through open files. Pure.
 
 use std::time::{Duration, SystemTime};
 

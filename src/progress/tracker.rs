@@ -116,7 +116,8 @@ impl Tracker {
         Self::begin(roots, scan_interval, Some(state_file), history, files)
     }
 
-    /// Whether [`Tracker::watch`] keeps the state file up to date, as it does at first, or leaves that to another daemon.
+    /// Whether [`Tracker::watch`] keeps the state file up to date, as it does at first, or leaves that to another
+    /// daemon.
     pub fn keep_state_file(&self, keeps: bool) {
         self.inner
             .leaves_state_file

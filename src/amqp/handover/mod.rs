@@ -13,17 +13,17 @@
 //! *after* it has acknowledged, without saying which messages were refused.
 //!
 //! **Look first** (`ready`). Before each commit that hands something over T is looked up, and must have a consumer and
-//! hardly any backlog: then it is neither gone nor full. Q is looked up as well and must have a consumer besides us: what
-//! we give back is cinder-volume's to take. The broker must answer soon, because the messages in our hands wait for
-//! the answer. Otherwise everything in hand goes back to its old place on Q, and we stand aside (`stand_aside`): while
-//! we do not consume Q, cinder-volume gets all messages as if we had never been there.
+//! hardly any backlog: then it is neither gone nor full. Q is looked up as well and must have a consumer besides us:
+//! what we give back is cinder-volume's to take. The broker must answer soon, because the messages in our hands wait
+//! for the answer. Otherwise everything in hand goes back to its old place on Q, and we stand aside (`stand_aside`):
+//! while we do not consume Q, cinder-volume gets all messages as if we had never been there.
 //!
-//! **What T does not take** (`commit`, `returned`). A message that is returned or refused all the same is published to Q
-//! again, confirmed, before anything else. A refusal says nothing if it concerns several messages. So transactions
-//! start with one message, and grow only while T is seen empty before each. A quorum queue that refuses does not fail
-//! the commit: the broker says ok and the message is gone. It refuses only while more waits on it than it may hold. So
-//! a T that is not known to be a classic queue must be seen *empty* before each commit, and each transaction onto it
-//! has one message.
+//! **What T does not take** (`commit`, `returned`). A message that is returned or refused all the same is published
+//! to Q again, confirmed, before anything else. A refusal says nothing if it concerns several messages. So
+//! transactions start with one message, and grow only while T is seen empty before each. A quorum queue that refuses
+//! does not fail the commit: the broker says ok and the message is gone. It refuses only while more waits on it than
+//! it may hold. So a T that is not known to be a classic queue must be seen *empty* before each commit, and each
+//! transaction onto it has one message.
 //!
 //! **Nothing goes to and fro** (`redeliveries`). Quorum queues count how often a message came back, and drop one that
 //! came back too often. A message that came back twice goes alone. Where it comes back once more, Q is left to
@@ -80,9 +80,9 @@ pub mod unsettled;
 pub use self::ready::{BACKLOG, NEXT_LEADER};
 pub use self::spell::ConsumerOptions;
 
-/// How long everything is held here when a consumer of T has left. cinder-volume reads T with two connections. When it stops it closes them one after the other,
-/// up to a second apart, and oslo.messaging 18.3 acknowledges and drops what still arrives on the
-/// later one, from T as from Q.
+/// How long everything is held here when a consumer of T has left. cinder-volume reads T with two connections. When it
+/// stops it closes them one after the other, up to a second apart, and oslo.messaging 18.3 acknowledges and drops what
+/// still arrives on the later one, from T as from Q.
 const LEAVING: Duration = Duration::from_secs(2);
 
 /// Between two looks at whether the rest has left as well.
@@ -91,9 +91,9 @@ const LEAVING_PAUSE: Duration = Duration::from_millis(20);
 /// Messages held at most meanwhile, besides those in hand.
 const HELD: u16 = 512;
 
-/// How long what is in hand may wait for its turn. What no transaction has reached by then goes back: with a broker that
-/// takes its time for each transaction, and one message in each, the last of many would wait for long. A transaction
-/// under way takes its own time: its look waits for the next leader of Q, its commit for that of T.
+/// How long what is in hand may wait for its turn. What no transaction has reached by then goes back: with a broker
+/// that takes its time for each transaction, and one message in each, the last of many would wait for long. A
+/// transaction under way takes its own time: its look waits for the next leader of Q, its commit for that of T.
 const IN_HAND: Duration = Duration::from_secs(1);
 
 /// The hand-over of one backend. Outlives connections, because a message that was returned by
@@ -298,7 +298,8 @@ impl HandOver {
             Err(StandAside::Channel(_) | StandAside::Connection(ConnectionError::Ended))
         );
         if !broken && spell.lookout.has_committed() {
-            // A Q without a leader has not got the acknowledgements yet: the channel must live until it has the next one.
+            // A Q without a leader has not got the acknowledgements yet: the channel must live until it has the next
+            // one.
             let _unsettled = self.unsettled.begin();
             if let Err(error) = spell.lookout.last(connection, task).await {
                 debug!(queue = %self.names.server, %error, "no last look");

@@ -26,8 +26,8 @@ pub const BACKLOG: u32 = 16;
 pub(super) struct TopicRequirements {
     /// Messages on T at most.
     backlog: u32,
-    /// How long the broker may take to answer. A message waits in our hands for two answers, to the look and to the commit; with
-    /// a broker that is far away or overloaded it is better off on Q.
+    /// How long the broker may take to answer. A message waits in our hands for two answers, to the look and to the
+    /// commit. With a broker that is far away or overloaded the message is better off on Q.
     pub(super) answer: Duration,
 }
 
@@ -49,8 +49,8 @@ pub(super) const BEFORE_COMMIT: TopicRequirements = TopicRequirements {
 /// spell in which nothing waited for it. A broker that takes longer than this would hold up what arrives next.
 const IDLE_ANSWER: Duration = Duration::from_secs(2);
 
-/// Between two looks while nothing is in hand. Each costs the broker some hundred microseconds, for each of thousands of
-/// nodes. Nothing depends on them but how soon `status` and the metrics show that cinder-volume is gone: before
+/// Between two looks while nothing is in hand. Each costs the broker some hundred microseconds, for each of thousands
+/// of nodes. Nothing depends on them but how soon `status` and the metrics show that cinder-volume is gone: before
 /// anything is handed over there is a look of its own.
 const IDLE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -156,8 +156,8 @@ impl Lookout {
         self.has_committed = true;
     }
 
-    /// Whether acknowledgements may still be on their way to a Q without a leader: the broker answers a commit when T has
-    /// the messages, and does not wait for Q.
+    /// Whether acknowledgements may still be on their way to a Q without a leader: the broker answers a commit when T
+    /// has the messages, and does not wait for Q.
     pub(super) fn has_committed(&self) -> bool {
         self.has_committed
     }

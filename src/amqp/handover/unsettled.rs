@@ -1,7 +1,8 @@
 //! What would be lost or doubled if the daemon ended at this moment.
 //!
-//! Where a queue has no leader in reach, our channel carries what the next leader has to get: a publish whose original is
-//! acknowledged, or the acknowledgement of what is published. A message that T has returned exists in our hands alone.
+//! Where a queue has no leader in reach, our channel carries what the next leader has to get: a publish whose
+//! original is acknowledged, or the acknowledgement of what is published. A message that T has returned exists in our
+//! hands alone.
 
 use tokio::sync::watch;
 

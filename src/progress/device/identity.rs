@@ -274,8 +274,8 @@ impl Identity {
         !name.is_empty() && self.aliases.iter().any(|alias| path_names(alias, name))
     }
 
-    /// Whether one of the names is that of the volume asked about: by the volume's name, or by its id in whatever form a
-    /// vendor writes it, unless another name says that this is another volume.
+    /// Whether one of the names is that of the volume asked about: by the volume's name, or by its id in whatever
+    /// form a vendor writes it, unless another name says that this is another volume.
     pub(in crate::progress) fn is_of(&self, question: &Question) -> bool {
         if question.names.iter().any(|name| self.names_volume(name)) {
             return true;

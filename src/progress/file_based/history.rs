@@ -185,8 +185,8 @@ impl FileCopies {
         self.swept = Some(begun);
     }
 
-    /// Remembers the files that may be an end of a copy whose other end cannot be seen: a read disk without a name, or a
-    /// written file for which no read file in step was found.
+    /// Remembers the files that may be an end of a copy whose other end cannot be seen: a read disk without a name,
+    /// or a written file for which no read file in step was found.
     pub(super) fn suspect(&mut self, files: &[OpenFile], listed: Instant) {
         let pairs = pairs(files);
         let written_in_step = |file: &OpenFile| {

@@ -140,8 +140,8 @@ impl FileBased {
         trouble
     }
 
-    /// The size of a file. Its file system may hang. So the look counts as one at the file and not at the process, about
-    /// which other calls ask.
+    /// The size of a file. Its file system may hang. So the look counts as one at the file and not at the process,
+    /// about which other calls ask.
     async fn size(&self, file: &OpenFile) -> Option<u64> {
         if let Some(bytes) = file.identity.bytes() {
             return Some(bytes);

@@ -169,8 +169,8 @@ impl History {
         alone(self.copies.running_unnamed())
     }
 
-    /// The copies of unnamed disks that are attributed to no volume, and may be of the one asked about by their size and
-    /// age.
+    /// The copies of unnamed disks that are attributed to no volume, and may be of the one asked about by their size
+    /// and age.
     pub(in crate::progress) fn unclaimed(&self, question: &Question) -> Vec<&Record> {
         let since = earliest(self.volumes.requested(&question.volume_id));
         alone(self.copies.unclaimed(sizes_of(question), since))

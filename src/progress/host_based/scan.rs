@@ -61,8 +61,8 @@ pub(in crate::progress) struct DdFacts {
     pub destination: Identity,
     /// Bytes of one write.
     pub block: u64,
-    /// Offset in the source where the copy ends: `skip=` + `count=`, or the source's size if smaller; none if neither is
-    /// known.
+    /// Offset in the source where the copy ends: `skip=` + `count=`, or the source's size if smaller; none if neither
+    /// is known.
     pub bytes: Option<u64>,
     /// Where in its source and in its destination it begins.
     #[serde(default)]
@@ -273,7 +273,8 @@ impl Table {
                 *pid > cursor.last() && known.is_none_or(|known| known.inode != *inode)
             };
             self.proved |= born.iter().any(announced);
-            // As long as the announced ids are not known to be those of this /proc, all are listed when one was given out.
+            // As long as the announced ids are not known to be those of this /proc, all are listed when one was given
+            // out.
             if !self.proved && cursor.before() != Some(mark.last) {
                 let proc = roots.proc.clone();
                 let listing = reads.one(PROC_ROOT_KEY, move |_| list_all(&proc)).await?;
@@ -432,8 +433,8 @@ impl Table {
             }
             Err(error) => {
                 scan.unsure.insert(pid);
-                // A known dd cannot be the dd of a volume that has none so far. A wrapper such as sudo may have become one:
-                // it is looked at in each scan until a look succeeds.
+                // A known dd cannot be the dd of a volume that has none so far. A wrapper such as sudo may have
+                // become one: it is looked at in each scan until a look succeeds.
                 if !matches!(known.kind, Kind::Dd(_)) {
                     known.kind = Kind::Open;
                     scan.trouble.get_or_insert(error);

@@ -42,8 +42,8 @@ pub(in crate::progress) fn is_covered(proc: &Path) -> bool {
     device(&proc.join("loadavg")).is_some_and(|covering| Some(covering) != device(proc))
 }
 
-/// Those of the processes after `before` up to `last` that are there, with the inode number of their
-/// folders; `None` when there are too many, when ids have begun anew, and when one of them cannot be looked at. Those in
+/// Those of the processes after `before` up to `last` that are there, with the inode number of their folders; `None`
+/// when there are too many, when ids have begun anew, and when one of them cannot be looked at. Those in
 /// `known`, by the same inode number, are known to be processes and no threads.
 pub(in crate::progress) fn between(
     proc: &Path,

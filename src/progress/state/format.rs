@@ -1,7 +1,7 @@
 //! The format of the state file.
 //!
-//! Saved of a copy: its command line or files, its names, the last position, the notes on its migration, how it ended, and
-//! its size. Saved of volumes: what calls and requests named.
+//! Saved of a copy: its command line or files, its names, the last position, the notes on its migration, how it
+//! ended, and its size. Saved of volumes: what calls and requests named.
 //!
 //! What a copy keeps in [`Unsaved`](crate::progress::memory::unsaved::Unsaved), or skips, is not saved: its recent
 //! positions and so its pace, when it was last looked at, descriptors and folders, what the log has said. Nor are the

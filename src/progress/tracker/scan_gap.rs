@@ -12,9 +12,10 @@ const REST: u32 = 9;
 /// follows the other, by what `host_based/scan/cursor.rs` does.
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// The longest rest: after a list of all processes where there are tens of thousands. A scan that takes longer has mostly
-/// waited for a read that hangs, or reads about all of them for the first time: the next scan is a short one. A caller
-/// waits for a scan that goes on, the rest and a scan of its own, all within its [`CALL_LIMIT`](super::CALL_LIMIT).
+/// The longest rest: after a list of all processes where there are tens of thousands. A scan that takes longer has
+/// mostly waited for a read that hangs, or reads about all of them for the first time: the next scan is a short one.
+/// A caller waits for a scan that goes on, the rest and a scan of its own, all within its
+/// [`CALL_LIMIT`](super::CALL_LIMIT).
 const LONGEST: Duration = Duration::from_millis(300);
 
 /// How late tokio's timers ring on average: they count whole milliseconds, and so does the kernel's wait below them.

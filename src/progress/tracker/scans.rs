@@ -58,8 +58,8 @@ impl Tracker {
         tokio::spawn(async move {
             scan_state.gap.rest().await;
             let begun = Instant::now();
-            // A scan that panics leaves an empty table, so that the next one looks at all: what is in the table and not in the
-            // history would never be found.
+            // A scan that panics leaves an empty table, so that the next one looks at all: what is in the table and
+            // not in the history would never be found.
             let mut table = std::mem::take(&mut scan_state.table);
             let outcome = table.scan(&inner.reads, &inner.roots).await;
             let outcome = outcome.map(|mut scan| {

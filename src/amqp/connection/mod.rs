@@ -277,6 +277,12 @@ impl Connection {
         Arc::clone(&self.blocked)
     }
 
+    /// Whether the broker reads nothing from this connection, as it is short of memory or disk.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
     /// Says goodbye, or gives up after a second.
     pub async fn close(self) {
         let goodbye = self.inner.close(REPLY_SUCCESS, "bye".into());

@@ -297,9 +297,8 @@ impl HandOver {
             served,
             Err(StandAside::Channel(_) | StandAside::Connection(ConnectionError::Ended))
         );
-        if !broken && spell.lookout.has_committed() {
-            // A Q without a leader has not got the acknowledgements yet: the channel must live until it has the next
-            // one.
+        if !broken && !connection.is_blocked() && spell.lookout.has_committed() {
+            // A Q without a leader has not got the acknowledgements yet: the channel must live until there is one.
             let _unsettled = self.unsettled.begin();
             if let Err(error) = spell.lookout.last(connection, task).await {
                 debug!(queue = %self.names.server, %error, "no last look");

@@ -208,7 +208,7 @@ async fn with<T>(work: impl Future<Output = T>, beside: impl Future<Output = ()>
     };
     tokio::select! {
         done = work => done,
-        () = beside => unreachable!("it has no end"),
+        never = beside => never,
     }
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::connection::{Connection, ConnectionError};
-use super::topology::{TopicNames, is_soft};
+use super::topology::TopicNames;
 
 /// How long answers may take, from the last question on. Nothing is looked up for an answer, and whoever cannot give it
 /// does not serve either.
@@ -166,7 +166,8 @@ impl Neighbours<'_> {
         // it may end the whole connection, see `probe`.
         let asking = question.ask(connection.channel().await?, connection.end());
         match tokio::time::timeout(ASKING, tokio::spawn(asking)).await {
-            Ok(Ok(Err(ConnectionError::Amqp(error)))) if is_soft(&error) => {
+            // Most likely of this channel alone, as without the exchange. What else has ended is seen by whoever asked.
+            Ok(Ok(Err(ConnectionError::Amqp(error)))) => {
                 debug!(%error, "cannot ask for another daemon");
                 Ok(false)
             }
